@@ -1,0 +1,93 @@
+//! What an endpoint is told when it starts.
+
+use crate::id::{Nonce, SiteKey};
+use crate::time::{MILLISECOND, SECOND};
+use isis_wire::Address;
+
+/// Configuration of an [`crate::Endpoint`]. Times are nanoseconds, sizes bytes. `Config::new` gives the defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Seed of every random choice of this endpoint.
+    pub seed: u64,
+    /// 128 random bits, new at every start of the process.
+    pub nonce: Nonce,
+    /// The site of this process; processes of one site compute the same key.
+    pub site: SiteKey,
+    /// Where this process receives datagrams.
+    pub address: Address,
+    /// Where to look for a system besides this site.
+    pub seeds: Vec<Address>,
+    /// Founding needs a majority of this many sites (rule R12). 0: no such number is known; whoever finds no system founds one.
+    pub expected_sites: u16,
+    /// How long a process looks for a system before it may found one.
+    pub discovery_ns: u64,
+    /// How long a process without contact to a quorum goes on before it freezes.
+    pub stall_after_ns: u64,
+    /// Shortest and longest silence after which a process of another site is suspected; in between the timeout follows the measured jitter.
+    pub suspect_min_ns: u64,
+    /// See `suspect_min_ns`.
+    pub suspect_max_ns: u64,
+    /// How often an idle process shows its row.
+    pub heartbeat_ns: u64,
+    /// How long a row waits for company after data came in.
+    pub row_delay_ns: u64,
+    /// How long a gap may stay before it is reported (a random share of it is added).
+    pub nak_delay_ns: u64,
+    /// How long until an unanswered protocol message is sent again.
+    pub resend_ns: u64,
+    /// How long a view change may make no progress before the next in line takes over.
+    pub takeover_ns: u64,
+    /// How long `close` and leave wait for the others to confirm.
+    pub linger_ns: u64,
+    /// How far a sender's application bytes may be ahead of the slowest member's consumption.
+    pub window: u64,
+    /// Payload bytes in one fragment of a message.
+    pub fragment: usize,
+    /// The longest message.
+    pub max_message: usize,
+    /// The most undelivered bytes that a joiner keeps while its state is on the way.
+    pub join_backlog: u64,
+    /// Largest datagram (UDP payload) towards processes of the same site.
+    pub datagram_local: usize,
+    /// Largest datagram (UDP payload) towards other sites.
+    pub datagram_network: usize,
+}
+
+impl Config {
+    /// The defaults, for a process with this identity.
+    pub fn new(seed: u64, nonce: Nonce, site: SiteKey, address: Address) -> Config {
+        Config {
+            seed,
+            nonce,
+            site,
+            address,
+            seeds: Vec::new(),
+            expected_sites: 0,
+            discovery_ns: 200 * MILLISECOND,
+            stall_after_ns: 2 * SECOND,
+            suspect_min_ns: 150 * MILLISECOND,
+            suspect_max_ns: 2 * SECOND,
+            heartbeat_ns: 30 * MILLISECOND,
+            row_delay_ns: MILLISECOND / 4,
+            nak_delay_ns: MILLISECOND / 4,
+            resend_ns: 10 * MILLISECOND,
+            takeover_ns: 100 * MILLISECOND,
+            linger_ns: 2 * SECOND,
+            window: 1 << 20,
+            fragment: 4096,
+            max_message: 16 << 20,
+            join_backlog: 64 << 20,
+            datagram_local: 60_000,
+            datagram_network: 1_400,
+        }
+    }
+}
+
+/// How an application joins a group.
+#[derive(Clone, Debug, Default)]
+pub struct JoinOptions {
+    /// The joiner wants the group's state before its first view. Without it, it counts as having the state at once.
+    pub wants_state: bool,
+    /// A multicast during a view change is refused at once instead of being kept for the next view (*sending view* mode).
+    pub sending_view: bool,
+}

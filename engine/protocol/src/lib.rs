@@ -1,0 +1,21 @@
+//! The protocol core of ISIS: process groups with virtual synchrony, as deterministic state machines.
+//!
+//! Nothing in here does I/O, reads a clock, starts a thread or draws randomness of its own. Packets, commands, death
+//! notices and the time come in through [`Endpoint`]; packets, events and the next deadline go out. The same code runs
+//! under the simulator and under every transport.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod endpoint;
+pub mod event;
+pub mod id;
+pub mod random;
+pub mod time;
+
+pub use config::{Config, JoinOptions};
+pub use endpoint::{Destination, Endpoint, Transmit};
+pub use event::{
+    Body, Delivery, Departure, Event, Kind, Member, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest, View,
+};
+pub use id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey, SystemId};
+pub use time::Instant;
