@@ -1,6 +1,17 @@
-//! Packet and frame codecs.
+//! Packet and frame codecs of ISIS. Read in this order: [`codec`] (checked reading and writing of plain values),
+//! [`packet`] (what a datagram is), [`frame`] (what a stream is made of), [`row`], [`message`] (view changes and the rest).
+//!
+//! Every parser takes bytes from strangers: it checks each count and length before it computes with it, never panics
+//! and never allocates more than the input could fill.
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod codec;
+pub mod frame;
+pub mod id;
+pub mod message;
+pub mod packet;
+pub mod row;
 
 pub use address::Address;
+pub use codec::{DecodeError, Reader, Writer};

@@ -1,0 +1,232 @@
+//! Checked reading and writing of plain values: little-endian fixed-width integers, varints, byte strings, lists.
+
+use std::fmt;
+
+/// Why bytes are not what they should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DecodeError {
+    /// The bytes end before the value does.
+    Truncated,
+    /// A count or length beyond its limit.
+    TooLong,
+    /// A value that the format does not have.
+    BadValue,
+    /// Bytes follow where the value should end.
+    Trailing,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DecodeError::Truncated => "truncated",
+            DecodeError::TooLong => "count or length beyond its limit",
+            DecodeError::BadValue => "value out of range",
+            DecodeError::Trailing => "trailing bytes",
+        })
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Reads values from the front of a slice.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { bytes }
+    }
+
+    /// Bytes not yet read.
+    pub fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The next `len` bytes.
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        if len > self.bytes.len() {
+            return Err(DecodeError::Truncated);
+        }
+        let (head, tail) = self.bytes.split_at(len);
+        self.bytes = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        match self.bytes.split_first_chunk::<N>() {
+            Some((head, tail)) => {
+                self.bytes = tail;
+                Ok(*head)
+            }
+            None => Err(DecodeError::Truncated),
+        }
+    }
+
+    /// One byte.
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
+        Ok(self.array::<1>()?[0])
+    }
+    /// Two bytes.
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+    /// Four bytes.
+    pub fn u32(&mut self) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+    /// Eight bytes.
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+    /// Sixteen bytes.
+    pub fn u128(&mut self) -> Result<u128, DecodeError> {
+        Ok(u128::from_le_bytes(self.array()?))
+    }
+    /// A boolean: exactly 0 or 1.
+    pub fn flag(&mut self) -> Result<bool, DecodeError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError::BadValue),
+        }
+    }
+
+    /// A variable-length integer: seven bits a byte, low ones first, at most ten bytes.
+    #[inline]
+    pub fn varint(&mut self) -> Result<u64, DecodeError> {
+        let mut value = 0u64;
+        for (index, &byte) in self.bytes.iter().enumerate().take(10) {
+            if index == 9 && byte > 1 {
+                return Err(DecodeError::BadValue);
+            }
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                self.bytes = &self.bytes[index + 1..];
+                return Ok(value);
+            }
+        }
+        if self.bytes.len() >= 10 { Err(DecodeError::BadValue) } else { Err(DecodeError::Truncated) }
+    }
+
+    /// A byte string of at most `limit` bytes behind its length.
+    pub fn bytes(&mut self, limit: usize) -> Result<&'a [u8], DecodeError> {
+        let len = self.varint()?;
+        if len > limit as u64 {
+            return Err(DecodeError::TooLong);
+        }
+        self.take(len as usize)
+    }
+
+    /// A list of at most `limit` items behind its count; `item` must read at least one byte.
+    pub fn list<T>(
+        &mut self,
+        limit: usize,
+        mut item: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = self.varint()?;
+        if count > limit as u64 {
+            return Err(DecodeError::TooLong);
+        }
+        if count > self.remaining() as u64 {
+            return Err(DecodeError::Truncated);
+        }
+        (0..count).map(|_| item(self)).collect()
+    }
+
+    /// Fails if anything is left.
+    pub fn finish(self) -> Result<(), DecodeError> {
+        if self.bytes.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
+    }
+}
+
+/// Appends values to a byte vector.
+#[derive(Default, Debug)]
+pub struct Writer {
+    /// What was written so far.
+    pub bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// An empty writer.
+    pub fn new() -> Writer {
+        Writer::default()
+    }
+    /// One byte.
+    pub fn u8(&mut self, value: u8) {
+        self.bytes.push(value);
+    }
+    /// Two bytes.
+    pub fn u16(&mut self, value: u16) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+    /// Four bytes.
+    pub fn u32(&mut self, value: u32) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+    /// Eight bytes.
+    pub fn u64(&mut self, value: u64) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+    /// Sixteen bytes.
+    pub fn u128(&mut self, value: u128) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+    /// A boolean.
+    pub fn flag(&mut self, value: bool) {
+        self.bytes.push(u8::from(value));
+    }
+    /// A variable-length integer.
+    #[inline]
+    pub fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+    /// A byte string behind its length.
+    pub fn bytes(&mut self, value: &[u8]) {
+        self.varint(value.len() as u64);
+        self.bytes.extend_from_slice(value);
+    }
+    /// A list behind its count.
+    pub fn list<T>(&mut self, items: &[T], mut item: impl FnMut(&mut Writer, &T)) {
+        self.varint(items.len() as u64);
+        for value in items {
+            item(self, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn varint_round_trip(value: u64) {
+            let mut writer = Writer::new();
+            writer.varint(value);
+            let mut reader = Reader::new(&writer.bytes);
+            prop_assert_eq!(reader.varint(), Ok(value));
+            prop_assert_eq!(reader.remaining(), 0);
+        }
+
+        #[test]
+        fn varint_of_any_bytes(bytes: Vec<u8>) {
+            let _ = Reader::new(&bytes).varint();
+        }
+    }
+
+    #[test]
+    fn a_count_beyond_the_input_does_not_allocate() {
+        let mut writer = Writer::new();
+        writer.varint(1 << 20);
+        let result = Reader::new(&writer.bytes).list(usize::MAX, |r| r.u8());
+        assert_eq!(result, Err(DecodeError::Truncated));
+    }
+}

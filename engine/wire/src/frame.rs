@@ -1,0 +1,173 @@
+//! What a stream is made of: 8-byte-aligned frames, each a header of 8 bytes and a payload, zero-padded to 8.
+//!
+//! ```text
+//! offset 0  payload length u32 · 4 kind u8 · 5 flags u8 · 6 entry u8 · 7 zero
+//!        8  payload
+//! ```
+//! A frame never crosses a chunk (64 KiB of positions); the unused rest of a chunk is a [`FrameKind::Pad`] frame.
+
+use crate::codec::{DecodeError, Reader, Writer};
+
+/// Bytes of a frame header.
+pub const FRAME_HEADER: usize = 8;
+
+/// What a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// (A fragment of) an FBCAST.
+    Fifo = 1,
+    /// (A fragment of) a CBCAST.
+    Causal = 2,
+    /// (A fragment of) an ABCAST.
+    Total = 3,
+    /// (A fragment of) a GBCAST's payload.
+    Global = 4,
+    /// Unused bytes.
+    Pad = 5,
+    /// The changed entries of the sender's vector timestamp ([`read_context`]).
+    Context = 6,
+    /// The next places in the total order ([`read_order`]).
+    Order = 7,
+}
+
+/// First fragment of its message.
+pub const FLAG_BEGIN: u8 = 1;
+/// Last fragment of its message.
+pub const FLAG_END: u8 = 2;
+/// The message's vector timestamp is the next CONTEXT record's, not the last one's.
+pub const FLAG_CONTEXT_FOLLOWS: u8 = 4;
+/// Deliver only when stable.
+pub const FLAG_SAFE: u8 = 8;
+
+/// A frame header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// What it is.
+    pub kind: FrameKind,
+    /// `FLAG_*` bits.
+    pub flags: u8,
+    /// The message's entry point.
+    pub entry: u8,
+    /// Payload bytes, padding not counted.
+    pub len: u32,
+}
+
+/// Payload length rounded up to a multiple of 8, header included.
+pub const fn frame_size(len: usize) -> usize {
+    FRAME_HEADER + len.div_ceil(8) * 8
+}
+
+impl Frame {
+    /// Its bytes in the stream.
+    pub fn size(&self) -> usize {
+        frame_size(self.len as usize)
+    }
+
+    /// The header's bytes.
+    pub fn header(&self) -> [u8; FRAME_HEADER] {
+        let len = self.len.to_le_bytes();
+        [len[0], len[1], len[2], len[3], self.kind as u8, self.flags, self.entry, 0]
+    }
+
+    /// Reads a frame header. `space` is how many bytes its chunk has left from here: the frame must fit.
+    #[inline]
+    pub fn parse(bytes: &[u8], space: usize) -> Result<Frame, DecodeError> {
+        let Some(head) = bytes.first_chunk::<FRAME_HEADER>() else { return Err(DecodeError::Truncated) };
+        let kind = match head[4] {
+            1 => FrameKind::Fifo,
+            2 => FrameKind::Causal,
+            3 => FrameKind::Total,
+            4 => FrameKind::Global,
+            5 => FrameKind::Pad,
+            6 => FrameKind::Context,
+            7 => FrameKind::Order,
+            _ => return Err(DecodeError::BadValue),
+        };
+        let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+        if len as usize > space {
+            return Err(DecodeError::TooLong);
+        }
+        let frame = Frame { kind, flags: head[5], entry: head[6], len };
+        if frame.size() > space {
+            return Err(DecodeError::TooLong);
+        }
+        Ok(frame)
+    }
+}
+
+/// Writes a CONTEXT payload: the entries `(rank, value)` that changed.
+pub fn write_context(out: &mut Writer, entries: &[(u16, u64)]) {
+    out.list(entries, |out, (rank, value)| {
+        out.varint(u64::from(*rank));
+        out.varint(*value);
+    });
+}
+
+/// Reads a CONTEXT payload for a view of `members`.
+pub fn read_context(payload: &[u8], members: usize) -> Result<Vec<(u16, u64)>, DecodeError> {
+    let mut reader = Reader::new(payload);
+    let entries = reader.list(members, |r| Ok((rank(r, members)?, r.varint()?)))?;
+    reader.finish()?;
+    Ok(entries)
+}
+
+/// Writes an ORDER payload: runs `(rank, count)`, "next come `count` ABCASTs of `rank`".
+pub fn write_order(out: &mut Writer, runs: &[(u16, u32)]) {
+    out.list(runs, |out, (rank, count)| {
+        out.varint(u64::from(*rank));
+        out.varint(u64::from(*count));
+    });
+}
+
+/// Reads an ORDER payload for a view of `members`.
+pub fn read_order(payload: &[u8], members: usize) -> Result<Vec<(u16, u32)>, DecodeError> {
+    let mut reader = Reader::new(payload);
+    let runs = reader.list(payload.len(), |r| {
+        let rank = rank(r, members)?;
+        let count = r.varint()?;
+        if count == 0 || count > u64::from(u32::MAX) {
+            return Err(DecodeError::BadValue);
+        }
+        Ok((rank, count as u32))
+    })?;
+    reader.finish()?;
+    Ok(runs)
+}
+
+fn rank(reader: &mut Reader<'_>, members: usize) -> Result<u16, DecodeError> {
+    let rank = reader.varint()?;
+    if rank >= members as u64 { Err(DecodeError::BadValue) } else { Ok(rank as u16) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn frame_round_trip(kind in 1u8..=7, flags: u8, entry: u8, len in 0u32..60_000) {
+            let mut bytes = [0u8; 8];
+            bytes[4] = kind;
+            let kind = Frame::parse(&bytes, 8).expect("known kind").kind;
+            let frame = Frame { kind, flags, entry, len };
+            prop_assert_eq!(Frame::parse(&frame.header(), 65_536), Ok(frame));
+            prop_assert!(Frame::parse(&frame.header(), frame.size() - 1).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>, space in 0usize..70_000, members in 0usize..9) {
+            let _ = Frame::parse(&bytes, space);
+            let _ = read_context(&bytes, members);
+            let _ = read_order(&bytes, members);
+        }
+
+        #[test]
+        fn runs_round_trip(runs in proptest::collection::vec((0u16..5, 1u32..), 0..40)) {
+            let mut out = Writer::new();
+            write_order(&mut out, &runs);
+            prop_assert_eq!(read_order(&out.bytes, 5), Ok(runs));
+        }
+    }
+}

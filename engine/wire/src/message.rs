@@ -1,0 +1,521 @@
+//! Protocol messages: everything that is said outside the streams. All are idempotent: each may be lost, repeated,
+//! delayed or reordered, and its sender repeats it until it is answered or pointless.
+//!
+//! The header's `group` and `view` say which view change a message belongs to. See `docs/messages.md` for the table of
+//! who sends what to whom.
+
+use crate::address::Address;
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
+
+/// The most members, processes or other items that one list in a message may have.
+pub const MAX_LIST: usize = 4096;
+/// The longest group name, in bytes.
+pub const MAX_NAME: usize = 255;
+/// The longest encoded message.
+pub const MAX_MESSAGE: usize = 4 << 20;
+
+/// A value that can be written and read.
+pub trait Code: Sized {
+    /// Appends it.
+    fn write(&self, out: &mut Writer);
+    /// Reads it.
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
+}
+
+macro_rules! code_plain {
+    ($($type:ty: $value:ident, $write:expr, $read:expr;)*) => { $(
+        impl Code for $type {
+            fn write(&self, out: &mut Writer) { let $value = self; $write(out) }
+            fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> { $read(reader) }
+        }
+    )* };
+}
+
+code_plain! {
+    bool: v, |out: &mut Writer| out.flag(*v), |r: &mut Reader<'_>| r.flag();
+    u16: v, |out: &mut Writer| out.u16(*v), |r: &mut Reader<'_>| r.u16();
+    u64: v, |out: &mut Writer| out.varint(*v), |r: &mut Reader<'_>| r.varint();
+    ProcessId: v, |out: &mut Writer| out.u64(v.0), |r: &mut Reader<'_>| Ok(ProcessId(r.u64()?));
+    GroupId: v, |out: &mut Writer| out.varint(v.0), |r: &mut Reader<'_>| Ok(GroupId(r.varint()?));
+    SystemId: v, |out: &mut Writer| out.u128(v.0), |r: &mut Reader<'_>| Ok(SystemId(r.u128()?));
+    Nonce: v, |out: &mut Writer| out.u128(v.0), |r: &mut Reader<'_>| Ok(Nonce(r.u128()?));
+    SiteKey: v, |out: &mut Writer| out.u128(v.0), |r: &mut Reader<'_>| Ok(SiteKey(r.u128()?));
+    Vec<u8>: v, |out: &mut Writer| out.bytes(v), |r: &mut Reader<'_>| Ok(r.bytes(MAX_MESSAGE)?.to_vec());
+}
+
+impl Code for Address {
+    fn write(&self, out: &mut Writer) {
+        out.bytes.extend_from_slice(&self.ip);
+        out.u16(self.port);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let ip = reader.take(16)?.try_into().map_err(|_| DecodeError::Truncated)?;
+        Ok(Address { ip, port: reader.u16()? })
+    }
+}
+
+impl<A: Code, B: Code> Code for (A, B) {
+    fn write(&self, out: &mut Writer) {
+        self.0.write(out);
+        self.1.write(out);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok((A::read(reader)?, B::read(reader)?))
+    }
+}
+
+impl<T: Code> Code for Option<T> {
+    fn write(&self, out: &mut Writer) {
+        out.flag(self.is_some());
+        if let Some(value) = self {
+            value.write(out);
+        }
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        if reader.flag()? { Ok(Some(T::read(reader)?)) } else { Ok(None) }
+    }
+}
+
+/// Lists of items (byte strings have a coding of their own).
+macro_rules! code_lists {
+    ($($type:ty),*) => { $(
+        impl Code for Vec<$type> {
+            fn write(&self, out: &mut Writer) { out.list(self, |out, item| item.write(out)); }
+            fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                reader.list(MAX_LIST, |r| <$type>::read(r))
+            }
+        }
+    )* };
+}
+
+code_lists!(u64, ProcessId, MemberEntry, Joiner, Address, (ProcessId, u64), (ProcessId, Vec<u64>));
+
+macro_rules! code_struct {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+        impl Code for $name {
+            fn write(&self, out: &mut Writer) { $(self.$field.write(out);)* }
+            fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                Ok($name { $($field: <$type as Code>::read(reader)?,)* })
+            }
+        }
+    };
+}
+
+/// Names one attempt to change a view. Attempts are ordered: by system view (R9), counter, proposer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Attempt {
+    /// The system view that the proposer had installed. For attempts on the system group: the view to be changed.
+    pub system_view: u64,
+    /// Grows with every attempt.
+    pub counter: u64,
+    /// Who proposes.
+    pub proposer: ProcessId,
+}
+
+impl Code for Attempt {
+    fn write(&self, out: &mut Writer) {
+        self.system_view.write(out);
+        self.counter.write(out);
+        self.proposer.write(out);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Attempt { system_view: Code::read(reader)?, counter: Code::read(reader)?, proposer: Code::read(reader)? })
+    }
+}
+
+/// Whether a member has the group's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StateStatus {
+    /// It has.
+    Has,
+    /// It waits for the state that this donor captured at the start of that view.
+    From {
+        /// The donor.
+        donor: ProcessId,
+        /// The number of the view at whose start the state is captured.
+        view: u64,
+    },
+    /// A joiner that needs the state and has no donor yet.
+    Needs,
+}
+
+impl Code for StateStatus {
+    fn write(&self, out: &mut Writer) {
+        match self {
+            StateStatus::Has => out.u8(0),
+            StateStatus::From { donor, view } => {
+                out.u8(1);
+                donor.write(out);
+                view.write(out);
+            }
+            StateStatus::Needs => out.u8(2),
+        }
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            0 => Ok(StateStatus::Has),
+            1 => Ok(StateStatus::From { donor: Code::read(reader)?, view: Code::read(reader)? }),
+            2 => Ok(StateStatus::Needs),
+            _ => Err(DecodeError::BadValue),
+        }
+    }
+}
+
+code_struct! {
+    /// A member as a view lists it.
+    MemberEntry {
+        /// Who.
+        process: ProcessId,
+        /// Its start.
+        nonce: Nonce,
+        /// Its site.
+        site: SiteKey,
+        /// Where it receives datagrams.
+        address: Address,
+        /// Whether it has the group's state.
+        state: StateStatus,
+    }
+}
+
+code_struct! {
+    /// Who wants to join.
+    Joiner {
+        /// Its identifier; zero for a joiner of the system.
+        process: ProcessId,
+        /// Its start.
+        nonce: Nonce,
+        /// Its site.
+        site: SiteKey,
+        /// Where it receives datagrams.
+        address: Address,
+        /// Numbers its joins and leaves of this group: 1, 2, 3 … (R3).
+        request: u64,
+        /// It needs the state.
+        wants_state: bool,
+    }
+}
+
+code_struct! {
+    /// What a view change decides.
+    Value {
+        /// The number of the view that it makes.
+        number: u64,
+        /// The system view that it was made in (R9).
+        system_view: u64,
+        /// The members, oldest first.
+        members: Vec<MemberEntry>,
+        /// For each rank of the old view: up to which position its stream is delivered.
+        cut: Vec<u64>,
+        /// The members of the old view that leave by their own request.
+        left: Vec<ProcessId>,
+        /// Per process of the system: the highest join or leave request executed (R3).
+        executed: Vec<(ProcessId, u64)>,
+        /// System only: the next site number never used so far.
+        next_site: u16,
+    }
+}
+
+code_struct! {
+    /// The answer of a member to a PREPARE.
+    Promise {
+        /// To which.
+        attempt: Attempt,
+        /// Per rank: up to which frame border it has the stream; its own entry is the end of its own stream.
+        received: Vec<u64>,
+        /// The value of the highest attempt that it has accepted.
+        accepted: Option<(Attempt, Value)>,
+        /// Its state.
+        state: StateStatus,
+        /// The number of its leave request; 0: it stays.
+        leaving: u64,
+        /// The processes of its own site that it knows dead for certain (R10).
+        dead: Vec<ProcessId>,
+    }
+}
+
+code_struct! {
+    /// What the proposer asks to accept.
+    Accept {
+        /// Its attempt.
+        attempt: Attempt,
+        /// The value.
+        value: Value,
+        /// Who holds what, so that everybody can fetch up to the cut: `Promise::received` of the answerers.
+        holders: Vec<(ProcessId, Vec<u64>)>,
+    }
+}
+
+macro_rules! code_messages {
+    ($(#[$doc:meta])* $enum:ident { $($(#[$variant_doc:meta])* $variant:ident = $tag:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* },)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub enum $enum { $($(#[$variant_doc])* $variant { $($(#[$field_doc])* $field: $type,)* },)* }
+        impl Code for $enum {
+            fn write(&self, out: &mut Writer) {
+                match self { $($enum::$variant { $($field,)* } => { out.u8($tag); $($field.write(out);)* })* }
+            }
+            fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                match reader.u8()? {
+                    $($tag => Ok($enum::$variant { $($field: <$type as Code>::read(reader)?,)* }),)*
+                    _ => Err(DecodeError::BadValue),
+                }
+            }
+        }
+        impl $enum {
+            /// Its name, for counters and traces.
+            pub fn name(&self) -> &'static str {
+                match self { $($enum::$variant { .. } => stringify!($variant),)* }
+            }
+        }
+    };
+}
+
+code_messages! {
+    /// A protocol message.
+    Message {
+        /// "Is there a system?", from a process that has none.
+        Discover = 1 {
+            /// Who asks.
+            nonce: Nonce,
+            /// Its site.
+            site: SiteKey,
+            /// Where it is.
+            address: Address,
+        },
+        /// "There is", from a member of one.
+        Found = 2 {
+            /// The system.
+            system: SystemId,
+            /// Processes that can be asked to relay a join, oldest first (some of them).
+            contacts: Vec<Address>,
+            /// The answerer has no contact to a quorum: this is a remnant (R13).
+            stalled: bool,
+        },
+        /// "I look for one too", from a process that has none.
+        Candidate = 3 {
+            /// Who.
+            nonce: Nonce,
+            /// Its site.
+            site: SiteKey,
+            /// Where it is.
+            address: Address,
+        },
+        /// Asks to be admitted to the system, or to the group of the header.
+        Join = 4 {
+            /// Who wants to join.
+            joiner: Joiner,
+            /// The joiner's system view (0 for a joiner of the system).
+            system_view: u64,
+        },
+        /// PREPARE.
+        Prepare = 5 {
+            /// The attempt.
+            attempt: Attempt,
+            /// Who would join.
+            joiners: Vec<Joiner>,
+        },
+        /// A member's answer to PREPARE.
+        Promised = 6 {
+            /// The answer.
+            promise: Promise,
+        },
+        /// A joiner's answer to PREPARE.
+        JoinerReady = 7 {
+            /// To which attempt.
+            attempt: Attempt,
+            /// Who.
+            nonce: Nonce,
+            /// The request that it still wants executed.
+            request: u64,
+        },
+        /// The attempt is lower than one promised before.
+        Refuse = 8 {
+            /// The attempt promised.
+            promised: Attempt,
+        },
+        /// ACCEPT.
+        Accept = 9 {
+            /// What to accept.
+            accept: Accept,
+        },
+        /// The answer to ACCEPT: accepted, with everything up to the cut at hand.
+        Accepted = 10 {
+            /// The attempt.
+            attempt: Attempt,
+            /// As in a promise (R10).
+            dead: Vec<ProcessId>,
+        },
+        /// The answer to ACCEPT: what is missing cannot be fetched from anybody.
+        CannotFetch = 11 {
+            /// The attempt.
+            attempt: Attempt,
+        },
+        /// DECIDE: the value is chosen for the header's view.
+        Decide = 12 {
+            /// The value.
+            value: Value,
+            /// For a joiner of the system: the directory at the start of the new view.
+            snapshot: Option<Vec<u8>>,
+        },
+        /// The answer to DECIDE: the new view (or a later one) is installed here.
+        Installed = 13 {
+            /// The number of the view installed.
+            number: u64,
+        },
+        /// "I am in the header's view and hear of a later one: tell me what was decided."
+        Behind = 14 {
+            /// Unused, zero.
+            reserved: u64,
+        },
+        /// Asks for the next view to be without the sender.
+        Leave = 15 {
+            /// The number of the request (R3).
+            request: u64,
+        },
+        /// The answer to a group JOIN by a process that is not in the group.
+        NotHere = 16 {
+            /// How far its directory is.
+            directory: u64,
+        },
+        /// Processes of the sender's site that it knows dead for certain.
+        Deaths = 17 {
+            /// Who.
+            dead: Vec<ProcessId>,
+        },
+        /// The sender (of the system) ends itself by its own will: it was not a failure.
+        Farewell = 18 {
+            /// Unused, zero.
+            reserved: u64,
+        },
+    }
+}
+
+impl Message {
+    /// The encoded message.
+    pub fn encode(&self, out: &mut Writer) {
+        self.write(out);
+    }
+
+    /// Reads a message that fills `bytes`.
+    pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
+        if bytes.len() > MAX_MESSAGE {
+            return Err(DecodeError::TooLong);
+        }
+        let mut reader = Reader::new(bytes);
+        let message = Message::read(&mut reader)?;
+        reader.finish()?;
+        Ok(message)
+    }
+}
+
+code_struct! {
+    /// The start of a [`crate::packet::PacketKind::Piece`] body: piece `index` of `count` of the sender's message `number`.
+    PieceHeader {
+        /// Numbers the sender's long messages.
+        number: u64,
+        /// Which piece.
+        index: u16,
+        /// Of how many.
+        count: u16,
+    }
+}
+
+code_struct! {
+    /// The start of a [`crate::packet::PacketKind::Channel`] body; the frame's payload follows.
+    ChannelHeader {
+        /// For which process (its incarnation): a frame to an earlier one is dropped.
+        to: ProcessId,
+        /// 0: point-to-point messages. 1: state transfer.
+        lane: u16,
+        /// Number of the frame: 1, 2, 3 …
+        number: u64,
+        /// First frame of its message.
+        begin: bool,
+        /// Last frame of its message.
+        end: bool,
+    }
+}
+
+code_struct! {
+    /// The body of a [`crate::packet::PacketKind::ChannelAck`].
+    ChannelAck {
+        /// For which process.
+        to: ProcessId,
+        /// The lane.
+        lane: u16,
+        /// The first frame not received.
+        next: u64,
+        /// Bit i: frame `next + 1 + i` was received.
+        bitmap: u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample_value(members: usize) -> Value {
+        Value {
+            number: 4,
+            system_view: 2,
+            members: (0..members as u64)
+                .map(|i| MemberEntry {
+                    process: ProcessId(i),
+                    nonce: Nonce(u128::from(i) << 70),
+                    site: SiteKey(9),
+                    address: Address { ip: [i as u8; 16], port: 80 },
+                    state: if i == 0 { StateStatus::Has } else { StateStatus::From { donor: ProcessId(0), view: 4 } },
+                })
+                .collect(),
+            cut: vec![8, 16, 1 << 40],
+            left: vec![ProcessId(77)],
+            executed: vec![(ProcessId(1), 2)],
+            next_site: 3,
+        }
+    }
+
+    fn round_trip(message: &Message) {
+        let mut out = Writer::new();
+        message.encode(&mut out);
+        assert_eq!(Message::decode(&out.bytes).as_ref(), Ok(message));
+        for len in 0..out.bytes.len() {
+            assert!(Message::decode(&out.bytes[..len]).is_err(), "a prefix of {len} bytes was taken for whole");
+        }
+    }
+
+    #[test]
+    fn messages_round_trip() {
+        let attempt = Attempt { system_view: 1, counter: 2, proposer: ProcessId(3) };
+        round_trip(&Message::Decide { value: sample_value(5), snapshot: Some(vec![1, 2, 3]) });
+        round_trip(&Message::Promised {
+            promise: Promise {
+                attempt,
+                received: vec![1, 2, 3],
+                accepted: Some((attempt, sample_value(2))),
+                state: StateStatus::Needs,
+                leaving: 0,
+                dead: vec![ProcessId(9)],
+            },
+        });
+        round_trip(&Message::Accept {
+            accept: Accept { attempt, value: sample_value(3), holders: vec![(ProcessId(1), vec![1, 2])] },
+        });
+        round_trip(&Message::Found { system: SystemId(5), contacts: vec![Address::default()], stalled: false });
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(message) = Message::decode(&bytes) {
+                let mut out = Writer::new();
+                message.encode(&mut out);
+                prop_assert_eq!(Message::decode(&out.bytes), Ok(message));
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What a datagram is: a header of [`HEADER`] bytes, then a body by kind.
+//!
+//! ```text
+//! offset 0  magic u16 · 2 version u8 · 3 kind u8 · 4 CRC32C u32 (of all other bytes)
+//!        8  sender's birth u64
+//!       16  system u128
+//!       32  group u64
+//!       40  view u64
+//!       48  body
+//! ```
+//! All integers are little-endian. Data bodies are cut so that their stream bytes start 8-byte aligned.
+
+use crate::codec::DecodeError;
+use crate::id::{GroupId, SystemId};
+
+/// Bytes of the header.
+pub const HEADER: usize = 48;
+/// First two bytes of every packet.
+pub const MAGIC: u16 = 0x5149;
+/// The protocol version of this engine.
+pub const VERSION: u8 = 1;
+/// No datagram is longer.
+pub const MAX_PACKET: usize = 65_507;
+
+/// What the body is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum PacketKind {
+    /// Bytes of a stream, with a row ([`DataHeader`]).
+    Data = 1,
+    /// A row alone.
+    Row = 2,
+    /// Requests for repair.
+    Nak = 3,
+    /// A protocol message ([`crate::message::Message`]).
+    Message = 4,
+    /// A piece of a protocol message that is longer than a datagram.
+    Piece = 5,
+    /// A frame of a channel between two processes.
+    Channel = 6,
+    /// An acknowledgement of channel frames.
+    ChannelAck = 7,
+}
+
+/// Why a datagram is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PacketError {
+    /// Shorter than a header, or longer than any packet.
+    BadLength,
+    /// Not one of ours.
+    BadMagic,
+    /// Another version of the protocol speaks.
+    IncompatibleVersion(u8),
+    /// Damaged on the way.
+    BadChecksum,
+    /// A kind that this version does not have.
+    BadKind,
+}
+
+/// The fields of a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// What the body is.
+    pub kind: PacketKind,
+    /// The birth of the process that sent the datagram.
+    pub birth: u64,
+    /// Its system; 0 before it has one.
+    pub system: SystemId,
+    /// The group that the body is about.
+    pub group: GroupId,
+    /// The sender's view of that group.
+    pub view: u64,
+}
+
+/// A checked view of a datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// The header.
+    pub header: Header,
+    /// What follows it.
+    pub body: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    /// Checks length, magic, version, sum and kind.
+    pub fn parse(bytes: &'a [u8]) -> Result<Packet<'a>, PacketError> {
+        if bytes.len() < HEADER || bytes.len() > MAX_PACKET {
+            return Err(PacketError::BadLength);
+        }
+        if u16::from_le_bytes([bytes[0], bytes[1]]) != MAGIC {
+            return Err(PacketError::BadMagic);
+        }
+        if bytes[2] != VERSION {
+            return Err(PacketError::IncompatibleVersion(bytes[2]));
+        }
+        let sum = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+        if crc32c::crc32c_append(crc32c::crc32c(&bytes[..4]), &bytes[8..]) != sum {
+            return Err(PacketError::BadChecksum);
+        }
+        let kind = match bytes[3] {
+            1 => PacketKind::Data,
+            2 => PacketKind::Row,
+            3 => PacketKind::Nak,
+            4 => PacketKind::Message,
+            5 => PacketKind::Piece,
+            6 => PacketKind::Channel,
+            7 => PacketKind::ChannelAck,
+            _ => return Err(PacketError::BadKind),
+        };
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let header = Header {
+            kind,
+            birth: u64_at(8),
+            system: SystemId(u128::from_le_bytes(bytes[16..32].try_into().expect("sixteen bytes"))),
+            group: GroupId(u64_at(32)),
+            view: u64_at(40),
+        };
+        Ok(Packet { header, body: &bytes[HEADER..] })
+    }
+}
+
+/// Appends a header without its sum to `out`, which must be empty: [`seal`] completes it.
+pub fn begin(out: &mut Vec<u8>, header: &Header) {
+    debug_assert!(out.is_empty());
+    out.extend_from_slice(&MAGIC.to_le_bytes());
+    out.push(VERSION);
+    out.push(header.kind as u8);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&header.birth.to_le_bytes());
+    out.extend_from_slice(&header.system.0.to_le_bytes());
+    out.extend_from_slice(&header.group.0.to_le_bytes());
+    out.extend_from_slice(&header.view.to_le_bytes());
+}
+
+/// Computes the sum over `first` (which starts with the header) and `rest`, and writes it into `first`.
+pub fn seal(first: &mut [u8], rest: &[u8]) {
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&first[..4]), &first[8..]);
+    let sum = crc32c::crc32c_append(sum, rest);
+    first[4..8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// The start of a [`PacketKind::Data`] body: "bytes [position, position + len) of the stream of `rank`", after a row
+/// of `row_len` bytes (a multiple of 8, zero-padded; 0 = no row).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DataHeader {
+    /// Whose stream: a rank of the view (a repair may carry another's than the sender's).
+    pub rank: u16,
+    /// Bytes of the row that follows.
+    pub row_len: u16,
+    /// First position.
+    pub position: u64,
+}
+
+/// Bytes of a [`DataHeader`].
+pub const DATA_HEADER: usize = 16;
+
+impl DataHeader {
+    /// Appends it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.rank.to_le_bytes());
+        out.extend_from_slice(&self.row_len.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.position.to_le_bytes());
+    }
+
+    /// Splits a data body in header, row and stream bytes; the latter start and end on multiples of 8.
+    pub fn parse(body: &[u8]) -> Result<(DataHeader, &[u8], &[u8]), DecodeError> {
+        if body.len() < DATA_HEADER {
+            return Err(DecodeError::Truncated);
+        }
+        let header = DataHeader {
+            rank: u16::from_le_bytes([body[0], body[1]]),
+            row_len: u16::from_le_bytes([body[2], body[3]]),
+            position: u64::from_le_bytes(body[8..16].try_into().expect("eight bytes")),
+        };
+        let rest = &body[DATA_HEADER..];
+        if usize::from(header.row_len) > rest.len() {
+            return Err(DecodeError::Truncated);
+        }
+        let (row, data) = rest.split_at(usize::from(header.row_len));
+        if header.position % 8 != 0 || data.len() % 8 != 0 || header.position > u64::MAX - MAX_PACKET as u64 {
+            return Err(DecodeError::BadValue);
+        }
+        Ok((header, row, data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample(kind: PacketKind) -> Header {
+        Header { kind, birth: 7, system: SystemId(1 << 100), group: GroupId(3), view: 9 }
+    }
+
+    #[test]
+    fn what_is_sealed_is_read() {
+        let mut first = Vec::new();
+        begin(&mut first, &sample(PacketKind::Data));
+        DataHeader { rank: 1, row_len: 0, position: 64 }.write(&mut first);
+        seal(&mut first, b"12345678");
+        first.extend_from_slice(b"12345678");
+        let packet = Packet::parse(&first).expect("good packet");
+        assert_eq!(packet.header, sample(PacketKind::Data));
+        let (header, row, data) = DataHeader::parse(packet.body).expect("good body");
+        assert_eq!((header.rank, header.position, row.len(), data), (1, 64, 0, &b"12345678"[..]));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed() {
+        let mut bytes = Vec::new();
+        begin(&mut bytes, &sample(PacketKind::Row));
+        bytes.extend_from_slice(&[5; 40]);
+        seal(&mut bytes, &[]);
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Packet::parse(&bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let mut bytes = Vec::new();
+        begin(&mut bytes, &sample(PacketKind::Row));
+        bytes[2] = 9;
+        assert_eq!(Packet::parse(&bytes).err(), Some(PacketError::IncompatibleVersion(9)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            if let Ok(packet) = Packet::parse(&bytes) {
+                let _ = DataHeader::parse(packet.body);
+            }
+            let _ = DataHeader::parse(&bytes);
+        }
+    }
+}

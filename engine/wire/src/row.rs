@@ -1,0 +1,95 @@
+//! A member's row of monotone counters.
+//!
+//! Rows are idempotent and merge by maximum: losing, repeating or reordering one does no harm.
+
+use crate::codec::{DecodeError, Reader, Writer};
+
+/// The row of one member in one view.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Row {
+    /// The end of its own stream.
+    pub end: u64,
+    /// Up to which position it has each member's stream without gaps.
+    pub received: Vec<u64>,
+    /// Up to which position its application is done with each member's stream.
+    pub consumed: Vec<u64>,
+}
+
+impl Row {
+    /// A row of zeros for a view of `members`.
+    pub fn zero(members: usize) -> Row {
+        Row { end: 0, received: vec![0; members], consumed: vec![0; members] }
+    }
+
+    /// Appends it.
+    pub fn write(&self, out: &mut Writer) {
+        out.varint(self.end);
+        for (received, consumed) in self.received.iter().zip(&self.consumed) {
+            out.varint(*received);
+            out.varint(received - consumed);
+        }
+    }
+
+    /// Reads a row of a view of `members` and merges it into `self` (which has that many entries). Bytes behind it
+    /// must be zero padding.
+    pub fn merge(&mut self, bytes: &[u8]) -> Result<bool, DecodeError> {
+        let mut changed = false;
+        let mut reader = Reader::new(bytes);
+        let end = reader.varint()?;
+        let mut check = reader.clone();
+        for _ in 0..self.received.len() {
+            let received = check.varint()?;
+            if check.varint()? > received {
+                return Err(DecodeError::BadValue);
+            }
+        }
+        if check.remaining() >= 8 {
+            return Err(DecodeError::Trailing);
+        }
+        if end > self.end {
+            self.end = end;
+            changed = true;
+        }
+        for (own_received, own_consumed) in self.received.iter_mut().zip(&mut self.consumed) {
+            let received = reader.varint()?;
+            let consumed = received - reader.varint()?;
+            if received > *own_received {
+                *own_received = received;
+                changed = true;
+            }
+            if consumed > *own_consumed {
+                *own_consumed = consumed;
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn merge_is_maximum(pairs in proptest::collection::vec((0u64..1 << 40, 0u64..1 << 40), 1..9), end: u64) {
+            let row = Row {
+                end,
+                received: pairs.iter().map(|p| p.0.max(p.1)).collect(),
+                consumed: pairs.iter().map(|p| p.0.min(p.1)).collect(),
+            };
+            let mut out = Writer::new();
+            row.write(&mut out);
+            let mut copy = Row::zero(pairs.len());
+            copy.merge(&out.bytes).expect("good row");
+            prop_assert_eq!(&copy, &row);
+            prop_assert_eq!(copy.merge(&out.bytes), Ok(false));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>, members in 0usize..9) {
+            let _ = Row::zero(members).merge(&bytes);
+        }
+    }
+}
