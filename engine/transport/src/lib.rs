@@ -1,1 +1,20 @@
-//! Transports.
+//! Transports: how the engine's datagrams travel, and how the processes of one site know each other.
+//!
+//! Read in this order:
+//! - [`transport`]: the narrow trait, and the vocabulary of destinations and reports;
+//! - `udp`: UDP with batched system calls, unicast and multicast, and the self-test that decides between them;
+//! - `site`: the site link, the runtime directory, certain death notices, the site's record;
+//! - [`fault`]: seeded loss, duplication, delay and reordering;
+//! - `memory_pair`: two ends inside one process, for tests;
+//! - [`host`]: all of them joined into the one thing that the runtime drives.
+//!
+//! A transport promises little: a datagram arrives whole or not at all, perhaps twice, perhaps late. Whatever the
+//! network or a stranger does is a counter, never an error and never a panic.
+
+pub mod fault;
+pub mod host;
+pub mod transport;
+
+pub use fault::FaultConfig;
+pub use host::{Founding, HostConfig, HostTransport, OpenError, SiteEvent, Waker};
+pub use transport::{Capabilities, Datagram, Destination, TransmitReport, Transport};
