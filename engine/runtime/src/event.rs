@@ -1,0 +1,175 @@
+//! What a [`crate::Node`] tells the application: the core's events, with message bytes that can be reached in both modes.
+
+use isis_memory::ChunkIndex;
+use isis_protocol::{GroupHandle, Kind, MessageId, ProcessId, Refused, SystemId, View};
+use std::sync::Arc;
+
+/// Where the bytes of a message are. Look at them with `Node::payload`; they stay in place until the next
+/// `Node::poll_event`.
+#[derive(Clone, Debug)]
+pub struct Payload(pub(crate) Place);
+
+/// The three places that bytes can be in.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In the region of an inline node.
+    Chunk { chunk: ChunkIndex, offset: u32, len: u32 },
+    /// In the ring record that the application now borrows: `record` names it, so that a stale payload is noticed.
+    Ring { record: u64, offset: u32, len: u32 },
+    /// On the heap.
+    Owned(Arc<[u8]>),
+}
+
+impl Payload {
+    /// How many bytes.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Place::Chunk { len, .. } | Place::Ring { len, .. } => *len as usize,
+            Place::Owned(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether the message has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes as a shared allocation, if that is where they are: holding such a message costs no copy.
+    pub fn shared(&self) -> Option<&Arc<[u8]>> {
+        match &self.0 {
+            Place::Owned(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+/// A message handed to the application.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The group that it was sent in.
+    pub group: GroupHandle,
+    /// Its name.
+    pub id: MessageId,
+    /// The sender's rank in the view; for point-to-point messages in the current view, `u16::MAX` if it left.
+    pub rank: u16,
+    /// Its ordering.
+    pub kind: Kind,
+    /// It was sent as safe.
+    pub safe: bool,
+    /// Its entry point.
+    pub entry: u8,
+    /// Its place in the total order of the view (1, 2, …); 0 for other kinds.
+    pub order: u64,
+    /// For a reply: the message that it answers.
+    pub answers: Option<MessageId>,
+    /// Its bytes: `Node::payload`.
+    pub payload: Payload,
+}
+
+/// A command, as named by [`NodeEvent::Refused`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum CommandName {
+    Join,
+    Leave,
+    Multicast,
+    Send,
+    Reply,
+    Flush,
+    StateBlock,
+}
+
+/// What happened. The order of the events is the order of the core: see `isis_protocol::Event` for each one's promise.
+#[derive(Clone, Debug)]
+pub enum NodeEvent {
+    /// This process was admitted to a system.
+    SystemJoined {
+        /// The system.
+        system: SystemId,
+        /// This process's identifier in it.
+        process: ProcessId,
+    },
+    /// A new system view.
+    SystemView(Arc<View>),
+    /// A new view of a group. The first one tells that the join is complete, state included.
+    View {
+        /// The group.
+        group: GroupHandle,
+        /// The view.
+        view: Arc<View>,
+        /// This process's rank in it.
+        rank: u16,
+    },
+    /// A message.
+    Message(Message),
+    /// Capture the group's state now, before looking at any later event, and hand it over with `Node::state_block`.
+    StateWanted {
+        /// The group.
+        group: GroupHandle,
+        /// Names the transfer in `state_block`.
+        transfer: u64,
+        /// Who waits for it.
+        joiners: Vec<ProcessId>,
+    },
+    /// The state is no longer wanted: the snapshot may be dropped.
+    StateAborted {
+        /// The group.
+        group: GroupHandle,
+        /// The transfer.
+        transfer: u64,
+    },
+    /// A block of the group's state for this joiner. `offset` 0 after others means: start over.
+    StateBlock {
+        /// The group.
+        group: GroupHandle,
+        /// Offset of the block in the state.
+        offset: u64,
+        /// The bytes.
+        block: Arc<[u8]>,
+        /// This was the last one.
+        done: bool,
+    },
+    /// The leave is complete, or the group's join was given up. The handle is dead.
+    Left {
+        /// The group.
+        group: GroupHandle,
+    },
+    /// All multicasts before the flush are stable.
+    Flushed {
+        /// The group.
+        group: GroupHandle,
+        /// What `Node::flush` returned.
+        flush: u64,
+    },
+    /// A send that gave `WouldBlock` may be tried again.
+    Writable {
+        /// The group.
+        group: GroupHandle,
+    },
+    /// No contact to a quorum: every group is frozen until `Resumed` or `Evicted`.
+    Stalled,
+    /// Contact to a quorum again.
+    Resumed,
+    /// The others went on without this process: the node is at its end.
+    Evicted,
+    /// A member holds the others up.
+    Slow {
+        /// Who.
+        process: ProcessId,
+    },
+    /// `Node::close` is complete.
+    Closed,
+    /// Threaded mode only: the core refused a command that the call itself had accepted (a view change came in between).
+    Refused {
+        /// The group.
+        group: GroupHandle,
+        /// Which command.
+        command: CommandName,
+        /// Why.
+        reason: Refused,
+        /// For `Flush` the number that `Node::flush` returned, for `StateBlock` the transfer; else 0.
+        number: u64,
+    },
+    /// The core failed. Peers see a crash; nothing comes after this.
+    Poisoned,
+}
