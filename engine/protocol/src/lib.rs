@@ -5,6 +5,7 @@
 //! under the simulator and under every transport.
 #![forbid(unsafe_code)]
 
+pub mod channel;
 pub mod config;
 pub mod endpoint;
 pub mod event;
