@@ -7,6 +7,7 @@
 
 pub mod channel;
 pub mod config;
+pub mod detector;
 pub mod endpoint;
 pub mod event;
 pub mod id;
