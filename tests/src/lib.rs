@@ -1,1 +1,11 @@
-//! Simulator and checkers.
+//! Simulator, trace checker and scenarios: how the engine is shown to keep its word.
+//!
+//! - [`trace`]: what the processes of a run did and saw.
+//! - [`checker`]: the guarantees, one function each, over a trace and nothing else.
+//! - [`sim`]: whole systems of endpoints in virtual time, under seeded faults.
+//! - [`scenario`]: the same world under a script, for schedules with a name.
+//! - [`mutants`]: planted bugs of the engine, which the checker has to catch.
+#![forbid(unsafe_code)]
+
+pub mod checker;
+pub mod trace;

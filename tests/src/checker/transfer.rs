@@ -1,0 +1,132 @@
+//! Properties 18 and 19: state transfer and flush.
+
+use super::Violation;
+use super::history::{GroupKey, History};
+use crate::trace::{Channel, Event, Process};
+use std::collections::BTreeMap;
+
+/// 18. The joiner's state equals the donor's at the point of the join, and no delivery is lost or repeated across it: all
+///     that install a view have, at that point, the same state; a state that was installed was captured, whole; and a
+///     joiner that wants the state has one before its first view, unless it made the group.
+pub fn state(history: &History<'_>, found: &mut Vec<Violation>) {
+    for (group, members) in history.application_groups() {
+        for (number, installers) in history.installers(members) {
+            let mut reference: Option<(usize, u64, Process)> = None;
+            for at in installers {
+                let install = history.at(at);
+                let process = history.memberships[at.0].process;
+                let Some(digest) = install.digest else { continue };
+                match reference {
+                    None => reference = Some((install.record, digest, process)),
+                    Some((record, other, first)) if other != digest => {
+                        let what = format!(
+                            "{first:?} and {process:?} begin view {number} of {:?} with different states",
+                            group.1
+                        );
+                        history.blame(found, 18, what, &[record, install.record]);
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+    let mut captured: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut installed: BTreeMap<(Process, u16), usize> = BTreeMap::new();
+    for (index, record) in history.trace.records.iter().enumerate() {
+        match &record.event {
+            Event::StateCaptured { digest, .. } => {
+                captured.entry(*digest).or_insert(index);
+            }
+            Event::StateInstalled { join, digest, intact } => {
+                installed.insert((record.process, *join), index);
+                if !*intact || !captured.contains_key(digest) {
+                    let what = format!("{:?} installs a state that nobody captured", record.process);
+                    history.blame(found, 18, what, &[index]);
+                }
+            }
+            _ => {}
+        }
+    }
+    for membership in history.memberships.iter().filter(|m| m.wants_state) {
+        let Some(first) = membership.installs.first() else { continue };
+        let has = installed.get(&(membership.process, membership.join)).is_some_and(|&i| i < first.record);
+        let made = first.view.number == 1 || first.view.members.len() == 1;
+        if !has && !made && first.view.processes().any(|p| p != membership.process) {
+            let what = format!("{:?} begins view {} without the state", membership.process, first.view.number);
+            history.blame(found, 18, what, &[membership.called, first.record]);
+        }
+        if let Some(&state) = installed.get(&(membership.process, membership.join))
+            && state > first.record
+        {
+            let what = format!("{:?} receives a state after its first view", membership.process);
+            history.blame(found, 18, what, &[first.record, state]);
+        }
+    }
+}
+
+/// 19. What a process multicast before a flush that returned is not lost: somebody delivers it, and with property 17 all
+///     survivors do, unless nobody of the view in which the flush returned lives on.
+pub fn flush(history: &History<'_>, found: &mut Vec<Violation>) {
+    for membership in &history.memberships {
+        let Some(group) = membership.group else { continue };
+        let mut calls: BTreeMap<u64, usize> = BTreeMap::new();
+        for &record in &history.life(membership.process).records {
+            match &history.trace.records[record].event {
+                Event::FlushCall { join, flush } if *join == membership.join => {
+                    calls.insert(*flush, record);
+                }
+                Event::Flushed { join, flush } if *join == membership.join => {
+                    let Some(&call) = calls.get(flush) else {
+                        let what = format!("{:?}: a flush returns that was not called", membership.process);
+                        history.blame(found, 19, what, &[record]);
+                        continue;
+                    };
+                    lost(history, membership.process, membership.join, group, call, record, found);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The messages before `call` that nobody delivers although somebody of the view at `returned` lives on.
+fn lost(
+    history: &History<'_>,
+    process: Process,
+    join: u16,
+    group: GroupKey,
+    call: usize,
+    returned: usize,
+    found: &mut Vec<Violation>,
+) {
+    let view = history
+        .memberships
+        .iter()
+        .filter(|m| m.process == process && m.join == join)
+        .flat_map(|m| &m.installs)
+        .rev()
+        .find(|i| i.record < returned);
+    let Some(view) = view else { return };
+    // Somebody of that view went on to a later one, or is up in the end when all was given its time.
+    let lives_on = history.groups[&group].iter().map(|&m| &history.memberships[m]).any(|m| {
+        let was_in = m.installs.iter().any(|i| i.view.number == view.view.number);
+        let went_on = m.installs.last().is_some_and(|i| i.view.number > view.view.number);
+        was_in && (went_on || (history.complete() && history.up(m.process) && m.left.is_none()))
+    });
+    if !lives_on {
+        return;
+    }
+    for (key, sent) in history.sends.range(
+        crate::trace::Key { sender: process, join, channel: Channel::Multicast, number: 0 }..=crate::trace::Key {
+            sender: process,
+            join,
+            channel: Channel::Multicast,
+            number: u32::MAX,
+        },
+    ) {
+        if sent.record < call && !history.homes.contains_key(key) {
+            let what = format!("{key:?} is lost, although a flush after it has returned");
+            history.blame(found, 19, what, &[sent.record, call, returned]);
+        }
+    }
+}
