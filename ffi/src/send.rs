@@ -1,0 +1,146 @@
+//! Multicast, point-to-point sends, replies and flush.
+
+use crate::boundary::{bytes, enter, guarded, on_group, set_if_wanted};
+use crate::error::{self, Failure, ISIS_OK, fail, plain};
+use crate::group::{isis_group_t, ordinary};
+use crate::message::{self, isis_message_t};
+use crate::table::{self, Noun};
+use isis_protocol::{Kind, ProcessId, SendOptions};
+use std::ffi::c_void;
+
+/// FBCAST: in the order of its sender.
+pub const ISIS_FIFO: u32 = 1;
+/// CBCAST: after everything that happened before it.
+pub const ISIS_CAUSAL: u32 = 2;
+/// ABCAST: as CBCAST, and in one total order with all other ABCASTs of the group.
+pub const ISIS_TOTAL: u32 = 3;
+/// GBCAST: at the same point of everything at all members, views included.
+pub const ISIS_GLOBAL: u32 = 4;
+/// The kind of a received isis_send: point to point.
+pub const ISIS_UNICAST: u32 = 5;
+/// The kind of a received isis_reply.
+pub const ISIS_REPLY: u32 = 6;
+/// Added to a kind: delivered only when every member has it.
+pub const ISIS_SAFE: u32 = 256;
+
+/// Checks an entry point's number.
+pub fn entry_number(entry: u32) -> Result<u8, Failure> {
+    u8::try_from(entry).map_err(|_| fail(error::ISIS_EINVAL, format_args!("entry is {entry}, but goes from 0 to 255")))
+}
+
+/// Checks a kind and an entry point.
+pub fn send_options(kind: u32, entry: u32) -> Result<SendOptions, Failure> {
+    let ordering = match kind & !ISIS_SAFE {
+        ISIS_FIFO => Kind::Fifo,
+        ISIS_CAUSAL => Kind::Causal,
+        ISIS_TOTAL => Kind::Total,
+        ISIS_GLOBAL => Kind::Global,
+        _ => return Err(fail(error::ISIS_EKIND, format_args!("{kind} is not a kind of multicast"))),
+    };
+    Ok(SendOptions { kind: ordering, safe: kind & ISIS_SAFE != 0, entry: entry_number(entry)? })
+}
+
+/// The number of a kind in C.
+pub fn kind_number(kind: Kind) -> u32 {
+    match kind {
+        Kind::Fifo => ISIS_FIFO,
+        Kind::Causal => ISIS_CAUSAL,
+        Kind::Total => ISIS_TOTAL,
+        Kind::Global => ISIS_GLOBAL,
+        Kind::Unicast => ISIS_UNICAST,
+        Kind::Reply => ISIS_REPLY,
+    }
+}
+
+/// Multicasts `len` bytes (copied) to all members of the group, this process included, at their entry point `entry`
+/// (0 to 255). `kind`: ISIS_FIFO, ISIS_CAUSAL, ISIS_TOTAL or ISIS_GLOBAL, + ISIS_SAFE if wanted. Never blocks.
+///
+/// Errors: ISIS_EAGAIN (the window is full: try again after ISIS_EVENT_WRITABLE), ISIS_EHANDLE, ISIS_ETHREAD,
+/// ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_EKIND, ISIS_ETOOLONG, ISIS_ENOTMEMBER, ISIS_EENDED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_multicast(
+    group: *mut isis_group_t,
+    kind: u32,
+    entry: u32,
+    data: *const c_void,
+    len: u64,
+) -> i32 {
+    on_group(group, |instance, core| {
+        let options = send_options(kind, entry)?;
+        // SAFETY: the pointer contract.
+        let data = unsafe { bytes(data, len)? };
+        let sent = instance.node().multicast(ordinary(core)?, options, data);
+        sent.map(|()| ISIS_OK).map_err(|why| instance.failure(why))
+    })
+}
+
+/// Sends `len` bytes (copied) to one member of the group, at its entry point `entry`, after everything that this process
+/// has delivered or multicast in the group.
+///
+/// Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ETOOLONG,
+/// ISIS_ENOTMEMBER, ISIS_ENOPROCESS, ISIS_EENDED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_send(
+    group: *mut isis_group_t,
+    member: u64,
+    entry: u32,
+    data: *const c_void,
+    len: u64,
+) -> i32 {
+    on_group(group, |instance, core| {
+        let entry = entry_number(entry)?;
+        // SAFETY: the pointer contract.
+        let data = unsafe { bytes(data, len)? };
+        let sent = instance.node().send(ordinary(core)?, ProcessId(member), entry, data);
+        sent.map(|()| ISIS_OK).map_err(|why| instance.failure(why))
+    })
+}
+
+/// Answers a message that is in delivery or held: `len` bytes (copied) to its sender, who gets them at ISIS_ENTRY_REPLY
+/// with the number of its message in `answers_number`.
+///
+/// Errors: ISIS_EAGAIN, ISIS_EMESSAGE, ISIS_EHANDLE (its instance is closed), ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL,
+/// ISIS_ETOOLONG, ISIS_ENOTMEMBER, ISIS_ENOPROCESS, ISIS_EENDED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_reply(message: *const isis_message_t, data: *const c_void, len: u64) -> i32 {
+    enter(|| {
+        let origin = message::origin(message)?;
+        // SAFETY: the pointer contract.
+        let data = unsafe { bytes(data, len)? };
+        let found = table::find(Noun::Instance, origin.instance)?;
+        guarded(found.object, |instance| {
+            let sent = instance.node().reply(origin.group, origin.id, data);
+            sent.map(|()| ISIS_OK).map_err(|why| instance.failure(why))
+        })
+    })
+}
+
+/// Asks to be told, by ISIS_EVENT_FLUSHED with this number, when all that this process multicast in the group before is
+/// received by all members. `number` may be NULL.
+///
+/// Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_flush(group: *mut isis_group_t, number: *mut u64) -> i32 {
+    on_group(group, |instance, core| {
+        let asked = instance.node().flush(ordinary(core)?);
+        set_if_wanted(number, asked.map_err(|why| instance.failure(why))?);
+        Ok(ISIS_OK)
+    })
+}
+
+/// isis_flush, and waits for its end, running callbacks as isis_poll does.
+///
+/// Errors: as isis_flush, and ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
+#[unsafe(no_mangle)]
+pub extern "C" fn isis_flush_wait(group: *mut isis_group_t, timeout_ns: u64) -> i32 {
+    on_group(group, |instance, core| {
+        instance.outside_callbacks()?;
+        let asked = instance.node().flush(ordinary(core)?);
+        let number = asked.map_err(|why| instance.failure(why))?;
+        instance.wait_for(timeout_ns, |instance| match instance.with_group(core, |group| group.flushed) {
+            Some(flushed) if flushed < number => None,
+            Some(_) => Some(Ok(ISIS_OK)),
+            None => Some(Err(plain(error::ISIS_ENOTMEMBER))),
+        })?
+    })
+}
