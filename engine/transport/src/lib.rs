@@ -11,9 +11,12 @@
 //! A transport promises little: a datagram arrives whole or not at all, perhaps twice, perhaps late. Whatever the
 //! network or a stranger does is a counter, never an error and never a panic.
 
+mod counters;
 pub mod fault;
 pub mod host;
+mod system;
 pub mod transport;
+pub mod udp;
 
 pub use fault::FaultConfig;
 pub use host::{Founding, HostConfig, HostTransport, OpenError, SiteEvent, Waker};

@@ -1,0 +1,19 @@
+//! The site: the processes of one host that share a runtime directory.
+//!
+//! - `directory`: the runtime directory, its safety, and the site's key;
+//! - `process_file`: the file by which any process tests whether another one lives;
+//! - `record`: which system the site belongs to;
+//! - `message`: what is said over the link;
+//! - `link`: the connections, discovery, death notices, the data path.
+//!
+//! Networks part sites, never the processes of one site; and a death on the site is known for certain.
+
+mod directory;
+mod link;
+mod message;
+mod process_file;
+mod site_record;
+
+pub(crate) use directory::RuntimeDirectory;
+pub(crate) use link::{SiteLink, SiteLinkEvent};
+pub use site_record::Founding;

@@ -1,0 +1,224 @@
+//! One file per instance, `<nonce>.process`: proof of life, and which system the instance belongs to.
+//!
+//! Whoever holds the file's exclusive lock lives. The lock is taken before the file gets its name and given up only by
+//! the end of the instance: explicitly at its farewell, by the kernel at the end of the process. A forked child that
+//! inherited the descriptor keeps the lock after its parent's death; therefore the file also names the process (number,
+//! start time, process namespace), and a process that is gone, replaced or a zombie is dead, lock or no lock.
+//!
+//! Invariant: [`test`] says `Dead` only of an instance that will never act again.
+
+use super::directory::{RuntimeDirectory, from_hex, hex};
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// Suffix of the files.
+pub(crate) const SUFFIX: &str = ".process";
+/// First line of the contents; the number is the format's version.
+const TITLE: &str = "isis-process 1";
+/// Contents are read up to this length.
+const LENGTH_MAX: usize = 512;
+
+/// What a test found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Life {
+    Alive,
+    Dead,
+}
+
+/// The own file of this instance.
+#[derive(Debug)]
+pub(crate) struct ProcessFile {
+    name: String,
+    fd: OwnedFd,
+}
+
+/// What a file says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Contents {
+    pid: u32,
+    /// Field 22 of `/proc/<pid>/stat`: with the pid, unique since boot.
+    start: u64,
+    /// The process namespace that `pid` is meant in.
+    namespace: String,
+    /// 0: none yet.
+    system: u128,
+}
+
+impl Contents {
+    fn encode(&self) -> String {
+        // Of constant length for one process, so that a later system overwrites exactly the earlier one.
+        format!(
+            "{TITLE}\npid {:010}\nstart {:020}\nnamespace {}\nsystem {:032x}\n",
+            self.pid, self.start, self.namespace, self.system
+        )
+    }
+
+    fn decode(text: &str) -> Option<Contents> {
+        let mut lines = text.lines();
+        if lines.next()? != TITLE {
+            return None;
+        }
+        Some(Contents {
+            pid: lines.next()?.strip_prefix("pid ")?.parse().ok()?,
+            start: lines.next()?.strip_prefix("start ")?.parse().ok()?,
+            namespace: lines.next()?.strip_prefix("namespace ")?.to_owned(),
+            system: from_hex(lines.next()?.strip_prefix("system ")?)?,
+        })
+    }
+}
+
+impl ProcessFile {
+    /// Makes this instance's file, locked before it can be seen.
+    pub(crate) fn create(directory: &RuntimeDirectory, nonce: u128) -> io::Result<ProcessFile> {
+        let name = format!("{}{SUFFIX}", hex(nonce));
+        let hidden = format!(".{}", hex(nonce));
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = fs::openat(directory.fd(), &hidden, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = ProcessFile { name, fd };
+        let publish = || -> io::Result<()> {
+            fs::flock(&file.fd, FlockOperation::NonBlockingLockExclusive)?;
+            file.write(0)?;
+            Ok(fs::renameat(directory.fd(), &hidden, directory.fd(), &file.name)?)
+        };
+        if let Err(error) = publish() {
+            directory.remove(&hidden);
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    /// Writes the system that this instance belongs to. The caller holds the site's lock.
+    pub(crate) fn write(&self, system: u128) -> io::Result<()> {
+        let pid = std::process::id();
+        let contents = Contents {
+            pid,
+            start: start_time(pid).map_or(0, |(start, _)| start),
+            namespace: own_namespace(),
+            system,
+        };
+        let text = contents.encode();
+        let written = rustix::io::pwrite(&self.fd, text.as_bytes(), 0)?;
+        if written == text.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// This instance is over: no test will find it alive.
+    pub(crate) fn end(&self, directory: &RuntimeDirectory) {
+        directory.remove(&self.name);
+        // Explicitly, because a forked child may hold the descriptor open.
+        let _ = fs::flock(&self.fd, FlockOperation::Unlock);
+    }
+}
+
+/// The opened file of another instance. The file stays testable through it when its name is gone.
+#[derive(Debug)]
+pub(crate) struct OtherFile {
+    fd: OwnedFd,
+}
+
+impl OtherFile {
+    /// Opens the file of `nonce`; an error of kind `NotFound` says that there is none.
+    pub(crate) fn open(directory: &RuntimeDirectory, nonce: u128) -> io::Result<OtherFile> {
+        let name = format!("{}{SUFFIX}", hex(nonce));
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        Ok(OtherFile { fd: fs::openat(directory.fd(), &name, flags, Mode::empty())? })
+    }
+
+    fn contents(&self) -> Option<Contents> {
+        let mut bytes = [0; LENGTH_MAX];
+        let length = rustix::io::pread(&self.fd, &mut bytes, 0).ok()?;
+        Contents::decode(std::str::from_utf8(bytes.get(..length)?).ok()?)
+    }
+
+    /// The system that the instance belongs to (0: none). The caller holds the site's lock.
+    pub(crate) fn system(&self) -> u128 {
+        self.contents().map_or(0, |contents| contents.system)
+    }
+
+    /// Whether the instance lives.
+    pub(crate) fn test(&self) -> Life {
+        if fs::flock(&self.fd, FlockOperation::NonBlockingLockShared).is_ok() {
+            let _ = fs::flock(&self.fd, FlockOperation::Unlock);
+            return Life::Dead;
+        }
+        match self.contents() {
+            // Process numbers of another namespace say nothing here; the lock alone decides.
+            Some(contents) if contents.start != 0 && contents.namespace == own_namespace() => {
+                match start_time(contents.pid) {
+                    Ok((start, state)) if start == contents.start && !matches!(state, 'Z' | 'X' | 'x') => Life::Alive,
+                    Ok(_) => Life::Dead,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && proc_is_mounted() => Life::Dead,
+                    Err(_) => Life::Alive,
+                }
+            }
+            _ => Life::Alive,
+        }
+    }
+}
+
+/// Whether the instance with this nonce lives, by its file. No file: it is over (or never was).
+pub(crate) fn test(directory: &RuntimeDirectory, nonce: u128) -> Life {
+    match OtherFile::open(directory, nonce) {
+        Ok(file) => file.test(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Life::Dead,
+        Err(_) => Life::Alive,
+    }
+}
+
+/// Removes files of instances that are over.
+pub(crate) fn remove_stale(directory: &RuntimeDirectory, nonce: u128) {
+    if test(directory, nonce) == Life::Dead {
+        directory.remove(&format!("{}{SUFFIX}", hex(nonce)));
+    }
+}
+
+fn proc_is_mounted() -> bool {
+    std::fs::metadata("/proc/self/stat").is_ok()
+}
+
+fn own_namespace() -> String {
+    std::fs::read_link("/proc/self/ns/pid").map_or_else(|_| "unknown".to_owned(), |link| link.display().to_string())
+}
+
+/// Start time, in ticks since boot, and state of a process.
+fn start_time(pid: u32) -> io::Result<(u64, char)> {
+    let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+    let text = String::from_utf8_lossy(&text);
+    // The second field is the program's name in parentheses and may contain anything, parentheses included.
+    let parse = || -> Option<(u64, char)> {
+        let rest = &text[text.rfind(')')? + 1..];
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let start = fields.nth(18)?.parse().ok()?;
+        Some((start, state))
+    };
+    parse().ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_lives_until_its_end() {
+        let base = tempfile::tempdir().expect("tempdir");
+        let directory = RuntimeDirectory::open(&base.path().join("isis")).expect("open");
+        assert_eq!(test(&directory, 1), Life::Dead, "never was");
+        let file = ProcessFile::create(&directory, 1).expect("create");
+        assert!(ProcessFile::create(&directory, 1).is_ok_and(|_| true) || test(&directory, 1) == Life::Alive);
+        file.write(77).expect("write");
+        let other = OtherFile::open(&directory, 1).expect("open");
+        assert_eq!(other.system(), 77);
+        file.end(&directory);
+        assert_eq!(test(&directory, 1), Life::Dead);
+        assert_eq!(other.test(), Life::Dead, "also through the descriptor");
+    }
+
+    #[test]
+    fn contents_survive_the_journey() {
+        let contents =
+            Contents { pid: 4_194_304, start: u64::MAX, namespace: "pid:[4026531836]".to_owned(), system: u128::MAX };
+        assert_eq!(Contents::decode(&contents.encode()), Some(contents));
+        assert_eq!(Contents::decode("isis-process 2\n"), None);
+    }
+}
