@@ -2,10 +2,10 @@
 //!
 //! Read in this order:
 //! - [`transport`]: the narrow trait, and the vocabulary of destinations and reports;
-//! - `udp`: UDP with batched system calls, unicast and multicast, and the self-test that decides between them;
+//! - [`udp`]: UDP with batched system calls, unicast and multicast, and the self-test that decides between them;
 //! - `site`: the site link, the runtime directory, certain death notices, the site's record;
 //! - [`fault`]: seeded loss, duplication, delay and reordering;
-//! - `memory_pair`: two ends inside one process, for tests;
+//! - [`memory_pair`]: two ends inside one process, for tests;
 //! - [`host`]: all of them joined into the one thing that the runtime drives.
 //!
 //! A transport promises little: a datagram arrives whole or not at all, perhaps twice, perhaps late. Whatever the
@@ -14,10 +14,13 @@
 mod counters;
 pub mod fault;
 pub mod host;
+pub mod memory_pair;
+mod site;
 mod system;
 pub mod transport;
 pub mod udp;
 
-pub use fault::FaultConfig;
+pub use fault::{FaultConfig, FaultyTransport};
 pub use host::{Founding, HostConfig, HostTransport, OpenError, SiteEvent, Waker};
 pub use transport::{Capabilities, Datagram, Destination, TransmitReport, Transport};
+pub use udp::{MulticastConfig, UdpConfig, UdpTransport};

@@ -88,7 +88,8 @@ pub trait Transport: Send {
     fn capabilities(&self) -> Capabilities;
 
     /// Hands at most `budget` received datagrams to `deliver`, with the sender's address, and says how many. Less than
-    /// `budget` does not mean that nothing is left; zero does. The bytes are borrowed for the length of the call of `deliver`.
+    /// `budget`, even zero, does not mean that nothing is left (some may have been dropped on the way): the descriptors
+    /// stay readable as long as there is. The bytes are borrowed for the length of the call of `deliver`.
     fn receive_burst(&mut self, budget: usize, deliver: &mut dyn FnMut(Address, &[u8])) -> usize;
 
     /// Sends all datagrams of the iterator, or drops and counts what cannot be sent now.

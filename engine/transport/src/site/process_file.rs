@@ -8,9 +8,11 @@
 //! Invariant: [`test`] says `Dead` only of an instance that will never act again.
 
 use super::directory::{RuntimeDirectory, from_hex, hex};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Suffix of the files.
 pub(crate) const SUFFIX: &str = ".process";
@@ -54,6 +56,22 @@ impl Contents {
         )
     }
 
+    /// Whether the process lives that these contents name, in this process namespace.
+    fn test(&self) -> Life {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Life::Alive };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH) => return Life::Dead,
+            Err(_) => return Life::Alive,
+        };
+        // Opened first, so that whoever has the number now is the one whose start is read.
+        match start_time(self.pid) {
+            Ok(start) if start != self.start => Life::Dead,
+            _ if has_exited(pidfd.as_fd()) => Life::Dead,
+            _ => Life::Alive,
+        }
+    }
+
     fn decode(text: &str) -> Option<Contents> {
         let mut lines = text.lines();
         if lines.next()? != TITLE {
@@ -91,12 +109,7 @@ impl ProcessFile {
     /// Writes the system that this instance belongs to. The caller holds the site's lock.
     pub(crate) fn write(&self, system: u128) -> io::Result<()> {
         let pid = std::process::id();
-        let contents = Contents {
-            pid,
-            start: start_time(pid).map_or(0, |(start, _)| start),
-            namespace: own_namespace(),
-            system,
-        };
+        let contents = Contents { pid, start: start_time(pid).unwrap_or(0), namespace: own_namespace(), system };
         let text = contents.encode();
         let written = rustix::io::pwrite(&self.fd, text.as_bytes(), 0)?;
         if written == text.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
@@ -143,14 +156,7 @@ impl OtherFile {
         }
         match self.contents() {
             // Process numbers of another namespace say nothing here; the lock alone decides.
-            Some(contents) if contents.start != 0 && contents.namespace == own_namespace() => {
-                match start_time(contents.pid) {
-                    Ok((start, state)) if start == contents.start && !matches!(state, 'Z' | 'X' | 'x') => Life::Alive,
-                    Ok(_) => Life::Dead,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound && proc_is_mounted() => Life::Dead,
-                    Err(_) => Life::Alive,
-                }
-            }
+            Some(contents) if contents.start != 0 && contents.namespace == own_namespace() => contents.test(),
             _ => Life::Alive,
         }
     }
@@ -172,27 +178,24 @@ pub(crate) fn remove_stale(directory: &RuntimeDirectory, nonce: u128) {
     }
 }
 
-fn proc_is_mounted() -> bool {
-    std::fs::metadata("/proc/self/stat").is_ok()
+/// Whether the process is at its end: all its threads, though nobody may have waited for it yet.
+pub(crate) fn has_exited(pidfd: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut polled, Some(&now)), Ok(1)) && polled[0].revents().contains(PollFlags::IN)
 }
 
 fn own_namespace() -> String {
     std::fs::read_link("/proc/self/ns/pid").map_or_else(|_| "unknown".to_owned(), |link| link.display().to_string())
 }
 
-/// Start time, in ticks since boot, and state of a process.
-fn start_time(pid: u32) -> io::Result<(u64, char)> {
+/// Start time of a process, in ticks since boot.
+fn start_time(pid: u32) -> io::Result<u64> {
     let text = std::fs::read(format!("/proc/{pid}/stat"))?;
     let text = String::from_utf8_lossy(&text);
     // The second field is the program's name in parentheses and may contain anything, parentheses included.
-    let parse = || -> Option<(u64, char)> {
-        let rest = &text[text.rfind(')')? + 1..];
-        let mut fields = rest.split_ascii_whitespace();
-        let state = fields.next()?.chars().next()?;
-        let start = fields.nth(18)?.parse().ok()?;
-        Some((start, state))
-    };
-    parse().ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let start = text.rfind(')').and_then(|end| text[end + 1..].split_ascii_whitespace().nth(19)?.parse().ok());
+    start.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
@@ -205,7 +208,7 @@ mod tests {
         let directory = RuntimeDirectory::open(&base.path().join("isis")).expect("open");
         assert_eq!(test(&directory, 1), Life::Dead, "never was");
         let file = ProcessFile::create(&directory, 1).expect("create");
-        assert!(ProcessFile::create(&directory, 1).is_ok_and(|_| true) || test(&directory, 1) == Life::Alive);
+        assert_eq!(test(&directory, 1), Life::Alive);
         file.write(77).expect("write");
         let other = OtherFile::open(&directory, 1).expect("open");
         assert_eq!(other.system(), 77);

@@ -1,0 +1,702 @@
+//! The site link: connections between all processes of a site, and what they are good for.
+//!
+//! Every instance listens on `<nonce>.sock` in the runtime directory. A newcomer connects to all sockets that it finds
+//! there; since its own socket is in place before it looks, of two newcomers at least one finds the other. Both may:
+//! a pair then has two connections, which does no harm.
+//!
+//! Death is told once per nonce, and only when certain: the process descriptor of the other end reports its exit, or a
+//! FAREWELL came, or the lock of its process file is free. A connection that hangs up only leads to these tests, since
+//! a live process may have lost its descriptors, and a forked child may keep those of a dead one open.
+//!
+//! Owned by one thread; nothing blocks. Reading is bounded per call, the queue of data by `INBOX_MAX`.
+
+use super::directory::{RuntimeDirectory, from_hex, hex};
+use super::message::{self, Hello, Message, Misunderstood};
+use super::process_file::{self, Life, OtherFile, ProcessFile};
+use super::site_record::{self, Founding};
+use crate::counters::counters;
+use crate::system;
+use isis_wire::Address;
+use rustix::event::epoll;
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Suffix of the sockets.
+const SOCKET: &str = ".sock";
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 512;
+/// A record is read up to this length: the largest datagram and the heading fit.
+const RECORD_MAX: usize = 66_000;
+/// Records read from one connection in one go; the others come next time.
+const RECORDS_PER_CALL: usize = 64;
+/// Descriptors handled in one turn; the others come in the next.
+const EVENTS_PER_TURN: usize = 64;
+/// Bytes of data that wait for `receive`; more are dropped.
+const INBOX_MAX: usize = 4 << 20;
+/// Send buffer of a connection.
+const SEND_BUFFER: usize = 1 << 20;
+/// The directory is searched again after this long at first (doubling) …
+const SEARCH_FIRST_NS: u64 = 5_000_000;
+/// … and after this long in the end: for the case that a newcomer could not reach us.
+const SEARCH_LAST_NS: u64 = 1_000_000_000;
+/// How often a peer without a connection, or a watched one, is tested for death.
+const TEST_NS: u64 = 20_000_000;
+/// A connection without a HELLO is closed after this long.
+const HELLO_NS: u64 = 5_000_000_000;
+/// Dead nonces remembered, so that late connections do not revive them.
+const DEAD_MAX: usize = 4_096;
+
+/// Epoll tokens: the kind in the upper half, a connection's or peer's number in the lower.
+const TOKEN_LISTENER: u64 = 0;
+const TOKEN_CONNECTION: u64 = 1 << 32;
+const TOKEN_PROCESS: u64 = 2 << 32;
+
+counters! {
+    /// What happened on the link.
+    LinkCounters {
+        /// Peers found.
+        site_peers_found,
+        /// Peers known dead: by their process descriptor.
+        site_deaths_by_exit,
+        /// By their FAREWELL.
+        site_deaths_by_farewell,
+        /// By their process file.
+        site_deaths_by_file,
+        /// Connections that hung up.
+        site_hang_ups,
+        /// Connections refused: another user's process.
+        ignore_foreign_user,
+        /// Messages that were malformed or too long.
+        ignore_link_message,
+        /// Messages of another version.
+        ignore_link_version,
+        /// Errors of the link's system calls.
+        site_errors,
+        /// Datagrams received over the link.
+        link_received,
+        /// Datagrams dropped because too many wait to be received.
+        link_inbox_full,
+        /// Datagrams sent over the link.
+        link_sent,
+        /// Datagrams dropped because the other end reads too slowly.
+        link_send_full,
+        /// Datagrams dropped because there is no connection.
+        link_send_unconnected,
+    }
+}
+
+/// What the link tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SiteLinkEvent {
+    Found { nonce: u128, address: Address, system: u128, uid: u32, pid: u32 },
+    Died { nonce: u128 },
+    Incompatible { version: u8 },
+}
+
+#[derive(Debug)]
+struct Connection {
+    number: u32,
+    fd: OwnedFd,
+    /// Known since its HELLO (or, for those that this end opened, since the directory named it).
+    nonce: Option<u128>,
+    greeted: bool,
+    opened_ns: u64,
+    credentials: system::Credentials,
+    /// Moves to the peer at the HELLO.
+    pidfd: Option<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    number: u32,
+    nonce: u128,
+    address: Address,
+    pidfd: Option<OwnedFd>,
+    file: Option<OtherFile>,
+    connections: u32,
+}
+
+/// One instance's end of the site link.
+pub(crate) struct SiteLink {
+    directory: RuntimeDirectory,
+    file: ProcessFile,
+    own: Hello,
+    listener: OwnedFd,
+    epoll: OwnedFd,
+    connections: Vec<Connection>,
+    peers: Vec<Peer>,
+    /// Processes that the caller wants to hear the death of, and that are not connected.
+    watched: Vec<u128>,
+    dead: VecDeque<u128>,
+    events: VecDeque<SiteLinkEvent>,
+    inbox: VecDeque<(Address, Vec<u8>)>,
+    inbox_bytes: usize,
+    record: Vec<u8>,
+    next_number: u32,
+    now_ns: u64,
+    search_ns: u64,
+    search_interval_ns: u64,
+    test_ns: u64,
+    /// The process that opened it: a forked child's copy does nothing.
+    owner: u32,
+    ended: bool,
+    counters: LinkCounters,
+}
+
+impl SiteLink {
+    /// Enters the runtime directory and connects to everybody in it.
+    pub(crate) fn open(path: &Path, nonce: u128, address: Address) -> io::Result<SiteLink> {
+        let directory = RuntimeDirectory::open(path)?;
+        for name in directory.names(process_file::SUFFIX)? {
+            if let Some(nonce) = from_hex(&name) {
+                process_file::remove_stale(&directory, nonce);
+            }
+        }
+        let file = ProcessFile::create(&directory, nonce)?;
+        let listener = listen(&directory, nonce)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &listener, epoll::EventData::new_u64(TOKEN_LISTENER), epoll::EventFlags::IN)?;
+        let mut link = SiteLink {
+            directory,
+            file,
+            own: Hello { nonce, system: 0, address },
+            listener,
+            epoll,
+            connections: Vec::new(),
+            peers: Vec::new(),
+            watched: Vec::new(),
+            dead: VecDeque::new(),
+            events: VecDeque::new(),
+            inbox: VecDeque::new(),
+            inbox_bytes: 0,
+            record: vec![0; RECORD_MAX],
+            next_number: 0,
+            now_ns: 0,
+            search_ns: 0,
+            search_interval_ns: SEARCH_FIRST_NS,
+            test_ns: 0,
+            owner: std::process::id(),
+            ended: false,
+            counters: LinkCounters::default(),
+        };
+        link.search();
+        Ok(link)
+    }
+
+    pub(crate) fn directory(&self) -> &RuntimeDirectory {
+        &self.directory
+    }
+
+    /// Readable when [`SiteLink::turn`] has something to do.
+    pub(crate) fn epoll_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// Handles what the descriptors report now. Says whether there was anything.
+    pub(crate) fn turn(&mut self) -> bool {
+        if self.ended {
+            return false;
+        }
+        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_PER_TURN];
+        let Ok((ready, _)) = epoll::wait(&self.epoll, &mut space, Some(&now)) else { return false };
+        for event in &*ready {
+            let token = event.data.u64();
+            let number = token as u32;
+            match token & !0xffff_ffff {
+                TOKEN_LISTENER => self.accept(),
+                TOKEN_CONNECTION => self.read(number),
+                _ => self.on_exit(number),
+            }
+        }
+        !ready.is_empty()
+    }
+
+    /// Searches the directory and tests for deaths when it is time; says when to call again.
+    pub(crate) fn advance(&mut self, now_ns: u64) -> u64 {
+        self.now_ns = now_ns;
+        if self.ended {
+            return u64::MAX;
+        }
+        if now_ns >= self.search_ns {
+            if self.search() {
+                // Somebody was too busy to accept: again soon.
+                self.search_interval_ns = SEARCH_FIRST_NS;
+            }
+            self.search_ns = now_ns + self.search_interval_ns;
+            self.search_interval_ns = (self.search_interval_ns * 2).min(SEARCH_LAST_NS);
+            self.close_silent();
+        }
+        if now_ns >= self.test_ns {
+            self.test_ns = now_ns + TEST_NS;
+            self.test_unconnected();
+        }
+        let testing = !self.watched.is_empty() || self.peers.iter().any(|peer| peer.connections == 0);
+        if testing { self.search_ns.min(self.test_ns) } else { self.search_ns }
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<SiteLinkEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Hands over at most `budget` datagrams that came over the link.
+    pub(crate) fn receive(&mut self, budget: usize, deliver: &mut dyn FnMut(Address, &[u8])) -> usize {
+        let mut count = 0;
+        while count < budget
+            && let Some((from, bytes)) = self.inbox.pop_front()
+        {
+            self.inbox_bytes -= bytes.len();
+            deliver(from, &bytes);
+            count += 1;
+        }
+        count
+    }
+
+    /// Sends a datagram to the peer with this address. `false`: dropped.
+    pub(crate) fn send(&mut self, to: Address, header: &[u8], payload: &[u8]) -> bool {
+        let nonce = self.peers.iter().find(|peer| peer.address == to).map(|peer| peer.nonce);
+        let connection = self.connections.iter().find(|connection| connection.greeted && connection.nonce == nonce);
+        let Some(connection) = connection.filter(|_| nonce.is_some()) else {
+            self.counters.link_send_unconnected += 1;
+            return false;
+        };
+        match send(connection.fd.as_fd(), &[&message::data_heading(), header, payload]) {
+            Ok(()) => {
+                self.counters.link_sent += 1;
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.counters.link_send_full += 1;
+                false
+            }
+            Err(_) => {
+                self.counters.link_send_unconnected += 1;
+                false
+            }
+        }
+    }
+
+    /// The caller wants to hear of this process's death even if it never was connected.
+    pub(crate) fn watch(&mut self, nonce: u128) {
+        if nonce == self.own.nonce || self.watched.contains(&nonce) {
+            return;
+        }
+        if self.peers.iter().all(|peer| peer.nonce != nonce) {
+            self.watched.push(nonce);
+            self.test_ns = self.now_ns;
+        }
+    }
+
+    /// Whether the process is dead for certain.
+    pub(crate) fn is_dead(&self, nonce: u128) -> bool {
+        match self.peers.iter().find(|peer| peer.nonce == nonce) {
+            Some(peer) => peer.is_dead(),
+            None => nonce != self.own.nonce && process_file::test(&self.directory, nonce) == Life::Dead,
+        }
+    }
+
+    pub(crate) fn found(&mut self, system: u128) -> io::Result<Founding> {
+        let answer = site_record::found(&self.directory, &self.file, self.own.nonce, system)?;
+        if answer == Founding::Granted {
+            self.own.system = system;
+        }
+        Ok(answer)
+    }
+
+    pub(crate) fn joined(&mut self, system: u128) -> io::Result<()> {
+        self.own.system = system;
+        site_record::joined(&self.directory, &self.file, system)
+    }
+
+    /// Says FAREWELL to everybody and leaves the directory. Idempotent.
+    pub(crate) fn farewell(&mut self) {
+        if self.ended || self.owner != std::process::id() {
+            return;
+        }
+        self.ended = true;
+        // The file first: whoever sees the hang-up without the FAREWELL finds the lock free.
+        self.directory.remove(&format!("{}{SOCKET}", hex(self.own.nonce)));
+        self.file.end(&self.directory);
+        for connection in std::mem::take(&mut self.connections) {
+            let _ = send(connection.fd.as_fd(), &[&message::farewell()]);
+            let _ = epoll::delete(&self.epoll, &connection.fd);
+            // A forked child may hold the descriptor: shut the connection itself.
+            let _ = net::shutdown(&connection.fd, net::Shutdown::Write);
+        }
+        for peer in std::mem::take(&mut self.peers) {
+            if let Some(pidfd) = &peer.pidfd {
+                let _ = epoll::delete(&self.epoll, pidfd);
+            }
+        }
+        let _ = epoll::delete(&self.epoll, &self.listener);
+        let _ = net::shutdown(&self.listener, net::Shutdown::Both);
+    }
+
+    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut list = self.counters.list();
+        list.push(("site_peers_now", self.peers.len() as u64));
+        list
+    }
+
+    // --- connecting ------------------------------------------------------------------------------------------------
+
+    /// Connects to every socket in the directory that is not connected yet. Says whether one has to be tried again soon.
+    fn search(&mut self) -> bool {
+        let Ok(names) = self.directory.names(SOCKET) else {
+            self.counters.site_errors += 1;
+            return false;
+        };
+        let mut again = false;
+        for name in names {
+            let Some(nonce) = from_hex(&name).filter(|nonce| *nonce != self.own.nonce) else { continue };
+            if self.connections.iter().any(|connection| connection.nonce == Some(nonce)) || self.dead.contains(&nonce) {
+                continue;
+            }
+            match self.connect(nonce) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::AGAIN) => again = true,
+                Err(rustix::io::Errno::CONNREFUSED) => {
+                    if process_file::test(&self.directory, nonce) == Life::Dead {
+                        self.remove_files(nonce);
+                    }
+                }
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(_) => self.counters.site_errors += 1,
+            }
+        }
+        again
+    }
+
+    fn remove_files(&self, nonce: u128) {
+        self.directory.remove(&format!("{}{SOCKET}", hex(nonce)));
+        process_file::remove_stale(&self.directory, nonce);
+    }
+
+    fn connect(&mut self, nonce: u128) -> rustix::io::Result<()> {
+        let fd = socket()?;
+        let path = self.directory.socket_path(&format!("{}{SOCKET}", hex(nonce)));
+        net::connect(&fd, &SocketAddrUnix::new(path.as_path())?)?;
+        self.add_connection(fd, Some(nonce));
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..RECORDS_PER_CALL {
+            match net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(fd) => self.add_connection(fd, None),
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                Err(_) => {
+                    self.counters.site_errors += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn add_connection(&mut self, fd: OwnedFd, nonce: Option<u128>) {
+        let Ok(credentials) = system::peer_credentials(&fd) else {
+            self.counters.site_errors += 1;
+            return;
+        };
+        let user = rustix::process::geteuid().as_raw();
+        if credentials.uid != user && credentials.uid != 0 {
+            self.counters.ignore_foreign_user += 1;
+            return;
+        }
+        let pidfd = pidfd_of(fd.as_fd(), credentials);
+        let _ = net::sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER);
+        self.next_number = self.next_number.wrapping_add(1);
+        let number = self.next_number;
+        let token = epoll::EventData::new_u64(TOKEN_CONNECTION | u64::from(number));
+        if epoll::add(&self.epoll, &fd, token, epoll::EventFlags::IN | epoll::EventFlags::RDHUP).is_err()
+            || send(fd.as_fd(), &[&self.own.encode()]).is_err()
+        {
+            let _ = epoll::delete(&self.epoll, &fd);
+            self.counters.site_errors += 1;
+            return;
+        }
+        let opened_ns = self.now_ns;
+        self.connections.push(Connection { number, fd, nonce, greeted: false, opened_ns, credentials, pidfd });
+    }
+
+    fn close_silent(&mut self) {
+        let late = |c: &Connection, now_ns: u64| !c.greeted && now_ns.saturating_sub(c.opened_ns) > HELLO_NS;
+        let numbers: Vec<u32> =
+            self.connections.iter().filter(|c| late(c, self.now_ns)).map(|connection| connection.number).collect();
+        for number in numbers {
+            self.close(number);
+        }
+    }
+
+    // --- reading ---------------------------------------------------------------------------------------------------
+
+    fn read(&mut self, number: u32) {
+        let mut record = std::mem::take(&mut self.record);
+        for _ in 0..RECORDS_PER_CALL {
+            let Some(connection) = self.connections.iter().find(|connection| connection.number == number) else {
+                break;
+            };
+            match net::recv(&connection.fd, &mut record[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+                // No record of ours is empty: this is the end.
+                Ok((_, 0)) => {
+                    self.close(number);
+                    break;
+                }
+                Ok((kept, length)) if length > kept => self.counters.ignore_link_message += 1,
+                Ok((kept, _)) => self.on_record(number, &record[..kept]),
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => {
+                    self.close(number);
+                    break;
+                }
+            }
+        }
+        self.record = record;
+    }
+
+    fn on_record(&mut self, number: u32, bytes: &[u8]) {
+        let Some(index) = self.connections.iter().position(|connection| connection.number == number) else { return };
+        let greeted = self.connections[index].greeted;
+        match message::decode(bytes) {
+            Ok(Message::Hello(hello)) if !greeted => self.on_hello(index, hello),
+            Ok(Message::Farewell) if greeted => {
+                if let Some(nonce) = self.connections[index].nonce {
+                    self.counters.site_deaths_by_farewell += 1;
+                    self.on_death(nonce);
+                }
+            }
+            Ok(Message::Data(bytes)) if greeted => {
+                let nonce = self.connections[index].nonce;
+                let from = self.peers.iter().find(|peer| Some(peer.nonce) == nonce).map(|peer| peer.address);
+                let Some(from) = from else { return };
+                if self.inbox_bytes + bytes.len() > INBOX_MAX {
+                    self.counters.link_inbox_full += 1;
+                } else {
+                    self.counters.link_received += 1;
+                    self.inbox_bytes += bytes.len();
+                    self.inbox.push_back((from, bytes.to_vec()));
+                }
+            }
+            Err(Misunderstood::Version(version)) => {
+                self.counters.ignore_link_version += 1;
+                if !greeted {
+                    self.events.push_back(SiteLinkEvent::Incompatible { version });
+                    self.dead_to_us(index);
+                }
+            }
+            Ok(_) | Err(Misunderstood::Malformed) => self.counters.ignore_link_message += 1,
+        }
+    }
+
+    /// Closes a connection with a process that will never be a peer, and does not connect to it again.
+    fn dead_to_us(&mut self, index: usize) {
+        let connection = &self.connections[index];
+        if let Some(nonce) = connection.nonce {
+            self.remember_dead(nonce);
+        }
+        self.close(self.connections[index].number);
+    }
+
+    fn on_hello(&mut self, index: usize, hello: Hello) {
+        let connection = &mut self.connections[index];
+        let expected = connection.nonce.is_none_or(|nonce| nonce == hello.nonce);
+        if !expected || hello.nonce == self.own.nonce || self.dead.contains(&hello.nonce) {
+            self.counters.ignore_link_message += 1;
+            let number = connection.number;
+            self.close(number);
+            return;
+        }
+        connection.nonce = Some(hello.nonce);
+        connection.greeted = true;
+        let credentials = connection.credentials;
+        let pidfd = connection.pidfd.take();
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.nonce == hello.nonce) {
+            peer.connections += 1;
+            return;
+        }
+        self.next_number = self.next_number.wrapping_add(1);
+        let number = self.next_number;
+        let token = epoll::EventData::new_u64(TOKEN_PROCESS | u64::from(number));
+        // A descriptor that cannot be watched is none.
+        let pidfd = pidfd.filter(|pidfd| epoll::add(&self.epoll, pidfd, token, epoll::EventFlags::IN).is_ok());
+        let file = OtherFile::open(&self.directory, hello.nonce).ok();
+        self.peers.push(Peer { number, nonce: hello.nonce, address: hello.address, pidfd, file, connections: 1 });
+        self.watched.retain(|nonce| *nonce != hello.nonce);
+        self.counters.site_peers_found += 1;
+        self.events.push_back(SiteLinkEvent::Found {
+            nonce: hello.nonce,
+            address: hello.address,
+            system: hello.system,
+            uid: credentials.uid,
+            pid: credentials.pid,
+        });
+    }
+
+    // --- deaths ----------------------------------------------------------------------------------------------------
+
+    /// A connection hung up: not a death yet.
+    fn close(&mut self, number: u32) {
+        let Some(index) = self.connections.iter().position(|connection| connection.number == number) else { return };
+        let connection = self.connections.swap_remove(index);
+        // Explicitly: while a forked child holds a copy, closing alone does not take it out of the set.
+        let _ = epoll::delete(&self.epoll, &connection.fd);
+        self.counters.site_hang_ups += 1;
+        if !connection.greeted {
+            return;
+        }
+        let Some(peer) = self.peers.iter_mut().find(|peer| Some(peer.nonce) == connection.nonce) else { return };
+        peer.connections = peer.connections.saturating_sub(1);
+        if peer.connections == 0 {
+            let nonce = peer.nonce;
+            if peer.is_dead() {
+                self.counters.site_deaths_by_file += 1;
+                self.on_death(nonce);
+            } else {
+                // Perhaps it is about to exit, perhaps it only lost its descriptors.
+                self.test_ns = self.now_ns;
+                self.search_ns = self.now_ns;
+                self.search_interval_ns = SEARCH_FIRST_NS;
+            }
+        }
+    }
+
+    /// A process descriptor is readable.
+    fn on_exit(&mut self, number: u32) {
+        let Some(peer) = self.peers.iter().find(|peer| peer.number == number) else { return };
+        let nonce = peer.nonce;
+        if !peer.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd())) {
+            return;
+        }
+        // What it said before is still worth hearing; a FAREWELL in there tells the death itself.
+        let connections: Vec<u32> =
+            self.connections.iter().filter(|c| c.nonce == Some(nonce)).map(|connection| connection.number).collect();
+        for connection in connections {
+            self.read(connection);
+        }
+        if self.peers.iter().any(|peer| peer.nonce == nonce) {
+            self.counters.site_deaths_by_exit += 1;
+            self.on_death(nonce);
+        }
+    }
+
+    fn test_unconnected(&mut self) {
+        let dead: Vec<u128> =
+            self.peers.iter().filter(|peer| peer.connections == 0 && peer.is_dead()).map(|peer| peer.nonce).collect();
+        for nonce in dead {
+            self.counters.site_deaths_by_file += 1;
+            self.on_death(nonce);
+        }
+        for nonce in std::mem::take(&mut self.watched) {
+            if process_file::test(&self.directory, nonce) == Life::Dead {
+                self.counters.site_deaths_by_file += 1;
+                self.remember_dead(nonce);
+                self.events.push_back(SiteLinkEvent::Died { nonce });
+            } else {
+                self.watched.push(nonce);
+            }
+        }
+    }
+
+    /// A peer is dead for certain.
+    fn on_death(&mut self, nonce: u128) {
+        let Some(index) = self.peers.iter().position(|peer| peer.nonce == nonce) else { return };
+        let peer = self.peers.swap_remove(index);
+        if let Some(pidfd) = &peer.pidfd {
+            let _ = epoll::delete(&self.epoll, pidfd);
+        }
+        for connection in self.connections.extract_if(.., |connection| connection.nonce == Some(nonce)) {
+            let _ = epoll::delete(&self.epoll, &connection.fd);
+        }
+        self.remember_dead(nonce);
+        self.remove_files(nonce);
+        self.events.push_back(SiteLinkEvent::Died { nonce });
+    }
+
+    fn remember_dead(&mut self, nonce: u128) {
+        if self.dead.len() == DEAD_MAX {
+            self.dead.pop_front();
+        }
+        self.dead.push_back(nonce);
+    }
+}
+
+impl std::fmt::Debug for SiteLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SiteLink").field("own", &self.own).field("peers", &self.peers).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SiteLink {
+    fn drop(&mut self) {
+        self.farewell();
+    }
+}
+
+impl Peer {
+    /// Whether it is dead for certain.
+    fn is_dead(&self) -> bool {
+        self.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd()))
+            || self.file.as_ref().is_some_and(|file| file.test() == Life::Dead)
+    }
+}
+
+fn socket() -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+}
+
+/// Listens under a hidden name, then shows it: whoever sees the name can connect.
+fn listen(directory: &RuntimeDirectory, nonce: u128) -> io::Result<OwnedFd> {
+    let fd = socket()?;
+    let hidden = format!(".{}{SOCKET}", hex(nonce));
+    let name = format!("{}{SOCKET}", hex(nonce));
+    net::bind(&fd, &SocketAddrUnix::new(directory.socket_path(&hidden).as_path())?)?;
+    let shown =
+        net::listen(&fd, BACKLOG).and_then(|()| rustix::fs::renameat(directory.fd(), &hidden, directory.fd(), &name));
+    if let Err(error) = shown {
+        directory.remove(&hidden);
+        return Err(error.into());
+    }
+    Ok(fd)
+}
+
+/// Sends one record made of parts; does not wait.
+fn send(fd: BorrowedFd<'_>, parts: &[&[u8]]) -> io::Result<()> {
+    let mut slices = [IoSlice::new(&[]), IoSlice::new(&[]), IoSlice::new(&[])];
+    for (slice, part) in slices.iter_mut().zip(parts) {
+        *slice = IoSlice::new(part);
+    }
+    let mut ancillary = net::SendAncillaryBuffer::default();
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    net::sendmsg(fd, &slices[..parts.len().min(3)], &mut ancillary, flags)?;
+    Ok(())
+}
+
+/// A descriptor of the process at the other end of a connection. `None` where the system has none to give: then the
+/// process file tells the death.
+fn pidfd_of(connection: BorrowedFd<'_>, credentials: system::Credentials) -> Option<OwnedFd> {
+    if let Ok(pidfd) = system::peer_pidfd(connection) {
+        return Some(pidfd);
+    }
+    let pid = Pid::from_raw(i32::try_from(credentials.pid).ok()?)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // The number may have gone to another process; as long as the connection stands, its first owner lives (or a
+    // forked child of it holds the connection, and the process file decides).
+    let mut byte = [0];
+    match net::recv(connection, &mut byte[..], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+        Ok((_, 0)) => None,
+        Ok(_) | Err(rustix::io::Errno::AGAIN) => Some(pidfd),
+        Err(_) => None,
+    }
+}

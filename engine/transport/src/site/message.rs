@@ -1,0 +1,117 @@
+//! What is said over the site link: one message is one SEQPACKET record.
+//!
+//! 8 bytes of heading: `i` `L` · version u8 · kind u8 · zero 4; then, little-endian:
+//! - HELLO, first on every connection, from both ends: nonce u128 · system u128 · address 16 + port u16;
+//! - FAREWELL, last: nothing;
+//! - DATA: a datagram of the engine.
+
+use isis_wire::Address;
+
+/// Version of the link.
+pub(crate) const VERSION: u8 = 1;
+/// Length of the heading.
+pub(crate) const HEADING: usize = 8;
+const KIND_HELLO: u8 = 1;
+const KIND_FAREWELL: u8 = 2;
+const KIND_DATA: u8 = 3;
+const HELLO_BODY: usize = 16 + 16 + 16 + 2;
+
+/// Who an instance is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hello {
+    pub nonce: u128,
+    pub system: u128,
+    pub address: Address,
+}
+
+/// A message that came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Message<'a> {
+    Hello(Hello),
+    Farewell,
+    Data(&'a [u8]),
+}
+
+/// Why a message was not understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Misunderstood {
+    /// It is of another version.
+    Version(u8),
+    /// It is none of ours.
+    Malformed,
+}
+
+fn heading(kind: u8) -> [u8; HEADING] {
+    [b'i', b'L', VERSION, kind, 0, 0, 0, 0]
+}
+
+/// The heading of a DATA message.
+pub(crate) fn data_heading() -> [u8; HEADING] {
+    heading(KIND_DATA)
+}
+
+/// A FAREWELL.
+pub(crate) fn farewell() -> [u8; HEADING] {
+    heading(KIND_FAREWELL)
+}
+
+impl Hello {
+    /// A HELLO.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = heading(KIND_HELLO).to_vec();
+        bytes.extend_from_slice(&self.nonce.to_le_bytes());
+        bytes.extend_from_slice(&self.system.to_le_bytes());
+        bytes.extend_from_slice(&self.address.ip);
+        bytes.extend_from_slice(&self.address.port.to_le_bytes());
+        bytes
+    }
+
+    fn decode(body: &[u8]) -> Option<Hello> {
+        let (nonce, rest) = body.split_first_chunk::<16>()?;
+        let (system, rest) = rest.split_first_chunk::<16>()?;
+        let (ip, rest) = rest.split_first_chunk::<16>()?;
+        let port = rest.first_chunk::<2>()?;
+        Some(Hello {
+            nonce: u128::from_le_bytes(*nonce),
+            system: u128::from_le_bytes(*system),
+            address: Address { ip: *ip, port: u16::from_le_bytes(*port) },
+        })
+    }
+}
+
+/// Reads a message.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Message<'_>, Misunderstood> {
+    let (head, body) = bytes.split_first_chunk::<HEADING>().ok_or(Misunderstood::Malformed)?;
+    match *head {
+        [b'i', b'L', VERSION, kind, 0, 0, 0, 0] => match kind {
+            KIND_HELLO if body.len() == HELLO_BODY => {
+                Hello::decode(body).map(Message::Hello).ok_or(Misunderstood::Malformed)
+            }
+            KIND_FAREWELL if body.is_empty() => Ok(Message::Farewell),
+            KIND_DATA => Ok(Message::Data(body)),
+            _ => Err(Misunderstood::Malformed),
+        },
+        [b'i', b'L', version, ..] if version != VERSION => Err(Misunderstood::Version(version)),
+        _ => Err(Misunderstood::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_back_and_damaged_ones_refused() {
+        let hello = Hello { nonce: 5, system: 1 << 100, address: Address { ip: [3; 16], port: 99 } };
+        let bytes = hello.encode();
+        assert_eq!(decode(&bytes), Ok(Message::Hello(hello)));
+        for length in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..length]), Err(Misunderstood::Malformed));
+        }
+        assert_eq!(decode(&farewell()), Ok(Message::Farewell));
+        assert_eq!(decode(&data_heading()), Ok(Message::Data(&[])));
+        let mut newer = farewell();
+        newer[2] = 9;
+        assert_eq!(decode(&newer), Err(Misunderstood::Version(9)));
+    }
+}
