@@ -1,7 +1,7 @@
 //! What a [`crate::Node`] tells the application: the core's events, with message bytes that can be reached in both modes.
 
-use isis_memory::ChunkIndex;
-use isis_protocol::{GroupHandle, Kind, MessageId, ProcessId, Refused, SystemId, View};
+use crate::mailbox::message;
+use isis_protocol::{Body, Event, GroupHandle, Kind, MessageId, ProcessId, Refused, SystemId, View};
 use std::sync::Arc;
 
 /// Where the bytes of a message are. Look at them with `Node::payload`; they stay in place until the next
@@ -12,8 +12,8 @@ pub struct Payload(pub(crate) Place);
 /// The three places that bytes can be in.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// In the region of an inline node.
-    Chunk { chunk: ChunkIndex, offset: u32, len: u32 },
+    /// In the core of an inline node.
+    Chunk(Body),
     /// In the ring record that the application now borrows: `record` names it, so that a stale payload is noticed.
     Ring { record: u64, offset: u32, len: u32 },
     /// On the heap.
@@ -24,8 +24,8 @@ impl Payload {
     /// How many bytes.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Place::Chunk { len, .. } | Place::Ring { len, .. } => *len as usize,
-            Place::Owned(bytes) => bytes.len(),
+            Place::Chunk(Body::Chunk { len, .. }) | Place::Ring { len, .. } => *len as usize,
+            Place::Chunk(Body::Owned(bytes)) | Place::Owned(bytes) => bytes.len(),
         }
     }
 
@@ -37,7 +37,7 @@ impl Payload {
     /// The bytes as a shared allocation, if that is where they are: holding such a message costs no copy.
     pub fn shared(&self) -> Option<&Arc<[u8]>> {
         match &self.0 {
-            Place::Owned(bytes) => Some(bytes),
+            Place::Chunk(Body::Owned(bytes)) | Place::Owned(bytes) => Some(bytes),
             _ => None,
         }
     }
@@ -172,4 +172,34 @@ pub enum NodeEvent {
     },
     /// The core failed. Peers see a crash; nothing comes after this.
     Poisoned,
+}
+
+impl NodeEvent {
+    /// The core's event, with the application's handles; a message's bytes stay where they are.
+    pub(crate) fn from_core(event: Event, name: &dyn Fn(GroupHandle) -> GroupHandle) -> NodeEvent {
+        match event {
+            Event::SystemJoined { system, process } => NodeEvent::SystemJoined { system, process },
+            Event::SystemView(view) => NodeEvent::SystemView(view),
+            Event::View { group, view, rank } => NodeEvent::View { group: name(group), view, rank },
+            Event::Message(delivery) => {
+                let place = Place::Chunk(delivery.body.clone());
+                NodeEvent::Message(message(&delivery, name(delivery.group), place))
+            }
+            Event::StateWanted { group, transfer, joiners } => {
+                NodeEvent::StateWanted { group: name(group), transfer, joiners }
+            }
+            Event::StateAborted { group, transfer } => NodeEvent::StateAborted { group: name(group), transfer },
+            Event::StateBlock { group, offset, block, done } => {
+                NodeEvent::StateBlock { group: name(group), offset, block, done }
+            }
+            Event::Left { group } => NodeEvent::Left { group: name(group) },
+            Event::Flushed { group, flush } => NodeEvent::Flushed { group: name(group), flush },
+            Event::Writable { group } => NodeEvent::Writable { group: name(group) },
+            Event::Stalled => NodeEvent::Stalled,
+            Event::Resumed => NodeEvent::Resumed,
+            Event::Evicted => NodeEvent::Evicted,
+            Event::Slow { process } => NodeEvent::Slow { process },
+            Event::Closed => NodeEvent::Closed,
+        }
+    }
 }

@@ -1,14 +1,27 @@
 //! The runtime: one loop that turns the protocol core over a transport, in the caller's thread or in one of its own.
 //!
 //! Read in this order: [`options`] (what a user can set), [`event`] and [`error`] (what comes out), [`node`] (the handle),
-//! `turn` (the loop), `inline` and `threaded` (the two ways to run it), `mailbox` and `lane` (how commands and events pass
-//! between the application and a core thread), `sleep` (who waits for what, on which descriptor).
+//! `turn` (the loop, over `machine` and `port`), `inline` and `core` + `remote` (the two ways to run it: without and with a
+//! thread), `command`, `mailbox` and `lane` (how commands and events pass between the threads), `sleep` (who waits for
+//! what, on which descriptor), `registry` (what the application's side remembers).
 #![forbid(unsafe_code)]
 
+mod clock;
+mod command;
+mod core;
 pub mod error;
 pub mod event;
+mod inline;
+mod lane;
+mod machine;
+mod mailbox;
 pub mod node;
 pub mod options;
+mod port;
+mod registry;
+mod remote;
+mod sleep;
+mod turn;
 
 pub use error::NodeError;
 pub use event::{CommandName, Message, NodeEvent, Payload};

@@ -63,6 +63,8 @@ pub enum WaitStrategy {
 /// Whether multicast is used between hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Multicast {
+    /// Where it is found to work; group addresses from the transport's own range.
+    Auto,
     /// Only unicast.
     Off,
     /// Group addresses are taken from this prefix.
@@ -79,13 +81,14 @@ pub enum Multicast {
 pub struct Options {
     /// `mode`: `inline` or `threaded` (default).
     pub mode: Mode,
-    /// `bind`: the local IP address to receive at (default 127.0.0.1: one host).
-    pub bind: IpAddr,
+    /// `bind`: the local IP address to receive at; default `auto`: the one from which the first seed is reached, without
+    /// seeds 127.0.0.1.
+    pub bind: Option<IpAddr>,
     /// `port`: the UDP port; 0 (default) lets the system choose.
     pub port: u16,
     /// `seeds`: addresses `host:port` where a system may be found, separated by commas.
     pub seeds: Vec<SocketAddr>,
-    /// `multicast`: `off` (default) or a range such as `239.192.0.0/16`.
+    /// `multicast`: `auto` (default), `off`, or a range such as `239.192.0.0/16`.
     pub multicast: Multicast,
     /// `runtime_dir`: the site's directory; default `$XDG_RUNTIME_DIR/isis`, else `/tmp/isis-<uid>`.
     pub runtime_dir: Option<PathBuf>,
@@ -146,10 +149,10 @@ impl Default for Options {
         let core = Config::new(0, Default::default(), Default::default(), Default::default());
         Options {
             mode: Mode::Threaded,
-            bind: IpAddr::from([127, 0, 0, 1]),
+            bind: None,
             port: 0,
             seeds: Vec::new(),
-            multicast: Multicast::Off,
+            multicast: Multicast::Auto,
             runtime_dir: None,
             wait: WaitStrategy::Yield,
             pin: None,
@@ -242,11 +245,11 @@ impl Options {
         const RING: &str = "a power of two from 4 KiB to 1 GiB";
         match name {
             "mode" => take!(mode, mode(text), "`inline` or `threaded`"),
-            "bind" => take!(bind, text.parse().ok(), "an IP address"),
+            "bind" => take!(bind, or_word("auto", text), "an IP address or `auto`"),
             "port" => take!(port, text.parse().ok(), "a port number"),
             "seeds" => take!(seeds, addresses(text), "a list of address:port, separated by commas"),
             "multicast" => {
-                take!(multicast, multicast(text), "`off` or a range of multicast addresses (239.192.0.0/16)")
+                take!(multicast, multicast(text), "`auto`, `off` or a range of multicast addresses (239.192.0.0/16)")
             }
             "runtime_dir" => self.runtime_dir = (!text.is_empty()).then(|| PathBuf::from(text)),
             "wait" => take!(wait, wait(text), "`spin`, `yield` or `block`"),
@@ -388,8 +391,10 @@ fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
 }
 
 fn multicast(text: &str) -> Option<Multicast> {
-    if text == "off" {
-        return Some(Multicast::Off);
+    match text {
+        "auto" => return Some(Multicast::Auto),
+        "off" => return Some(Multicast::Off),
+        _ => (),
     }
     let (base, prefix) = text.split_once('/')?;
     let (base, prefix) = (base.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);

@@ -1,0 +1,221 @@
+//! Commands on a group as values: what the application asks, in the form that rings and waiting queues hold.
+//!
+//! In a ring a command is `tag · kind · flags · entry · group u32`, then 0-4 words of arguments, then its data:
+//! [`Command::encode`], [`decode`]. Both ends are this process, so a malformed record is a broken invariant and panics.
+
+use crate::event::CommandName;
+use crate::machine::Machine;
+use isis_protocol::{GroupHandle, GroupId, Instant, Kind, MessageId, ProcessId, Refused, SendOptions};
+
+/// Tag of a record that stands for the next value of the annex.
+pub(crate) const ANNEX: u8 = 0;
+
+/// A command on a group. `D` is borrowed bytes, or owned ones when it has to wait.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Command<D> {
+    /// The application's handle.
+    pub group: GroupHandle,
+    pub action: Action<D>,
+}
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Action<D> {
+    Multicast { options: SendOptions, data: D },
+    Send { member: ProcessId, entry: u8, data: D },
+    Reply { to: MessageId, data: D },
+    StateBlock { transfer: u64, done: bool, data: D },
+    Flush { number: u64 },
+    Leave,
+}
+
+impl<D: AsRef<[u8]>> Command<D> {
+    pub fn data(&self) -> &[u8] {
+        match &self.action {
+            Action::Multicast { data, .. }
+            | Action::Send { data, .. }
+            | Action::Reply { data, .. }
+            | Action::StateBlock { data, .. } => data.as_ref(),
+            Action::Flush { .. } | Action::Leave => &[],
+        }
+    }
+
+    /// What it counts for in a group's backlog, in bytes: its data and its own size, roughly.
+    pub fn cost(&self) -> u64 {
+        self.data().len() as u64 + 64
+    }
+
+    pub fn name(&self) -> CommandName {
+        match self.action {
+            Action::Multicast { .. } => CommandName::Multicast,
+            Action::Send { .. } => CommandName::Send,
+            Action::Reply { .. } => CommandName::Reply,
+            Action::StateBlock { .. } => CommandName::StateBlock,
+            Action::Flush { .. } => CommandName::Flush,
+            Action::Leave => CommandName::Leave,
+        }
+    }
+
+    /// What `NodeEvent::Refused` says besides the name.
+    pub fn number(&self) -> u64 {
+        match self.action {
+            Action::Flush { number } => number,
+            Action::StateBlock { transfer, .. } => transfer,
+            _ => 0,
+        }
+    }
+
+    /// The same with bytes of its own.
+    pub fn to_owned(&self) -> Command<Box<[u8]>> {
+        let action = match &self.action {
+            Action::Multicast { options, data } => Action::Multicast { options: *options, data: data.as_ref().into() },
+            Action::Send { member, entry, data } => {
+                Action::Send { member: *member, entry: *entry, data: data.as_ref().into() }
+            }
+            Action::Reply { to, data } => Action::Reply { to: *to, data: data.as_ref().into() },
+            Action::StateBlock { transfer, done, data } => {
+                Action::StateBlock { transfer: *transfer, done: *done, data: data.as_ref().into() }
+            }
+            Action::Flush { number } => Action::Flush { number: *number },
+            Action::Leave => Action::Leave,
+        };
+        Command { group: self.group, action }
+    }
+
+    /// Carries it out on the core, where the group has this handle. `Some`: the core's number of a flush.
+    pub fn execute(&self, machine: &mut dyn Machine, now: Instant, group: GroupHandle) -> Result<Option<u64>, Refused> {
+        match &self.action {
+            Action::Multicast { options, data } => machine.multicast(now, group, *options, data.as_ref())?,
+            Action::Send { member, entry, data } => machine.send(now, group, *member, *entry, data.as_ref())?,
+            Action::Reply { to, data } => machine.reply(now, group, *to, data.as_ref())?,
+            Action::StateBlock { transfer, done, data } => {
+                machine.state_block(now, group, *transfer, data.as_ref(), *done)?;
+            }
+            Action::Flush { .. } => return machine.flush(now, group).map(Some),
+            Action::Leave => machine.leave(now, group)?,
+        }
+        Ok(None)
+    }
+
+    /// Tag, kind, flags, entry and arguments.
+    fn parts(&self) -> ([u8; 4], [u64; 4], usize) {
+        match &self.action {
+            Action::Multicast { options, .. } => {
+                ([1, options.kind as u8, u8::from(options.safe), options.entry], [0; 4], 0)
+            }
+            Action::Send { member, entry, .. } => ([2, 0, 0, *entry], [member.0, 0, 0, 0], 1),
+            Action::Reply { to, .. } => ([3, 0, 0, 0], message_words(to), 4),
+            Action::StateBlock { transfer, done, .. } => ([4, 0, u8::from(*done), 0], [*transfer, 0, 0, 0], 1),
+            Action::Flush { number } => ([5, 0, 0, 0], [*number, 0, 0, 0], 1),
+            Action::Leave => ([6, 0, 0, 0], [0; 4], 0),
+        }
+    }
+
+    /// Bytes of its record.
+    pub fn encoded_len(&self) -> usize {
+        8 + 8 * self.parts().2 + self.data().len()
+    }
+
+    /// Writes its record into `record`, which is `encoded_len` long.
+    pub fn encode(&self, record: &mut [u8]) {
+        let (start, arguments, count) = self.parts();
+        record[..4].copy_from_slice(&start);
+        record[4..8].copy_from_slice(&self.group.0.to_le_bytes());
+        let (words, data) = record[8..].split_at_mut(8 * count);
+        put_words(words, &arguments[..count]);
+        data.copy_from_slice(self.data());
+    }
+}
+
+/// Reads a record; `None`: it stands for the next value of the annex.
+///
+/// # Panics
+/// When no `encode` wrote it.
+pub(crate) fn decode(record: &[u8]) -> Option<Command<&[u8]>> {
+    let [tag, kind_number, flags, entry, g0, g1, g2, g3, ref rest @ ..] = *record else {
+        assert!(record == [ANNEX], "a command record is cut short");
+        return None;
+    };
+    let group = GroupHandle(u32::from_le_bytes([g0, g1, g2, g3]));
+    let action = match tag {
+        1 => {
+            Action::Multicast { options: SendOptions { kind: kind(kind_number), safe: flags != 0, entry }, data: rest }
+        }
+        2 => Action::Send { member: ProcessId(word(rest, 0)), entry, data: &rest[8..] },
+        3 => Action::Reply { to: message_id(rest), data: &rest[32..] },
+        4 => Action::StateBlock { transfer: word(rest, 0), done: flags != 0, data: &rest[8..] },
+        5 => Action::Flush { number: word(rest, 0) },
+        6 => Action::Leave,
+        _ => panic!("no command has the tag {tag}"),
+    };
+    Some(Command { group, action })
+}
+
+/// A message's name as words.
+pub(crate) fn message_words(id: &MessageId) -> [u64; 4] {
+    [id.group.0, id.view, id.sender.0, id.number]
+}
+
+/// The other way.
+pub(crate) fn message_id(bytes: &[u8]) -> MessageId {
+    MessageId {
+        group: GroupId(word(bytes, 0)),
+        view: word(bytes, 1),
+        sender: ProcessId(word(bytes, 2)),
+        number: word(bytes, 3),
+    }
+}
+
+/// The `index`-th word.
+pub(crate) fn word(bytes: &[u8], index: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[8 * index..8 * index + 8]);
+    u64::from_le_bytes(word)
+}
+
+/// Writes words.
+pub(crate) fn put_words(bytes: &mut [u8], words: &[u64]) {
+    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// The kind with this number.
+pub(crate) fn kind(number: u8) -> Kind {
+    match number {
+        1 => Kind::Fifo,
+        2 => Kind::Causal,
+        3 => Kind::Total,
+        4 => Kind::Global,
+        5 => Kind::Unicast,
+        6 => Kind::Reply,
+        _ => panic!("no kind has the number {number}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_survives_its_record() {
+        let to = MessageId { group: GroupId(5), view: 6, sender: ProcessId(7), number: 8 };
+        let options = SendOptions { kind: Kind::Total, safe: true, entry: 9 };
+        let actions = [
+            Action::Multicast { options, data: &b"seven b"[..] },
+            Action::Send { member: ProcessId(u64::MAX), entry: 255, data: b"" },
+            Action::Reply { to, data: b"yes" },
+            Action::StateBlock { transfer: 3, done: true, data: b"state" },
+            Action::Flush { number: 77 },
+            Action::Leave,
+        ];
+        for action in actions {
+            let command = Command { group: GroupHandle(0x0102_0304), action };
+            let mut record = vec![0xee; command.encoded_len()];
+            command.encode(&mut record);
+            assert_eq!(decode(&record), Some(command.clone()));
+            assert_eq!(command.to_owned().data(), command.data());
+        }
+        assert_eq!(decode(&[ANNEX]), None);
+    }
+}

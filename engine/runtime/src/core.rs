@@ -1,0 +1,440 @@
+//! The core thread of a threaded node: the loop between two mailboxes.
+//!
+//! ```text
+//! commands (one ring per producer) → site events, receive, timeouts, transmit → events (one ring to the application)
+//! ```
+//! Back-pressure: a command that finds its group's window full waits in its lane, others go on (see `lane`); when the
+//! ring to the application is full, the core's next event is not polled, so nothing more counts as consumed and the
+//! senders' windows close. Everything else goes on: the process stays a good member while its application computes.
+//!
+//! The application numbers groups and flushes itself (it must not wait for the core), so the thread translates.
+//!
+//! Owner: the thread. Invariants: an event is polled only when the one before it is in the ring; the thread sleeps only
+//! after a whole turn without work that began with its bell armed. A panic ends the thread: the node is poisoned, the
+//! sockets close and the site hears a farewell, so that peers see a crash.
+
+use crate::clock;
+use crate::command::{Command, decode};
+use crate::event::{CommandName, NodeEvent};
+use crate::lane::{Gate, Lane};
+use crate::mailbox::{Inlet, Outlet};
+use crate::options::WaitStrategy;
+use crate::sleep::{Idle, Wake, sleep_on};
+use crate::turn::CoreLoop;
+use isis_memory::Doorbell;
+use isis_memory::sync::{AtomicBool, Ordering};
+use isis_protocol::{Delivery, Event, GroupHandle, Instant, JoinOptions};
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Commands taken from one producer in one turn, at most.
+const COMMANDS: usize = 256;
+/// Events passed to the application in one turn, at most.
+const EVENTS: usize = 1024;
+/// Events of the runtime itself (`Refused`, `Writable`) that may wait: beyond it no commands are taken.
+const OWN_EVENTS: usize = 1024;
+
+/// What both sides see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Wakes the core thread.
+    pub core: Wake,
+    /// Wakes the application.
+    pub app: Wake,
+    /// Armed by a producer whose ring was full.
+    pub ring_full: Doorbell,
+    /// The application wants the thread to end now.
+    pub stop: AtomicBool,
+    /// The thread panicked.
+    pub poisoned: AtomicBool,
+    /// The thread has ended; no event comes any more.
+    pub finished: AtomicBool,
+    /// Somebody waits for fresh counters.
+    pub counters_wanted: AtomicBool,
+    pub counters: Mutex<Vec<(&'static str, u64)>>,
+    pub counters_ready: Condvar,
+}
+
+/// What is not a frequent command on a group.
+#[derive(Debug)]
+pub(crate) enum ToCore {
+    /// A command that is too long for the ring.
+    Command(Command<Box<[u8]>>),
+    Join {
+        group: GroupHandle,
+        name: String,
+        options: JoinOptions,
+        gate: Arc<Gate>,
+    },
+    /// A further producer, for one group.
+    Sender {
+        group: GroupHandle,
+        inlet: Inlet<ToCore>,
+        gate: Arc<Gate>,
+    },
+    Close,
+}
+
+/// One producer's commands.
+#[derive(Debug)]
+struct Inbox {
+    inlet: Inlet<ToCore>,
+    lanes: BTreeMap<GroupHandle, Lane>,
+}
+
+/// An event that did not fit into the ring yet.
+#[derive(Debug)]
+enum Held {
+    Message(Delivery),
+    Value(NodeEvent, usize),
+}
+
+/// Everything that the thread owns.
+#[derive(Debug)]
+pub(crate) struct Core {
+    engine: CoreLoop,
+    shared: Arc<Shared>,
+    inboxes: Vec<Inbox>,
+    outlet: Outlet<NodeEvent>,
+    held: Option<Held>,
+    own: VecDeque<NodeEvent>,
+    groups: Names,
+    /// `close` was asked for: when it is carried out even with commands still waiting.
+    closing: Option<Instant>,
+    linger_ns: u64,
+    finished: bool,
+}
+
+/// The application's names and the core's.
+#[derive(Debug, Default)]
+struct Names {
+    to_core: BTreeMap<GroupHandle, GroupHandle>,
+    to_app: BTreeMap<GroupHandle, GroupHandle>,
+    /// (core's group, core's number) → application's number.
+    flushes: BTreeMap<(GroupHandle, u64), u64>,
+}
+
+impl Core {
+    pub fn new(
+        engine: CoreLoop,
+        shared: Arc<Shared>,
+        inlet: Inlet<ToCore>,
+        outlet: Outlet<NodeEvent>,
+        linger_ns: u64,
+    ) -> Core {
+        Core {
+            engine,
+            shared,
+            inboxes: vec![Inbox { inlet, lanes: BTreeMap::new() }],
+            outlet,
+            held: None,
+            own: VecDeque::new(),
+            groups: Names::default(),
+            closing: None,
+            linger_ns,
+            finished: false,
+        }
+    }
+
+    /// The thread.
+    pub fn run(mut self, strategy: WaitStrategy) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.work_until_the_end(strategy)));
+        // What a panic left half done is only dropped, never used: but for the farewell, which touches the transport
+        // alone, and the counters.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            self.engine.port.farewell();
+            self.publish_counters();
+        }));
+        // Release (both): pair with the Acquire loads in `Remote`, which then sees every event that was passed.
+        self.shared.poisoned.store(outcome.is_err(), Ordering::Release);
+        self.shared.finished.store(true, Ordering::Release);
+        self.shared.counters_ready.notify_all();
+        self.shared.app.force();
+    }
+
+    fn work_until_the_end(&mut self, strategy: WaitStrategy) {
+        let mut idle = Idle::new(strategy);
+        // Acquire: pairs with the Release store in `Remote`'s drop.
+        while !self.finished && !self.shared.stop.load(Ordering::Acquire) {
+            if self.turn() > 0 {
+                idle.reset();
+            } else if idle.should_sleep() {
+                self.sleep();
+            }
+        }
+    }
+
+    fn sleep(&mut self) {
+        let shared = self.shared.clone();
+        shared.core.arm();
+        // Acquire: as above. A stop that comes later finds the bell armed, or forces the descriptor.
+        if self.turn() == 0 && !self.finished && !shared.stop.load(Ordering::Acquire) {
+            let deadline = [self.engine.deadline(), self.closing].into_iter().flatten().min();
+            self.engine.counters.sleeps += 1;
+            sleep_on(&[shared.core.descriptor(), self.engine.port.descriptor()], deadline);
+        }
+        shared.core.disarm();
+    }
+
+    /// One turn of the whole loop; the amount of work done.
+    fn turn(&mut self) -> usize {
+        let work = self.commands() + self.engine.turn();
+        let passed = self.events();
+        if passed > 0 {
+            self.shared.app.notify();
+        }
+        // Acquire: pairs with the Release store in `Remote::counters`.
+        if self.shared.counters_wanted.load(Ordering::Acquire) {
+            self.publish_counters();
+        }
+        work + passed
+    }
+
+    fn publish_counters(&mut self) {
+        let counters = self.engine.counters();
+        *self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+        // Release: pairs with the Acquire load in `Remote::counters`.
+        self.shared.counters_wanted.store(false, Ordering::Release);
+        self.shared.counters_ready.notify_all();
+    }
+
+    // --- commands -------------------------------------------------------------------------------------------------
+
+    fn commands(&mut self) -> usize {
+        let now = clock::now();
+        let mut work = 0;
+        let mut index = 0;
+        while index < self.inboxes.len() {
+            work += self.parked(index, now);
+            // Before the ring is looked at: what was pushed before the producer went away is then in it.
+            let closed = self.inboxes[index].inlet.ring.is_closed();
+            let taken = self.take_commands(index, now);
+            work += taken;
+            let inbox = &self.inboxes[index];
+            if index > 0 && closed && taken == 0 && inbox.lanes.values().all(|lane| lane.parked.is_empty()) {
+                self.inboxes.swap_remove(index);
+            } else {
+                index += 1;
+            }
+        }
+        if work > 0 {
+            self.engine.counters.commands += work as u64;
+            self.announce_room();
+        }
+        work + self.close_if_due(now)
+    }
+
+    /// Tries again what found a full window.
+    fn parked(&mut self, index: usize, now: Instant) -> usize {
+        let mut work = 0;
+        for lane in self.inboxes[index].lanes.values_mut() {
+            while let Some(command) = lane.parked.front() {
+                if !carry_out(&mut self.engine, &mut self.groups, &mut self.own, now, command) {
+                    break;
+                }
+                lane.take(command.cost());
+                lane.parked.pop_front();
+                work += 1;
+            }
+        }
+        work
+    }
+
+    fn take_commands(&mut self, index: usize, now: Instant) -> usize {
+        for work in 0..COMMANDS {
+            if self.own.len() >= OWN_EVENTS {
+                return work;
+            }
+            let inbox = &mut self.inboxes[index];
+            let Some(record) = inbox.inlet.ring.peek() else { return work };
+            match decode(record) {
+                Some(command) => {
+                    let (engine, groups, own) = (&mut self.engine, &mut self.groups, &mut self.own);
+                    if let Some(lane) = inbox.lanes.get_mut(&command.group) {
+                        through_lane(lane, engine, groups, own, now, command);
+                    }
+                    inbox.inlet.ring.release();
+                }
+                None => {
+                    let value = inbox.inlet.pop_value();
+                    inbox.inlet.ring.release();
+                    self.rare(index, now, value);
+                }
+            }
+        }
+        COMMANDS
+    }
+
+    fn rare(&mut self, index: usize, now: Instant, value: ToCore) {
+        match value {
+            ToCore::Command(command) => {
+                if let Some(lane) = self.inboxes[index].lanes.get_mut(&command.group) {
+                    through_lane(lane, &mut self.engine, &mut self.groups, &mut self.own, now, command);
+                }
+            }
+            ToCore::Join { group, name, options, gate } => match self.engine.machine.join(now, &name, options) {
+                Ok(handle) => {
+                    self.groups.to_core.insert(group, handle);
+                    self.groups.to_app.insert(handle, group);
+                    self.inboxes[index].lanes.insert(group, Lane::new(gate));
+                }
+                Err(reason) => {
+                    Lane::new(gate).close();
+                    self.own.push_back(NodeEvent::Refused { group, command: CommandName::Join, reason, number: 0 });
+                    self.own.push_back(NodeEvent::Left { group });
+                }
+            },
+            ToCore::Sender { group, inlet, gate } => {
+                let mut lane = Lane::new(gate);
+                if !self.groups.to_core.contains_key(&group) {
+                    lane.close();
+                }
+                self.inboxes.push(Inbox { inlet, lanes: BTreeMap::from([(group, lane)]) });
+            }
+            ToCore::Close => self.closing = self.closing.or(Some(now + self.linger_ns)),
+        }
+    }
+
+    /// Tells producers that were refused that they may try again.
+    fn announce_room(&mut self) {
+        let all = self.shared.ring_full.ring();
+        for inbox in &mut self.inboxes {
+            for (group, lane) in &mut inbox.lanes {
+                if (all || lane.touched) && lane.owes_writable() {
+                    self.own.push_back(NodeEvent::Writable { group: *group });
+                }
+            }
+        }
+    }
+
+    /// `close` comes after the commands that were given before it, but does not wait for a window for ever.
+    fn close_if_due(&mut self, now: Instant) -> usize {
+        let Some(deadline) = self.closing else { return 0 };
+        let waiting = self.inboxes.iter().any(|inbox| inbox.lanes.values().any(|lane| !lane.parked.is_empty()));
+        if waiting && now < deadline {
+            return 0;
+        }
+        self.closing = None;
+        self.engine.machine.close(now);
+        1
+    }
+
+    // --- events ---------------------------------------------------------------------------------------------------
+
+    fn events(&mut self) -> usize {
+        for work in 0..EVENTS {
+            if let Some(event) = self.own.pop_front() {
+                if let Err(event) = self.outlet.push_value(event, 0) {
+                    self.own.push_front(event);
+                    return work;
+                }
+                continue;
+            }
+            if self.held.is_none() {
+                let Some(event) = self.engine.poll_event() else { return work };
+                self.held = self.translate(event);
+            }
+            match self.held.take() {
+                None => (),
+                Some(Held::Message(delivery)) => {
+                    let payload = self.engine.machine.payload(&delivery.body);
+                    let group = self.groups.app(delivery.group);
+                    if !self.outlet.push_message(&delivery, group, payload) {
+                        self.held = Some(Held::Message(delivery));
+                        return work;
+                    }
+                }
+                Some(Held::Value(event, bytes)) => {
+                    let last = matches!(event, NodeEvent::Closed);
+                    if let Err(event) = self.outlet.push_value(event, bytes) {
+                        self.held = Some(Held::Value(event, bytes));
+                        return work;
+                    }
+                    self.finished |= last;
+                }
+            }
+        }
+        EVENTS
+    }
+
+    /// The application's form of an event, or `None` when it is no business of the application's.
+    fn translate(&mut self, event: Event) -> Option<Held> {
+        let event = match event {
+            Event::Message(delivery) => return Some(Held::Message(delivery)),
+            // The waiting commands are tried again in the next turn; the application hears from `announce_room`.
+            Event::Writable { .. } => return None,
+            Event::Flushed { group, flush } => {
+                let flush = self.groups.flushes.remove(&(group, flush)).unwrap_or_default();
+                NodeEvent::Flushed { group: self.groups.app(group), flush }
+            }
+            Event::Left { group } => {
+                let app = self.groups.app(group);
+                self.groups.to_app.remove(&group);
+                self.groups.to_core.remove(&app);
+                self.groups.flushes.retain(|(of, _), _| *of != group);
+                for inbox in &mut self.inboxes {
+                    if let Some(lane) = inbox.lanes.get_mut(&app) {
+                        lane.close();
+                    }
+                }
+                self.inboxes[0].lanes.remove(&app);
+                NodeEvent::Left { group: app }
+            }
+            other => NodeEvent::from_core(other, &|group| self.groups.app(group)),
+        };
+        let bytes = if let NodeEvent::StateBlock { block, .. } = &event { block.len() } else { 0 };
+        Some(Held::Value(event, bytes))
+    }
+}
+
+impl Names {
+    fn app(&self, group: GroupHandle) -> GroupHandle {
+        self.to_app.get(&group).copied().unwrap_or_default()
+    }
+}
+
+/// Carries a command out, or queues it behind those that wait.
+fn through_lane<D: AsRef<[u8]>>(
+    lane: &mut Lane,
+    engine: &mut CoreLoop,
+    groups: &mut Names,
+    own: &mut VecDeque<NodeEvent>,
+    now: Instant,
+    command: Command<D>,
+) {
+    if lane.parked.is_empty() && carry_out(engine, groups, own, now, &command) {
+        lane.take(command.cost());
+    } else {
+        lane.parked.push_back(command.to_owned());
+    }
+}
+
+/// `false`: it would block. Any other refusal becomes an event.
+fn carry_out<D: AsRef<[u8]>>(
+    engine: &mut CoreLoop,
+    groups: &mut Names,
+    own: &mut VecDeque<NodeEvent>,
+    now: Instant,
+    command: &Command<D>,
+) -> bool {
+    use isis_protocol::Refused;
+    let outcome = match groups.to_core.get(&command.group) {
+        Some(handle) => command.execute(&mut *engine.machine, now, *handle).map(|flush| (*handle, flush)),
+        None => Err(Refused::NotMember),
+    };
+    match outcome {
+        Ok((handle, Some(flush))) => {
+            groups.flushes.insert((handle, flush), command.number());
+        }
+        Ok((_, None)) => (),
+        Err(Refused::WouldBlock) => return false,
+        Err(reason) => own.push_back(NodeEvent::Refused {
+            group: command.group,
+            command: command.name(),
+            reason,
+            number: command.number(),
+        }),
+    }
+    true
+}

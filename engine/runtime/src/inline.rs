@@ -1,0 +1,116 @@
+//! An inline node: the caller's thread turns the loop; commands go straight into the core.
+//!
+//! Owner: the application's thread. Invariant: `wait_prepare` says "sleep" only when the last turn found no work, the
+//! events are drained, and no command came since.
+
+use crate::clock;
+use crate::error::NodeError;
+use crate::event::{NodeEvent, Payload, Place};
+use crate::options::WaitStrategy;
+use crate::sleep::{Cover, Idle, sleep_on};
+use crate::turn::CoreLoop;
+use isis_protocol::{Body, Instant};
+use std::os::fd::BorrowedFd;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Inline {
+    pub engine: CoreLoop,
+    cover: Cover,
+    idle: Idle,
+    /// Found by `wait`, not yet given to the application.
+    pending: Option<NodeEvent>,
+    /// The last turn did nothing, and nothing was done to the core since.
+    still: bool,
+    /// `poll_event` gave `None`, and nothing was done to the core since.
+    drained: bool,
+}
+
+impl Inline {
+    pub fn new(engine: CoreLoop, strategy: WaitStrategy) -> Result<Inline, NodeError> {
+        let cover = Cover::new(engine.port.descriptor())?;
+        Ok(Inline { engine, cover, idle: Idle::new(strategy), pending: None, still: false, drained: false })
+    }
+
+    /// For a command: the loop has something to do afterwards.
+    pub fn command(&mut self) -> (&mut CoreLoop, Instant) {
+        self.still = false;
+        self.drained = false;
+        self.engine.counters.commands += 1;
+        (&mut self.engine, clock::now())
+    }
+
+    pub fn turn(&mut self) -> usize {
+        let work = self.engine.turn();
+        self.still = work == 0;
+        self.drained &= self.still;
+        work
+    }
+
+    pub fn poll_event(&mut self) -> Option<NodeEvent> {
+        if let Some(event) = self.pending.take() {
+            return Some(event);
+        }
+        let event = self.engine.poll_event().map(|event| NodeEvent::from_core(event, &|group| group));
+        // A consumed message may open a window: there may be something to send.
+        self.still &= event.is_none();
+        self.drained = event.is_none();
+        event
+    }
+
+    fn has_event(&mut self) -> bool {
+        if self.pending.is_none() {
+            self.pending = self.poll_event();
+        }
+        self.pending.is_some()
+    }
+
+    pub fn payload<'a>(&'a self, payload: &'a Payload) -> &'a [u8] {
+        match &payload.0 {
+            Place::Chunk(body @ Body::Chunk { .. }) => self.engine.machine.payload(body),
+            Place::Chunk(Body::Owned(bytes)) | Place::Owned(bytes) => bytes,
+            Place::Ring { .. } => &[],
+        }
+    }
+
+    pub fn wait(&mut self, timeout_ns: Option<u64>, ended: bool) -> bool {
+        let end = timeout_ns.map(|timeout| clock::now() + timeout);
+        self.idle.reset();
+        loop {
+            if self.has_event() {
+                return true;
+            }
+            let worked = self.turn() > 0;
+            if self.has_event() {
+                return true;
+            }
+            if ended || end.is_some_and(|end| end <= clock::now()) {
+                return false;
+            }
+            if worked {
+                self.idle.reset();
+            } else if self.idle.should_sleep() {
+                let deadline = [self.engine.deadline(), end].into_iter().flatten().min();
+                self.engine.counters.sleeps += 1;
+                sleep_on(&[self.engine.port.descriptor()], deadline);
+            }
+        }
+    }
+
+    /// `true`: turn and poll again. `false`: armed.
+    pub fn prepare(&mut self) -> Result<bool, NodeError> {
+        if self.pending.is_some() || !self.still || !self.drained {
+            return Ok(true);
+        }
+        let deadline = self.engine.deadline();
+        if deadline.is_some_and(|deadline| deadline <= clock::now()) {
+            return Ok(true);
+        }
+        self.cover.set_deadline(deadline)?;
+        Ok(false)
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.cover.descriptor()
+    }
+}

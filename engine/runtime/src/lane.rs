@@ -1,0 +1,138 @@
+//! One group's commands of one producer: bounded, in order, and never in the way of other groups.
+//!
+//! When the core answers `WouldBlock` (a full window), the command waits here and the ring goes on. So that what waits is
+//! bounded, the producer counts what it has submitted and the core publishes what it has taken: the difference, in bytes,
+//! stays below `group_backlog`. Beyond it the producer's call gives `WouldBlock`, and `NodeEvent::Writable` follows.
+//!
+//! Owner: [`Lane`] the core thread, [`Valve`] the producer; they share a [`Gate`]. Invariant: submitted - taken = bytes in
+//! the ring, the annex and the lane for this group.
+
+use crate::command::Command;
+use isis_memory::Doorbell;
+use isis_memory::sync::{AtomicBool, AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Shared by both sides.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// Cost of all commands that the core has carried out or refused.
+    taken: AtomicU64,
+    /// Armed when the producer was told to wait.
+    waiting: Doorbell,
+    /// This process is no member of the group any more.
+    closed: AtomicBool,
+}
+
+/// The producer's side.
+#[derive(Debug)]
+pub(crate) struct Valve {
+    gate: Arc<Gate>,
+    submitted: u64,
+    backlog: u64,
+}
+
+impl Valve {
+    pub fn new(backlog: usize) -> (Valve, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        (Valve { gate: gate.clone(), submitted: 0, backlog: backlog as u64 }, gate)
+    }
+
+    /// Whether a command of this cost may be submitted now. An empty lane takes a command of any cost. With `announce` a
+    /// `false` is followed by a `Writable`.
+    pub fn admits(&self, cost: u64, announce: bool) -> bool {
+        if self.has_room(cost) {
+            return true;
+        }
+        if !announce {
+            return false;
+        }
+        self.wait_for_room();
+        // Once more: what was taken in between rings no bell.
+        self.has_room(cost)
+    }
+
+    /// The caller was told to wait for another reason: it is to hear when something was taken.
+    pub fn wait_for_room(&self) {
+        self.gate.waiting.arm();
+    }
+
+    fn has_room(&self, cost: u64) -> bool {
+        // Acquire: pairs with the Release store in `Lane::take`.
+        let waiting = self.submitted - self.gate.taken.load(Ordering::Acquire);
+        waiting == 0 || waiting + cost <= self.backlog
+    }
+
+    /// A command of this cost was submitted.
+    pub fn submit(&mut self, cost: u64) {
+        self.submitted += cost;
+    }
+
+    /// Whether the group is gone.
+    pub fn is_closed(&self) -> bool {
+        // Acquire: pairs with the Release store in `Lane::close`.
+        self.gate.closed.load(Ordering::Acquire)
+    }
+}
+
+/// The core's side.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    gate: Arc<Gate>,
+    taken: u64,
+    /// Commands that found the window full, oldest first.
+    pub parked: VecDeque<Command<Box<[u8]>>>,
+    /// Something was taken since the bell was looked at.
+    pub touched: bool,
+}
+
+impl Lane {
+    pub fn new(gate: Arc<Gate>) -> Lane {
+        Lane { gate, taken: 0, parked: VecDeque::new(), touched: false }
+    }
+
+    /// A command of this cost is done with.
+    pub fn take(&mut self, cost: u64) {
+        self.taken += cost;
+        self.touched = true;
+        // Release: pairs with the Acquire load in `Valve::has_room`.
+        self.gate.taken.store(self.taken, Ordering::Release);
+    }
+
+    /// Whether the producer waits for a `Writable`. Says so once.
+    pub fn owes_writable(&mut self) -> bool {
+        self.touched = false;
+        self.gate.waiting.ring()
+    }
+
+    /// The group is gone: what waits is dropped.
+    pub fn close(&mut self) {
+        self.parked.clear();
+        // Release: pairs with the Acquire load in `Valve::is_closed`.
+        self.gate.closed.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_lane_refuses_and_says_when_it_has_room() {
+        let (mut valve, gate) = Valve::new(1000);
+        let mut lane = Lane::new(gate);
+        assert!(valve.admits(5000, true), "an empty lane takes anything");
+        valve.submit(5000);
+        assert!(!lane.owes_writable(), "nobody waits");
+        assert!(!valve.admits(1, true));
+        lane.take(5000);
+        assert!(lane.touched && lane.owes_writable());
+        assert!(!lane.owes_writable(), "said once");
+        assert!(valve.admits(600, true));
+        valve.submit(600);
+        assert!(!valve.admits(600, true));
+        assert!(valve.admits(400, true));
+        lane.close();
+        assert!(valve.is_closed());
+    }
+}

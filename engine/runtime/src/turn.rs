@@ -1,0 +1,218 @@
+//! One turn of the loop: the core, the transport and the clock, put together. No thread, no waiting.
+//!
+//! ```text
+//! (commands) → site events → receive, one `now` per burst → timeouts → site requests → transmit → (events)
+//! ```
+//! Commands and events are the two ends that differ between the modes: `inline` calls the core directly, `threaded`
+//! drains and fills rings. Each step is bounded, so that no peer and no application can starve the others.
+//!
+//! Owner: one thread. Invariant: after a turn with no work, and no command or event since, the loop may sleep until
+//! [`CoreLoop::deadline`] or the port's descriptor is readable.
+
+use crate::clock;
+use crate::machine::Machine;
+use crate::port::Port;
+use isis_protocol::{Event, GroupHandle, Instant, Nonce, SiteAnswer, SiteRequest, SystemId};
+use isis_transport::{Founding, SiteEvent};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+
+/// Datagrams that share one reading of the clock.
+const RECEIVE_BURST: usize = 64;
+/// Bursts in one turn, at most: 256 datagrams.
+const RECEIVE_BURSTS: usize = 4;
+/// Bursts of the core to send in one turn, at most.
+const TRANSMIT_BURSTS: usize = 16;
+/// Site events in one turn, at most.
+const SITE_EVENTS: usize = 64;
+/// When the site's record could not be asked (locked, or not writable): how long until it is asked again.
+const SITE_RETRY_NS: u64 = 5_000_000;
+
+/// What the loop itself counts.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct LoopCounters {
+    pub turns: u64,
+    pub idle_turns: u64,
+    pub sleeps: u64,
+    pub events: u64,
+    pub commands: u64,
+    pub site_record_errors: u64,
+    pub site_incompatible: u64,
+}
+
+/// The core over its transport.
+#[derive(Debug)]
+pub(crate) struct CoreLoop {
+    pub machine: Box<dyn Machine>,
+    pub port: Box<dyn Port>,
+    pub counters: LoopCounters,
+    /// When the transport wants to be advanced next.
+    transport_deadline: Option<Instant>,
+    /// A founding request that the site's record has not answered yet, and when to ask again.
+    founding: Option<(SystemId, Instant)>,
+    system: SystemId,
+    /// Which group of the system each handle that has a view stands for: its multicasts are received.
+    listening: BTreeMap<GroupHandle, u64>,
+}
+
+impl CoreLoop {
+    pub fn new(machine: Box<dyn Machine>, port: Box<dyn Port>) -> CoreLoop {
+        CoreLoop {
+            machine,
+            port,
+            counters: LoopCounters::default(),
+            transport_deadline: None,
+            founding: None,
+            system: SystemId::default(),
+            listening: BTreeMap::new(),
+        }
+    }
+
+    /// The steps between commands and events; the amount of work done.
+    pub fn turn(&mut self) -> usize {
+        let now = clock::now();
+        self.transport_deadline = self.port.advance(now.0).map(Instant);
+        let mut work = self.site_events(now);
+        work += self.receive();
+        let now = clock::now();
+        work += self.timeouts(now);
+        work += self.site_requests(now);
+        work += self.transmit(now);
+        self.counters.turns += 1;
+        self.counters.idle_turns += u64::from(work == 0);
+        work
+    }
+
+    fn site_events(&mut self, now: Instant) -> usize {
+        for work in 0..SITE_EVENTS {
+            match self.port.poll_site_event() {
+                None => return work,
+                Some(SiteEvent::PeerFound { address, .. } | SiteEvent::SeedAdded { address }) => {
+                    self.machine.handle_peer(now, address);
+                }
+                Some(SiteEvent::PeerDied { nonce }) => self.machine.handle_death(now, Nonce(nonce)),
+                Some(SiteEvent::Incompatible { .. }) => self.counters.site_incompatible += 1,
+            }
+        }
+        SITE_EVENTS
+    }
+
+    fn receive(&mut self) -> usize {
+        let mut work = 0;
+        for _ in 0..RECEIVE_BURSTS {
+            let now = clock::now();
+            let machine = &mut self.machine;
+            let received =
+                self.port.receive_burst(RECEIVE_BURST, &mut |from, packet| machine.handle_packet(now, from, packet));
+            work += received;
+            if received < RECEIVE_BURST {
+                break;
+            }
+        }
+        work
+    }
+
+    fn timeouts(&mut self, now: Instant) -> usize {
+        if self.machine.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.machine.handle_timeout(now);
+            return 1;
+        }
+        0
+    }
+
+    fn site_requests(&mut self, now: Instant) -> usize {
+        let mut work = 0;
+        if let Some((system, at)) = self.founding
+            && at <= now
+        {
+            self.found(system, now);
+            work += 1;
+        }
+        while let Some(request) = self.machine.poll_site_request() {
+            work += 1;
+            match request {
+                SiteRequest::Found(system) => self.found(system, now),
+                SiteRequest::Joined(system) => {
+                    if self.port.joined(system.0).is_err() {
+                        self.counters.site_record_errors += 1;
+                    }
+                }
+            }
+        }
+        work
+    }
+
+    fn found(&mut self, system: SystemId, now: Instant) {
+        self.founding = None;
+        match self.port.found(system.0) {
+            Ok(Founding::Granted) => self.machine.handle_site_answer(now, SiteAnswer::Granted),
+            Ok(Founding::BelongsTo(other)) => {
+                self.machine.handle_site_answer(now, SiteAnswer::BelongsTo(SystemId(other)));
+            }
+            Err(error) => {
+                if error.kind() != ErrorKind::WouldBlock {
+                    self.counters.site_record_errors += 1;
+                }
+                self.founding = Some((system, now + SITE_RETRY_NS));
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Instant) -> usize {
+        let mut work = 0;
+        for _ in 0..TRANSMIT_BURSTS {
+            let report = self.machine.transmit(now, &mut *self.port);
+            if report.datagrams == 0 {
+                break;
+            }
+            work += report.datagrams;
+        }
+        work
+    }
+
+    /// The core's next event. The one before it counts as consumed.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.machine.poll_event(clock::now())?;
+        self.counters.events += 1;
+        match &event {
+            Event::SystemJoined { system, .. } => self.system = *system,
+            Event::View { group, view, .. } => {
+                if self.listening.insert(*group, view.group.0).is_none() {
+                    self.port.join_group(self.system.0, view.group.0);
+                }
+            }
+            Event::Left { group } => {
+                if let Some(id) = self.listening.remove(group)
+                    && !self.listening.values().any(|other| *other == id)
+                {
+                    self.port.leave_group(id);
+                }
+            }
+            _ => (),
+        }
+        Some(event)
+    }
+
+    /// When the next turn is due at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        let founding = self.founding.map(|(_, at)| at);
+        [self.machine.poll_timeout(), self.transport_deadline, founding].into_iter().flatten().min()
+    }
+
+    /// All named counters: the core's, the transport's, the loop's.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut all = self.machine.counters();
+        all.extend(self.port.counters());
+        let own = &self.counters;
+        all.extend([
+            ("loop_turns", own.turns),
+            ("loop_idle_turns", own.idle_turns),
+            ("loop_sleeps", own.sleeps),
+            ("loop_events", own.events),
+            ("loop_commands", own.commands),
+            ("site_record_errors", own.site_record_errors),
+            ("site_incompatible", own.site_incompatible),
+        ]);
+        all
+    }
+}
