@@ -98,7 +98,7 @@ impl RuntimeDirectory {
         let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let network = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
         let stat = fs::fstat(&self.fd).ok();
-        let place = stat.map_or((0, 0), |stat| (stat.st_dev as u64, stat.st_ino as u64));
+        let place = stat.map_or((0, 0), |stat| (stat.st_dev, stat.st_ino));
         let user = rustix::process::geteuid().as_raw();
         let mut text = boot;
         text.extend_from_slice(network.as_os_str().as_encoded_bytes());

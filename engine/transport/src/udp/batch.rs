@@ -1,7 +1,8 @@
 //! Batches for `sendmmsg` and `recvmmsg`: arrays allocated once, used for every burst.
 //!
-//! Owned by one [`super::UdpTransport`]. Invariant: the pointers inside the arrays are written right before the call
-//! that uses them and read by nothing else, so no pointer outlives what it points to.
+//! Owned by one [`super::UdpTransport`]. Invariants: the pointers of a receive batch point into its own arrays, which
+//! are allocated once and never grow, so they stay valid as long as it lives; those of a send batch are written right
+//! before the call that uses them and read by nothing else.
 
 use isis_wire::Address;
 use socket2::SockAddr;
@@ -16,6 +17,12 @@ pub(crate) const BATCH: usize = 64;
 /// Bytes of a receive buffer: no UDP datagram is longer.
 const BUFFER: usize = 65_536;
 
+/// Room for any socket address.
+const NAME: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+
+/// Takes a datagram and its sender; `None` for one that was truncated or came from no internet address.
+pub(crate) type Deliver<'a> = dyn FnMut(Option<(Address, &[u8])>) + 'a;
+
 /// The buffers of one `recvmmsg`.
 pub(crate) struct ReceiveBatch {
     /// `BATCH` buffers of `BUFFER` bytes; pages that no datagram reached are never touched.
@@ -25,47 +32,46 @@ pub(crate) struct ReceiveBatch {
     messages: Vec<libc::mmsghdr>,
 }
 
-// SAFETY: the raw pointers in `parts` and `messages` are rewritten before every use and point into the other fields,
-// which move with the structure's heap allocations; nothing is tied to a thread.
+// SAFETY: the raw pointers in `parts` and `messages` point into heap allocations that the structure itself owns, which
+// stay where they are when it moves; nothing is tied to a thread.
 unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
     pub(crate) fn new() -> ReceiveBatch {
         // SAFETY: these C structures hold integers and pointers: all zeroes are valid.
         let (name, part, message) = unsafe { (zeroed(), zeroed(), zeroed()) };
-        ReceiveBatch {
+        let mut batch = ReceiveBatch {
             buffers: vec![0; BATCH * BUFFER],
             names: vec![name; BATCH],
             parts: vec![part; BATCH],
             messages: vec![message; BATCH],
+        };
+        let buffers = batch.buffers.as_mut_ptr();
+        let (names, parts) = (batch.names.as_mut_ptr(), batch.parts.as_mut_ptr());
+        for i in 0..BATCH {
+            // SAFETY: i < BATCH, the length of `names` and `parts`, and BATCH buffers lie in `buffers`.
+            unsafe {
+                *parts.add(i) = libc::iovec { iov_base: buffers.add(i * BUFFER).cast(), iov_len: BUFFER };
+                let header = &mut batch.messages[i].msg_hdr;
+                header.msg_name = names.add(i).cast();
+                header.msg_namelen = NAME;
+                header.msg_iov = parts.add(i);
+                header.msg_iovlen = 1;
+            }
         }
+        batch
     }
 
-    /// Receives at most `budget` datagrams that are there and hands them to `deliver`; does not wait. Truncated ones
-    /// and those from no internet address are handed over as `None`.
+    /// Receives at most `budget` datagrams that are there and hands them to `deliver`; does not wait.
     pub(crate) fn receive(
         &mut self,
         socket: BorrowedFd<'_>,
         budget: usize,
-        deliver: &mut dyn FnMut(Option<(Address, &[u8])>),
+        deliver: &mut Deliver<'_>,
     ) -> io::Result<usize> {
         let count = budget.min(BATCH);
-        let buffers = self.buffers.as_mut_ptr();
-        for i in 0..count {
-            // SAFETY: i < BATCH, so the offset lies inside `buffers`.
-            let base = unsafe { buffers.add(i * BUFFER) };
-            self.parts[i] = libc::iovec { iov_base: base.cast(), iov_len: BUFFER };
-            let header = &mut self.messages[i].msg_hdr;
-            header.msg_name = (&raw mut self.names[i]).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            header.msg_iov = &raw mut self.parts[i];
-            header.msg_iovlen = 1;
-            header.msg_control = std::ptr::null_mut();
-            header.msg_controllen = 0;
-            header.msg_flags = 0;
-        }
-        // SAFETY: `count` headers were just filled in; what they point to are distinct places in `buffers`, `names` and
-        // `parts`, all alive and not otherwise borrowed until the call returns.
+        // SAFETY: `count` is at most BATCH; the headers point to distinct places in `buffers`, `names` and `parts`, all
+        // alive and not borrowed until the call returns.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -80,6 +86,9 @@ impl ReceiveBatch {
         }
         let received = (received as usize).min(count);
         for i in 0..received {
+            let header = &mut self.messages[i].msg_hdr;
+            // The kernel wrote how long the name is; next time there is room for any again.
+            header.msg_namelen = NAME;
             let header = &self.messages[i].msg_hdr;
             let length = (self.messages[i].msg_len as usize).min(BUFFER);
             let bytes = &self.buffers[i * BUFFER..i * BUFFER + length];

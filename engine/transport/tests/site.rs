@@ -1,0 +1,378 @@
+//! The site link with real processes: found without configuration, known dead for certain, and only then.
+//!
+//! Children are this test binary, run again for the one ignored test `child`, which its environment tells what to do.
+
+use isis_transport::{Datagram, Destination, Founding, HostConfig, HostTransport, SiteEvent, Transport};
+use isis_wire::Address;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Beyond this nothing comes any more.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Long enough for a wrong death notice to show up.
+const QUIET: Duration = Duration::from_millis(300);
+/// A child outlives no test run.
+const CHILD_LIFE: Duration = Duration::from_secs(60);
+
+const DIRECTORY: &str = "ISIS_TEST_DIRECTORY";
+const NONCE: &str = "ISIS_TEST_NONCE";
+const ROLE: &str = "ISIS_TEST_ROLE";
+
+fn open(base: &Path, nonce: u128) -> HostTransport {
+    let mut config = HostConfig::new(nonce);
+    config.runtime_dir = Some(base.join("isis"));
+    HostTransport::open(config).expect("open")
+}
+
+/// A process of the site that echoes datagrams until it is killed.
+struct Process {
+    child: Child,
+}
+
+impl Process {
+    fn start(base: &Path, nonce: u128, role: &str) -> Process {
+        let mut child = Command::new(std::env::current_exe().expect("own path"))
+            .args(["child", "--exact", "--ignored", "--nocapture"])
+            .envs([(DIRECTORY, base.to_str().expect("UTF-8")), (NONCE, &nonce.to_string()), (ROLE, role)])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("spawn");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        assert!(lines.any(|line| line.is_ok_and(|line| line.contains("isis-child-ready"))), "the child is ready");
+        Process { child }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a process number");
+        kill_process(pid, signal).expect("signal");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = "the body of the children of the other tests"]
+fn child() {
+    let (Ok(base), Ok(nonce), Ok(role)) = (std::env::var(DIRECTORY), std::env::var(NONCE), std::env::var(ROLE)) else {
+        return;
+    };
+    if role == "descriptors" {
+        check_descriptors(Path::new(&base));
+    }
+    let begin = Instant::now();
+    let mut host = open(Path::new(&base), nonce.parse().expect("nonce"));
+    if let Some(system) = role.strip_prefix("joined ") {
+        host.joined(system.parse().expect("system")).expect("joined");
+    }
+    if role == "forker" {
+        // SAFETY: this process has no other thread that matters to the child, which only sleeps and leaves.
+        if unsafe { libc::fork() } == 0 {
+            std::thread::sleep(CHILD_LIFE / 4);
+            // SAFETY: leaves at once, without running what the parent registered.
+            unsafe { libc::_exit(0) };
+        }
+    }
+    writeln!(std::io::stdout(), "\nisis-child-ready").expect("stdout");
+    while begin.elapsed() < CHILD_LIFE {
+        let next_ns = host.advance(begin.elapsed().as_nanos() as u64);
+        let mut received: Vec<(Address, Vec<u8>)> = Vec::new();
+        host.receive_burst(64, &mut |from, bytes| received.push((from, bytes.to_vec())));
+        host.transmit_burst(&mut received.iter().map(|(from, bytes)| Datagram {
+            destination: Destination::Unicast(*from),
+            header: b"echo ",
+            payload: bytes,
+        }));
+        while host.poll_site_event().is_some() {}
+        let now_ns = begin.elapsed().as_nanos() as u64;
+        host.wait(Some(next_ns.map_or(1_000_000, |next_ns| next_ns.saturating_sub(now_ns)).min(50_000_000)));
+    }
+}
+
+/// Drives a transport; keeps its events.
+struct Driver {
+    host: HostTransport,
+    begin: Instant,
+    events: Vec<SiteEvent>,
+    received: Vec<Vec<u8>>,
+}
+
+impl Driver {
+    fn new(host: HostTransport) -> Driver {
+        Driver { host, begin: Instant::now(), events: Vec::new(), received: Vec::new() }
+    }
+
+    fn turn(&mut self) {
+        self.host.advance(self.begin.elapsed().as_nanos() as u64);
+        self.host.receive_burst(64, &mut |_, bytes| self.received.push(bytes.to_vec()));
+        while let Some(event) = self.host.poll_site_event() {
+            self.events.push(event);
+        }
+        self.host.wait(Some(1_000_000));
+    }
+
+    /// Turns until `done`; whether it came to that.
+    fn until(&mut self, done: impl Fn(&Driver) -> bool) -> bool {
+        let begin = Instant::now();
+        while !done(self) && begin.elapsed() < LIMIT {
+            self.turn();
+        }
+        done(self)
+    }
+
+    fn quiet(&mut self) {
+        let begin = Instant::now();
+        while begin.elapsed() < QUIET {
+            self.turn();
+        }
+    }
+
+    fn found(&self, nonce: u128) -> Option<(Address, u32)> {
+        self.events.iter().find_map(|event| match event {
+            SiteEvent::PeerFound { nonce: found, address, pid, .. } if *found == nonce => Some((*address, *pid)),
+            _ => None,
+        })
+    }
+
+    fn deaths(&self, nonce: u128) -> usize {
+        self.events.iter().filter(|event| **event == SiteEvent::PeerDied { nonce }).count()
+    }
+
+    fn send(&mut self, to: Address, bytes: &[u8]) {
+        let datagram = Datagram { destination: Destination::Unicast(to), header: bytes, payload: b"" };
+        self.host.transmit_burst(&mut std::iter::once(datagram));
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        self.host.counters().iter().find(|(other, _)| *other == name).expect("a counter of this name").1
+    }
+}
+
+/// Discovery on one host works with no configuration; a `kill -9` is told, once, and while the dead one is a zombie.
+#[test]
+fn found_and_killed() {
+    let base = tempfile::tempdir().expect("tempdir");
+    let before = Process::start(base.path(), 11, "idle");
+    let mut driver = Driver::new(open(base.path(), 1));
+    let after = Process::start(base.path(), 12, "idle");
+    assert!(driver.until(|driver| driver.found(11).is_some() && driver.found(12).is_some()));
+    assert_eq!(driver.found(11).map(|(_, pid)| pid), Some(before.child.id()));
+    assert_eq!(driver.found(12).map(|(_, pid)| pid), Some(after.child.id()));
+
+    let address = driver.found(12).expect("found").0;
+    driver.send(address, b"hello");
+    assert!(driver.until(|driver| driver.received.contains(&b"echo hello".to_vec())));
+
+    // Not waited for: it stays a zombie until the end of the test.
+    before.signal(Signal::KILL);
+    assert!(driver.until(|driver| driver.deaths(11) > 0), "a zombie is dead");
+    driver.quiet();
+    assert_eq!((driver.deaths(11), driver.deaths(12)), (1, 0));
+    assert!(driver.host.is_dead(11) && !driver.host.is_dead(12));
+    let left: Vec<String> = names(&base.path().join("isis"));
+    assert!(left.iter().all(|name| !name.starts_with(&format!("{:032x}", 11))), "nothing is left of it: {left:?}");
+}
+
+/// A process that hangs is not dead.
+#[test]
+fn stopped_is_not_dead() {
+    let base = tempfile::tempdir().expect("tempdir");
+    let mut driver = Driver::new(open(base.path(), 1));
+    let process = Process::start(base.path(), 11, "idle");
+    assert!(driver.until(|driver| driver.found(11).is_some()));
+    process.signal(Signal::STOP);
+    driver.quiet();
+    assert_eq!(driver.deaths(11), 0);
+    process.signal(Signal::CONT);
+    let address = driver.found(11).expect("found").0;
+    assert!(driver.until(|driver| driver.counter("local_paths_link_now") == 0));
+    driver.send(address, b"awake?");
+    assert!(driver.until(|driver| driver.received.contains(&b"echo awake?".to_vec())));
+    process.signal(Signal::KILL);
+    assert!(driver.until(|driver| driver.deaths(11) == 1));
+}
+
+/// A forked child that holds its dead parent's sockets, files and locks hides the death from nobody.
+#[test]
+fn a_forked_child_does_not_hide_the_death() {
+    let base = tempfile::tempdir().expect("tempdir");
+    let mut driver = Driver::new(open(base.path(), 1));
+    let process = Process::start(base.path(), 11, "forker");
+    assert!(driver.until(|driver| driver.found(11).is_some()));
+    process.signal(Signal::KILL);
+    assert!(driver.until(|driver| driver.deaths(11) == 1));
+    assert!(driver.host.is_dead(11), "by the directory, too");
+    let mut later = Driver::new(open(base.path(), 2));
+    later.quiet();
+    assert!(later.found(11).is_none(), "nobody talks to the child in its name");
+}
+
+/// One of several instances in a process ends with a FAREWELL; the process goes on.
+#[test]
+fn farewell_is_a_death() {
+    let base = tempfile::tempdir().expect("tempdir");
+    let mut one = Driver::new(open(base.path(), 1));
+    let mut two = Driver::new(open(base.path(), 2));
+    let mut three = Driver::new(open(base.path(), 3));
+    assert!(one.until(|one| one.found(2).is_some() && one.found(3).is_some()));
+    assert!(two.until(|two| two.found(1).is_some()));
+    assert!(three.until(|three| three.found(1).is_some()));
+    two.host.farewell();
+    assert!(one.until(|one| one.deaths(2) == 1));
+    drop(three);
+    assert!(one.until(|one| one.deaths(3) == 1));
+    assert_eq!((one.counter("site_deaths_by_farewell"), one.counter("site_peers_now")), (2, 0));
+    drop((one, two));
+    assert_eq!(names(&base.path().join("isis")), ["site.lock"; 0], "the directory is empty");
+}
+
+/// A site belongs to the system of its live processes; when all are killed at once, it belongs to none.
+#[test]
+fn the_record_survives_kill_of_all() {
+    let base = tempfile::tempdir().expect("tempdir");
+    let processes = [Process::start(base.path(), 11, "joined 500"), Process::start(base.path(), 12, "joined 500")];
+    let mut host = open(base.path(), 1);
+    assert_eq!(host.found(600).expect("found"), Founding::BelongsTo(500));
+    assert_eq!(host.found(500).expect("found"), Founding::Granted, "the same system is no conflict");
+    drop(host);
+    for process in &processes {
+        process.signal(Signal::KILL);
+    }
+    drop(processes);
+    assert!(names(&base.path().join("isis")).len() > 1, "they left their files behind");
+    let mut host = open(base.path(), 2);
+    assert_eq!(host.found(600).expect("found"), Founding::Granted);
+    let left = names(&base.path().join("isis"));
+    assert!(left.iter().all(|name| name == "site.lock" || name.starts_with(&format!("{:032x}", 2))), "{left:?}");
+}
+
+/// Many start at once: every pair finds each other.
+#[test]
+fn all_pairs_of_a_concurrent_start() {
+    const INSTANCES: u128 = 8;
+    let base = tempfile::tempdir().expect("tempdir");
+    let base = base.path();
+    let barrier = std::sync::Barrier::new(INSTANCES as usize);
+    let complete = std::sync::Barrier::new(INSTANCES as usize);
+    std::thread::scope(|scope| {
+        for nonce in 1..=INSTANCES {
+            let (barrier, complete) = (&barrier, &complete);
+            scope.spawn(move || {
+                barrier.wait();
+                let mut driver = Driver::new(open(base, nonce));
+                let all = driver.until(|driver| driver.events.len() as u128 == INSTANCES - 1);
+                let by_udp = driver.until(|driver| driver.counter("local_paths_link_now") == 0);
+                // Everybody leaves only when all have been found.
+                complete.wait();
+                assert!(all && by_udp, "{:?}\n{}", driver.events, driver.host.path_report());
+                assert!((1..=INSTANCES).filter(|other| *other != nonce).all(|other| driver.found(other).is_some()));
+            });
+        }
+    });
+}
+
+/// Strangers on the sockets: counted and dropped, and service goes on.
+#[test]
+fn garbage_is_counted() {
+    use rustix::net::{self, AddressFamily, SendFlags, SocketAddrUnix, SocketType};
+    let base = tempfile::tempdir().expect("tempdir");
+    let mut driver = Driver::new(open(base.path(), 1));
+    let path = base.path().join("isis").join(format!("{:032x}.sock", 1));
+    let stranger = net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("socket");
+    net::connect(&stranger, &SocketAddrUnix::new(&path).expect("path")).expect("connect");
+    // DATA before HELLO, a HELLO that is too short, noise, a HELLO in the name of the host itself.
+    let mut own_hello = b"iL\x01\x01\0\0\0\0".to_vec();
+    own_hello.extend_from_slice(&1_u128.to_le_bytes());
+    own_hello.extend_from_slice(&[0; 34]);
+    for bytes in [&b"iL\x01\x03\0\0\0\0data"[..], b"iL\x01\x01\0\0\0\0short", b"noise", &own_hello] {
+        net::send(&stranger, bytes, SendFlags::empty()).expect("send");
+    }
+    assert!(driver.until(|driver| driver.counter("ignore_link_message") >= 4));
+    let newer = net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("socket");
+    net::connect(&newer, &SocketAddrUnix::new(&path).expect("path")).expect("connect");
+    net::send(&newer, b"iL\x09\x01\0\0\0\0", SendFlags::empty()).expect("send");
+    assert!(driver.until(|driver| driver.events.contains(&SiteEvent::Incompatible { version: 9 })));
+
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let to = driver.host.local_address().to_socket();
+    let mut probe = b"\xf5isispr\x01".to_vec();
+    for _ in 0..200 {
+        udp.send_to(&probe, to).expect("send");
+        probe.push(0xff);
+    }
+    udp.send_to(&[], to).expect("send");
+    udp.send_to(b"engine's to judge", to).expect("send");
+    assert!(driver.until(|driver| driver.received.iter().any(|bytes| bytes == b"engine's to judge")));
+    assert!(driver.counter("ignore_control") >= 199);
+
+    let process = Process::start(base.path(), 11, "idle");
+    assert!(driver.until(|driver| driver.found(11).is_some()));
+    drop(process);
+    assert!(driver.until(|driver| driver.deaths(11) == 1));
+    assert_eq!(driver.events.len(), 3, "{:?}", driver.events);
+}
+
+/// The death of a process that a view names is told even if it was never met.
+#[test]
+fn watched_processes() {
+    let base = tempfile::tempdir().expect("tempdir");
+    let mut driver = Driver::new(open(base.path(), 1));
+    driver.host.watch_process(77);
+    assert!(driver.until(|driver| driver.deaths(77) == 1), "no such process: it is over");
+    let process = Process::start(base.path(), 11, "idle");
+    driver.host.watch_process(11);
+    driver.quiet();
+    assert_eq!(driver.deaths(11), 0);
+    drop(process);
+    assert!(driver.until(|driver| driver.deaths(11) == 1));
+}
+
+/// No descriptor is handed to programs that the application starts. In a process of its own, as others open some, too.
+#[test]
+fn descriptors_are_close_on_exec() {
+    let base = tempfile::tempdir().expect("tempdir");
+    drop(Process::start(base.path(), 11, "descriptors"));
+}
+
+/// In a child: opens one of everything, and compares what a program started now would inherit with what it would before.
+fn check_descriptors(base: &Path) {
+    let before = inherited();
+    let mut driver = Driver::new(open(base, 21));
+    let mut other = Driver::new(open(base, 22));
+    driver.host.join_group(5, 6);
+    let all = std::fs::read_dir("/proc/self/fd").expect("descriptors").count();
+    assert!(driver.until(|driver| driver.found(22).is_some()) && other.until(|other| other.found(21).is_some()));
+    assert!(all >= before.len() + 12, "the new ones were looked at: {all}");
+    assert_eq!(inherited(), before);
+}
+
+/// The descriptors without close-on-exec.
+fn inherited() -> Vec<String> {
+    let mut inherited = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fdinfo").expect("fdinfo") {
+        let entry = entry.expect("entry");
+        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags").trim();
+        if i32::from_str_radix(flags, 8).expect("octal") & libc::O_CLOEXEC == 0 {
+            inherited.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    inherited.sort();
+    inherited
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .expect("directory")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
