@@ -8,4 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checker;
+pub mod mutants;
+pub mod scenario;
+pub mod sim;
 pub mod trace;

@@ -205,14 +205,10 @@ impl<'a> History<'a> {
                 life.site = *site;
             }
             Event::Admitted { system, process } => {
-                if life.admitted.is_none() {
-                    life.admitted = Some((*system, *process, index));
-                }
+                life.admitted.get_or_insert((*system, *process, index));
             }
             Event::Crash | Event::Evicted | Event::Closed => {
-                if life.ended.is_none() {
-                    life.ended = Some(index);
-                }
+                life.ended.get_or_insert(index);
             }
             Event::CloseCall => life.closing = true,
             Event::Hang => life.hung = true,

@@ -118,8 +118,8 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                 let sent = &history.sends[&earlier];
                 let destination = match sent.to {
                     Some(to) => {
-                        to == process && (earlier.sender, Channel::PointToPoint) == (key.sender, key.channel)
-                            || to == process && history.limits.across_groups
+                        let same_pair = (earlier.sender, Channel::PointToPoint) == (key.sender, key.channel);
+                        to == process && (same_pair || history.limits.across_groups)
                     }
                     None => {
                         let group = group_of(history, sender, sent.group);

@@ -1,0 +1,209 @@
+//! `isis-sim`: runs seeds through the simulator and checks every guarantee.
+//!
+//! Prints what it did. On a violation it prints the seed, the property, the offending events, the end of the trace and the
+//! command that replays it, and exits with 1; also when nothing was delivered at all.
+#![allow(clippy::print_stdout)]
+
+use clap::Parser;
+use isis_protocol::time::SECOND;
+use isis_tests::checker;
+use isis_tests::mutants;
+use isis_tests::sim::plan::Options;
+use isis_tests::sim::run::{Report, Run};
+use std::ops::RangeInclusive;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Simulator of ISIS: whole systems in virtual time, under seeded faults.
+#[derive(Parser, Debug)]
+struct Arguments {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    start: u64,
+    /// Processes that a run begins with: a number, or a range such as 3-7.
+    #[arg(long, value_parser = range)]
+    members: Option<RangeInclusive<u64>>,
+    /// Run this seed alone and print its whole trace.
+    #[arg(long)]
+    replay: Option<u64>,
+    /// Switch a planted bug on.
+    #[arg(long)]
+    mutant: Option<String>,
+    /// List the planted bugs and the property that each violates.
+    #[arg(long)]
+    list_mutants: bool,
+    /// No faults.
+    #[arg(long)]
+    calm: bool,
+    /// Go on after a violation; the seeds that fail are listed at the end.
+    #[arg(long)]
+    keep_going: bool,
+    /// How many lines of the trace to print with a violation.
+    #[arg(long, default_value_t = 60)]
+    tail: usize,
+}
+
+fn range(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let number = |t: &str| t.parse::<u64>().ok().filter(|n| (1..=15).contains(n));
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    match (number(low), number(high)) {
+        (Some(low), Some(high)) if low <= high => Ok(low..=high),
+        _ => Err("expected a number from 1 to 15, or a range of them such as 3-7".into()),
+    }
+}
+
+/// Sums over all runs.
+#[derive(Default)]
+struct Sums {
+    runs: u64,
+    settled: u64,
+    views: u64,
+    system_views: u64,
+    deliveries: u64,
+    virtual_ns: u64,
+    packets: u64,
+    lost: u64,
+    duplicated: u64,
+    reordered: u64,
+    parted: u64,
+    overflowed: u64,
+    harm: [u64; 8],
+    longest_ns: u64,
+}
+
+impl Sums {
+    fn add(&mut self, report: &Report) {
+        let (tally, harm) = (report.world.network.tally, report.world.harm);
+        self.runs += 1;
+        self.settled += u64::from(report.settled);
+        self.views += report.views;
+        self.system_views += report.system_views;
+        self.deliveries += report.deliveries;
+        self.virtual_ns += report.world.now();
+        self.longest_ns = self.longest_ns.max(report.world.now());
+        self.packets += tally.sent;
+        self.lost += tally.lost;
+        self.duplicated += tally.duplicated;
+        self.reordered += tally.reordered;
+        self.parted += tally.parted;
+        self.overflowed += tally.overflowed;
+        let all = [
+            harm.crashes,
+            harm.site_crashes,
+            harm.hangs,
+            harm.lags,
+            harm.partitions,
+            harm.one_way,
+            harm.restarts,
+            harm.ends,
+        ];
+        for (sum, one) in self.harm.iter_mut().zip(all) {
+            *sum += one;
+        }
+    }
+
+    fn print(&self, seconds: f64) {
+        println!(
+            "{} runs ({} settled), {:.1} s of virtual time (longest {:.1} s), {:.1} runs a second",
+            self.runs,
+            self.settled,
+            self.virtual_ns as f64 / SECOND as f64,
+            self.longest_ns as f64 / SECOND as f64,
+            self.runs as f64 / seconds.max(1e-9)
+        );
+        println!("  {} deliveries, {} group views, {} system views", self.deliveries, self.views, self.system_views);
+        println!(
+            "  {} packets: {} lost, {} duplicated, {} reordered, {} parted, {} overflowed",
+            self.packets, self.lost, self.duplicated, self.reordered, self.parted, self.overflowed
+        );
+        let [crashes, sites, hangs, lags, partitions, one_way, restarts, ends] = self.harm;
+        println!(
+            "  {crashes} crashes, {sites} site crashes, {hangs} hangs, {lags} slow consumers, {partitions} partitions, \
+             {one_way} one-way partitions, {restarts} restarts, {ends} evictions and closes"
+        );
+    }
+}
+
+fn replay_command(arguments: &Arguments, seed: u64) -> String {
+    let mut command = format!("cargo run --release -p isis-tests --bin isis-sim -- --replay {seed}");
+    if let Some(members) = &arguments.members {
+        command.push_str(&format!(" --members {}-{}", members.start(), members.end()));
+    }
+    if let Some(mutant) = &arguments.mutant {
+        command.push_str(&format!(" --mutant {mutant}"));
+    }
+    if arguments.calm {
+        command.push_str(" --calm");
+    }
+    command
+}
+
+fn explain(report: &Report, arguments: &Arguments) {
+    let trace = &report.world.records.trace;
+    println!("VIOLATION in seed {}", report.seed);
+    println!("{}", report.text());
+    println!("the last {} records of the trace:", arguments.tail.min(trace.records.len()));
+    println!("{}", trace.text_from(trace.records.len().saturating_sub(arguments.tail)));
+    println!("replay: {}", replay_command(arguments, report.seed));
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.list_mutants {
+        for (name, property) in mutants::list() {
+            println!("{name}: violates {property}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    if let Some(mutant) = &arguments.mutant
+        && !mutants::set(mutant)
+    {
+        println!("no mutant {mutant}; --list-mutants names them");
+        return ExitCode::from(2);
+    }
+    let mut options = Options { faults: !arguments.calm, ..Options::default() };
+    if let Some(members) = &arguments.members {
+        options.members = members.clone();
+    }
+    if let Some(seed) = arguments.replay {
+        let report = Run::execute(seed, &options);
+        println!("{}", report.world.records.trace.text());
+        println!("seed {seed}: trace digest {:016x}", report.world.records.trace.digest());
+        println!("{}", report.text());
+        return if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let began = Instant::now();
+    let mut sums = Sums::default();
+    let mut failed: Vec<(u64, Vec<u8>)> = Vec::new();
+    for seed in arguments.start..arguments.start + arguments.seeds {
+        let report = Run::execute(seed, &options);
+        sums.add(&report);
+        if report.failed() {
+            if failed.is_empty() || !arguments.keep_going {
+                explain(&report, &arguments);
+            }
+            let mut properties: Vec<u8> = report.violations.iter().map(|v| v.property).collect();
+            properties.dedup();
+            failed.push((seed, properties));
+            if !arguments.keep_going {
+                break;
+            }
+        }
+    }
+    sums.print(began.elapsed().as_secs_f64());
+    if arguments.keep_going && !failed.is_empty() {
+        println!("{} of {} seeds fail:", failed.len(), sums.runs);
+        for (seed, properties) in failed.iter().take(50) {
+            let names: Vec<String> = properties.iter().map(|p| format!("{p} {}", checker::name(*p))).collect();
+            println!("  {seed}: {}", names.join(", "));
+        }
+    }
+    if sums.deliveries == 0 {
+        println!("nothing was delivered: this shows nothing");
+        return ExitCode::FAILURE;
+    }
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

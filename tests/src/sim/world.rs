@@ -1,0 +1,458 @@
+//! Everything that a run consists of: processes, sites, network, virtual time, trace. The one place where time passes.
+//!
+//! A random run ([`super::run`]) and a scripted scenario ([`crate::scenario`]) both drive a `World`.
+//! Owner: the run or the scenario. Invariants: one heap of events; no choice but from seeded generators; nothing is looked
+//! up by iterating a hash map.
+
+use super::application::{Application, Context, Records};
+use super::behaviour::Behaviour;
+use super::network::{Network, address};
+use super::node::Node;
+use super::timeline::Timeline;
+use crate::trace::{Event, Process};
+use isis_memory::Region;
+use isis_protocol::event::{SiteAnswer, SiteRequest};
+use isis_protocol::id::{Nonce, SiteKey, SystemId};
+use isis_protocol::random::Random;
+use isis_protocol::time::{MICROSECOND, MILLISECOND};
+use isis_protocol::{Config, Endpoint};
+use std::rc::Rc;
+
+/// An event of the world.
+#[derive(Clone, Copy, Debug)]
+pub enum Happening {
+    /// A packet arrives (its index in the network).
+    Arrive(u32),
+    /// A process has its turn.
+    Turn(u32),
+    /// A process is told of a death.
+    Death {
+        /// Who is told.
+        to: u32,
+        /// Who died.
+        of: u32,
+    },
+    /// A process finds another of its site.
+    Peer {
+        /// Who is told.
+        to: u32,
+        /// Where the other one is.
+        slot: u32,
+    },
+    /// The site's record answers.
+    Answer {
+        /// Who is told.
+        to: u32,
+        /// The answer.
+        answer: SiteAnswer,
+    },
+    /// The next step of the run's plan or of the script.
+    Step(u32),
+}
+
+/// A host.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// What its processes compute as its key: another one after each boot.
+    pub key: SiteKey,
+    /// Which system its record names.
+    pub record: Option<SystemId>,
+    /// Distinguishes boots in traces.
+    pub boot: u32,
+}
+
+/// How often the world did harm.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Harm {
+    /// Processes killed.
+    pub crashes: u64,
+    /// Sites killed.
+    pub site_crashes: u64,
+    /// Processes hung.
+    pub hangs: u64,
+    /// Slow consumers.
+    pub lags: u64,
+    /// Partitions, both ways.
+    pub partitions: u64,
+    /// Partitions, one way.
+    pub one_way: u64,
+    /// Processes started again.
+    pub restarts: u64,
+    /// Processes that were evicted or closed.
+    pub ends: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct World {
+    /// Virtual time and the future.
+    pub timeline: Timeline<Happening>,
+    /// The network.
+    pub network: Network,
+    /// Trace and ledger.
+    pub records: Records,
+    /// All processes that ever started; the index is the number of the process.
+    pub nodes: Vec<Node>,
+    /// The sites.
+    pub sites: Vec<Site>,
+    /// By slot: its site, and who is there now.
+    pub slots: Vec<(usize, Option<u32>)>,
+    /// What each endpoint is configured like, but for its identity.
+    pub template: Config,
+    /// Chunks of each process's region.
+    pub chunks: u32,
+    /// Packets in a socket buffer.
+    pub inbox_limit: usize,
+    /// Bytes of a state transfer.
+    pub state_len: usize,
+    /// What was done.
+    pub harm: Harm,
+    /// Processes that came to their end by eviction or close, for the run to take note of.
+    pub ended: Vec<usize>,
+    /// Turns so far.
+    pub turns: u64,
+    /// Someone's engine sent without end.
+    pub flooded: Option<Process>,
+    /// The latest delay of a death notice.
+    pub notice_ns: u64,
+    random: Random,
+}
+
+/// How a step of time ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passed {
+    /// Something happened within the world.
+    Event,
+    /// This step of the plan is due.
+    Step(u32),
+    /// Nothing more until the limit.
+    Limit,
+}
+
+impl World {
+    /// A world with this many sites, no process, no faults.
+    pub fn new(seed: u64, sites: usize) -> World {
+        let mut random = Random::new(seed);
+        let template = Config::new(0, Nonce(0), SiteKey(0), address(0));
+        let network = Network::new(random.next());
+        let mut world = World {
+            timeline: Timeline::default(),
+            network,
+            records: Records::default(),
+            nodes: Vec::new(),
+            sites: Vec::new(),
+            slots: Vec::new(),
+            template,
+            chunks: 4096,
+            inbox_limit: 512,
+            state_len: 5_000,
+            harm: Harm::default(),
+            ended: Vec::new(),
+            turns: 0,
+            flooded: None,
+            notice_ns: 20 * MILLISECOND,
+            random,
+        };
+        for boot in 0..sites as u32 {
+            let key = SiteKey(u128::from(world.random.next()) << 64 | u128::from(boot));
+            world.sites.push(Site { key, record: None, boot });
+        }
+        world
+    }
+
+    /// A place for a process on a site.
+    pub fn add_slot(&mut self, site: usize) -> u32 {
+        self.slots.push((site, None));
+        self.network.add_slot(site)
+    }
+
+    /// Virtual time.
+    pub fn now(&self) -> u64 {
+        self.timeline.now()
+    }
+
+    /// Starts a process. `seeds`: the slots of other sites where it looks for a system.
+    pub fn start(&mut self, slot: u32, seeds: &[u32], behaviour: Option<Behaviour>) -> usize {
+        let time = self.now();
+        let number = self.nodes.len() as u32;
+        let site = self.slots[slot as usize].0;
+        debug_assert!(self.slots[slot as usize].1.is_none(), "the slot is taken");
+        let nonce = Nonce(u128::from(number) << 64 | u128::from(self.random.next()));
+        let mut config = self.template.clone();
+        (config.seed, config.nonce) = (self.random.next(), nonce);
+        (config.site, config.address) = (self.sites[site].key, address(slot));
+        config.seeds = seeds.iter().map(|s| address(*s)).collect();
+        let clock_ns = self.random.below(3_600_000 * MILLISECOND);
+        let region = Region::heap(self.chunks);
+        let endpoint = Endpoint::new(config, region, isis_protocol::Instant(time + clock_ns));
+        let process = Process(number);
+        let boot = self.sites[site].boot;
+        self.records.trace.push(time, process, Event::Start { site: boot, slot });
+        let app = Application::new(process, self.state_len);
+        for mate in 0..self.nodes.len() {
+            if !self.nodes[mate].alive() || self.nodes[mate].site != site {
+                continue;
+            }
+            let mate_slot = self.nodes[mate].slot;
+            let (a, b) = (self.random.below(2 * MILLISECOND), self.random.below(2 * MILLISECOND));
+            self.timeline.at(time + a, Happening::Peer { to: number, slot: mate_slot });
+            self.timeline.at(time + b, Happening::Peer { to: mate as u32, slot });
+        }
+        self.slots[slot as usize].1 = Some(number);
+        self.nodes.push(Node::new(process, slot, (site, boot), nonce, endpoint, app, behaviour, clock_ns));
+        self.wake(number as usize, time + MICROSECOND);
+        number as usize
+    }
+
+    /// Makes sure that a process has a turn at `time` at the latest.
+    pub fn wake(&mut self, node: usize, time: u64) {
+        let it = &mut self.nodes[node];
+        if it.alive() && !it.hung && time < it.next_turn {
+            it.next_turn = time;
+            self.timeline.at(time, Happening::Turn(node as u32));
+        }
+    }
+
+    // --- harm ------------------------------------------------------------------------------------------------------
+
+    /// Kills a process; the others of its site are told, each in its own time.
+    pub fn crash(&mut self, node: usize) {
+        self.harm.crashes += 1;
+        self.records.trace.push(self.timeline.now(), self.nodes[node].process, Event::Crash);
+        self.bury(node, true);
+    }
+
+    /// Kills a whole site: nobody is told, and what starts there later is another boot.
+    pub fn crash_site(&mut self, site: usize) {
+        self.harm.site_crashes += 1;
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].site == site && self.nodes[node].alive() {
+                self.records.trace.push(self.timeline.now(), self.nodes[node].process, Event::Crash);
+                self.bury(node, false);
+            }
+        }
+        let boot = self.sites[site].boot + 100;
+        let key = SiteKey(u128::from(self.random.next()) << 64 | u128::from(boot));
+        self.sites[site] = Site { key, record: None, boot };
+    }
+
+    /// A process gets no turns until `resume`.
+    pub fn hang(&mut self, node: usize) {
+        if self.nodes[node].alive() && !self.nodes[node].hung {
+            self.harm.hangs += 1;
+            self.nodes[node].hung = true;
+            self.nodes[node].next_turn = u64::MAX;
+            self.records.trace.push(self.timeline.now(), self.nodes[node].process, Event::Hang);
+        }
+    }
+
+    /// A hung process goes on.
+    pub fn resume(&mut self, node: usize) {
+        if self.nodes[node].alive() && self.nodes[node].hung {
+            self.nodes[node].hung = false;
+            self.records.trace.push(self.timeline.now(), self.nodes[node].process, Event::Wake);
+            self.wake(node, self.timeline.now() + MICROSECOND);
+        }
+    }
+
+    /// A process takes one event each `lag_ns`; 0: at once again.
+    pub fn lag(&mut self, node: usize, lag_ns: u64) {
+        let it = &mut self.nodes[node];
+        if it.alive() && (it.lag_ns > 0) != (lag_ns > 0) {
+            it.lag_ns = lag_ns;
+            self.harm.lags += u64::from(lag_ns > 0);
+            self.records.trace.push(self.timeline.now(), it.process, Event::Lag { on: lag_ns > 0 });
+            self.wake(node, self.timeline.now() + MICROSECOND);
+        }
+    }
+
+    /// Writes what the world does into the trace.
+    pub fn note(&mut self, text: String) {
+        self.records.trace.push(self.timeline.now(), Process::WORLD, Event::World(text));
+    }
+
+    fn bury(&mut self, node: usize, told: bool) {
+        let it = &mut self.nodes[node];
+        it.endpoint = None;
+        it.inbox.clear();
+        it.next_turn = u64::MAX;
+        let (site, slot) = (it.site, it.slot);
+        self.slots[slot as usize].1 = None;
+        for other in 0..self.nodes.len() {
+            if told && self.nodes[other].alive() && self.nodes[other].site == site {
+                self.tell_death(other, node);
+            }
+        }
+    }
+
+    fn tell_death(&mut self, to: usize, of: usize) {
+        let name = self.nodes[of].process;
+        if self.nodes[to].told.contains(&name) {
+            return;
+        }
+        self.nodes[to].told.push(name);
+        let delay = 50 * MICROSECOND + self.random.below(self.notice_ns);
+        self.timeline.at(self.timeline.now() + delay, Happening::Death { to: to as u32, of: of as u32 });
+    }
+
+    /// The runtime of a process looks up the members of a new system view that belong to its site: any process of the site
+    /// can test any other's death, even of one that it never met.
+    fn look_up_mates(&mut self, node: usize) {
+        let Some(view) = self.nodes[node].app.system_view.clone() else { return };
+        for process in view.processes() {
+            let other = process.0 as usize;
+            if self.nodes.get(other).is_some_and(|o| !o.alive() && o.boot == self.nodes[node].boot) {
+                self.tell_death(node, other);
+            }
+        }
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------------
+
+    /// Lets one event happen, if there is one not later than `limit`.
+    pub fn pass(&mut self, limit: u64) -> Passed {
+        let Some(happening) = self.timeline.next(limit) else {
+            self.timeline.advance(limit);
+            return Passed::Limit;
+        };
+        let time = self.now();
+        match happening {
+            Happening::Arrive(index) => {
+                let Some(packet) = self.network.arrive(index) else { return Passed::Event };
+                let Some(node) = self.slots[packet.to as usize].1 else {
+                    self.network.tally.nobody += 1;
+                    return Passed::Event;
+                };
+                let inbox = &mut self.nodes[node as usize].inbox;
+                if inbox.len() >= self.inbox_limit {
+                    self.network.tally.overflowed += 1;
+                } else {
+                    inbox.push_back(packet);
+                    self.wake(node as usize, time + 2 * MICROSECOND);
+                }
+            }
+            Happening::Turn(node) => {
+                let it = &self.nodes[node as usize];
+                if it.next_turn == time && it.alive() && !it.hung {
+                    self.turn(node as usize);
+                }
+            }
+            Happening::Death { to, of } => {
+                let nonce = self.nodes[of as usize].nonce;
+                let now = self.nodes[to as usize].clock(time);
+                self.tell(to, Happening::Death { to, of }, |endpoint| endpoint.handle_death(now, nonce));
+            }
+            Happening::Peer { to, slot } => {
+                let now = self.nodes[to as usize].clock(time);
+                let peer = Happening::Peer { to, slot };
+                self.tell(to, peer, |endpoint| endpoint.handle_peer(now, address(slot)));
+            }
+            Happening::Answer { to, answer } => {
+                let now = self.nodes[to as usize].clock(time);
+                let again = Happening::Answer { to, answer };
+                self.tell(to, again, |endpoint| endpoint.handle_site_answer(now, answer));
+            }
+            Happening::Step(step) => return Passed::Step(step),
+        }
+        Passed::Event
+    }
+
+    /// Tells an endpoint something beside the network; a hung one hears it later.
+    fn tell(&mut self, to: u32, again: Happening, say: impl FnOnce(&mut Endpoint)) {
+        let time = self.now();
+        let node = &mut self.nodes[to as usize];
+        if node.hung {
+            self.timeline.at(time + MILLISECOND, again);
+            return;
+        }
+        if let Some(endpoint) = node.endpoint.as_mut() {
+            say(endpoint);
+            self.wake(to as usize, time + MICROSECOND);
+        }
+    }
+
+    fn turn(&mut self, node: usize) {
+        self.turns += 1;
+        let time = self.now();
+        self.nodes[node].next_turn = u64::MAX;
+        let outcome = self.nodes[node].turn(time, &mut self.records, &mut self.network, &mut self.timeline);
+        let next = std::mem::replace(&mut self.nodes[node].next_turn, u64::MAX);
+        if outcome.flood {
+            self.flooded = Some(self.nodes[node].process);
+        }
+        for request in outcome.requests {
+            self.ask(node, request);
+        }
+        if outcome.system_view {
+            self.look_up_mates(node);
+        }
+        if outcome.ends {
+            self.harm.ends += 1;
+            self.ended.push(node);
+            // A process at its end says so on the site's link.
+            self.bury(node, true);
+        } else if next != u64::MAX {
+            self.wake(node, next);
+        }
+    }
+
+    /// The site's record: under its lock, one question at a time.
+    fn ask(&mut self, node: usize, request: SiteRequest) {
+        let (site, boot) = (self.nodes[node].site, self.nodes[node].boot);
+        match request {
+            SiteRequest::Joined(system) => {
+                self.sites[site].record = Some(system);
+                self.nodes[node].system = Some(system);
+            }
+            SiteRequest::Found(system) => {
+                let other = self.sites[site].record.filter(|&r| r != system);
+                let alive = other.filter(|&r| {
+                    let others = self.nodes.iter().enumerate().filter(|(i, n)| *i != node && n.boot == boot);
+                    others.into_iter().any(|(_, n)| n.alive() && n.system == Some(r))
+                });
+                let answer = match alive {
+                    Some(belongs) => SiteAnswer::BelongsTo(belongs),
+                    None => {
+                        self.sites[site].record = Some(system);
+                        self.nodes[node].system = Some(system);
+                        SiteAnswer::Granted
+                    }
+                };
+                let delay = self.random.below(MILLISECOND);
+                self.timeline.at(self.now() + delay, Happening::Answer { to: node as u32, answer });
+            }
+        }
+    }
+
+    /// Lets the application of a living process do something now, outside of its turn; then it has a turn.
+    pub fn with_app<R>(
+        &mut self,
+        node: usize,
+        act: impl FnOnce(&mut Application, &mut Option<Behaviour>, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let time = self.now();
+        let it = &mut self.nodes[node];
+        let now = it.clock(time);
+        let endpoint = it.endpoint.as_mut()?;
+        let mut ctx = Context { time, now, endpoint, records: &mut self.records };
+        let result = act(&mut it.app, &mut it.behaviour, &mut ctx);
+        self.wake(node, time + MICROSECOND);
+        Some(result)
+    }
+
+    /// The processes that are not dead.
+    pub fn alive(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|&n| self.nodes[n].alive())
+    }
+
+    /// Puts the digest of the packets into the trace, at the end of a run.
+    pub fn seal(&mut self) {
+        self.records.trace.packets = self.network.digest;
+    }
+
+    /// A copy of a packet's bytes into somebody's socket buffer, as from `from`: replays and forgeries.
+    pub fn inject(&mut self, from: u32, to: u32, bytes: Vec<u8>) {
+        let bytes = Rc::new(bytes);
+        self.network.send(&mut self.timeline, from, address(to), &bytes);
+    }
+}

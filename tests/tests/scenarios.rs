@@ -1,0 +1,78 @@
+//! Named schedules.
+
+use isis_protocol::event::Kind;
+use isis_protocol::time::{MILLISECOND, SECOND};
+use isis_tests::scenario::Scenario;
+use isis_tests::sim::network::Verdict;
+
+/// [SOSP87] §2: a process failure is a clean event. Three processes of one site form a group, one is killed, and the rest
+/// have the next view, with the same messages before it (properties 4, 9, 17).
+#[test]
+#[ignore = "waits for the protocol core"]
+fn three_on_one_site_lose_one() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    for (node, kind) in [(a, Kind::Fifo), (b, Kind::Causal), (c, Kind::Total), (a, Kind::Total), (c, Kind::Causal)] {
+        s.multicast(node, kind, false, 300);
+    }
+    s.crash(c);
+    s.until("the view without the dead one", |s| s.view_is(a, &[a, b]) && s.view_is(b, &[a, b]));
+    let last = s.multicast(b, Kind::Total, true, 10);
+    s.until("a safe ABCAST of the new view", |s| s.has(a, last) && s.has(b, last));
+    s.finish();
+}
+
+/// What only one survivor received of a dead sender's messages reaches the other one before the next view (property 9).
+#[test]
+#[ignore = "waits for the protocol core"]
+fn what_one_survivor_has_the_other_gets() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    // b hears nothing of c any more.
+    s.drop_packets(c, b, |_| true);
+    let lone = s.multicast(c, Kind::Fifo, false, 300);
+    s.until("a has it", |s| s.has(a, lone));
+    assert!(!s.has(b, lone));
+    s.crash(c);
+    s.until("the view without the dead one", |s| s.view_is(a, &[a, b]) && s.view_is(b, &[a, b]));
+    assert!(s.has(b, lone), "{}", s.text());
+    s.finish();
+}
+
+/// A minority of sites stalls and delivers nothing; the majority goes on; after the partition the minority is evicted
+/// (property 20).
+#[test]
+#[ignore = "waits for the protocol core"]
+fn a_minority_stalls() {
+    let mut s = Scenario::new(&[1, 1, 1]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    s.part(&[2]);
+    s.until("the majority goes on", |s| s.view_is(a, &[a, b]) && s.view_is(b, &[a, b]));
+    s.until("the minority stalls", |s| s.app(c).stalled);
+    s.pass(SECOND);
+    s.mend();
+    s.until("the minority is evicted", |s| !s.world.nodes[c].alive());
+    s.finish();
+}
+
+/// Packets that are held and released late do no harm: nothing is delivered twice, or after the view (properties 7, 10).
+#[test]
+#[ignore = "waits for the protocol core"]
+fn late_packets_are_harmless() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    let (from, to) = (s.place(c), s.place(b));
+    s.intercept(move |p| if p.from == from && p.to == to { Verdict::Hold } else { Verdict::Pass });
+    s.multicast(c, Kind::Causal, false, 50);
+    s.pass(5 * MILLISECOND);
+    s.crash(c);
+    s.until("the view without the dead one", |s| s.view_is(a, &[a, b]) && s.view_is(b, &[a, b]));
+    assert!(s.world.network.held() > 0);
+    s.release();
+    s.pass(100 * MILLISECOND);
+    s.finish();
+}

@@ -1,0 +1,37 @@
+//! Seeded runs: all guarantees, under all faults.
+
+use isis_tests::sim::plan::Options;
+use isis_tests::sim::run::Run;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
+}
+
+fn run(start: u64, count: u64) {
+    let options = Options { members: 3..=7, ..Options::default() };
+    let mut deliveries = 0;
+    for seed in start..start + count {
+        let report = Run::execute(seed, &options);
+        deliveries += report.deliveries;
+        let replay = format!("isis-sim --members 3-7 --replay {seed}");
+        assert!(!report.failed(), "seed {seed} ({replay}):\n{}", report.text());
+    }
+    assert!(count == 0 || deliveries > 0, "nothing was delivered: this shows nothing");
+}
+
+/// The same share of seeds each time. `ISIS_SIM_SEEDS` changes how many.
+#[test]
+#[ignore = "waits for the protocol core"]
+fn fixed_seeds() {
+    run(1, number("ISIS_SIM_SEEDS").unwrap_or(200));
+}
+
+/// Seeds that nobody has tried yet, from the clock. `ISIS_SIM_FRESH_START` fixes the first one.
+#[test]
+#[ignore = "waits for the protocol core"]
+fn fresh_seeds() {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
+    let start = number("ISIS_SIM_FRESH_START").unwrap_or(clock);
+    run(start, number("ISIS_SIM_SEEDS").map_or(20, |seeds| seeds / 10));
+}
