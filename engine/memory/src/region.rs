@@ -77,7 +77,7 @@ impl Region {
         if let Backing::Heap(chunks) = &mut self.backing {
             chunks.push(vec![0; CHUNK_SIZE].into_boxed_slice());
         }
-        if self.touched % 64 == 0 {
+        if self.touched.is_multiple_of(64) {
             self.used.push(0);
         }
         self.touched += 1;

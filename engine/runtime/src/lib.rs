@@ -11,11 +11,15 @@ mod command;
 mod core;
 pub mod error;
 pub mod event;
+#[cfg(test)]
+mod fake;
 mod inline;
 mod lane;
 mod machine;
 mod mailbox;
 pub mod node;
+#[cfg(test)]
+mod node_tests;
 pub mod options;
 mod port;
 mod registry;

@@ -8,6 +8,7 @@
 //! direction that is longer than a quarter of its ring. `max_chunks` should be at least the sum over groups of members ×
 //! (`window` / 64 KiB + 2).
 
+use crate::port::faults;
 use isis_protocol::Config;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -104,7 +105,8 @@ pub struct Options {
     pub event_ring: usize,
     /// `group_backlog`: bytes that may wait in a threaded node for one group's window (default 1 MiB).
     pub group_backlog: usize,
-    /// `faults`: faults to inject into the transport, for tests (default none); the transport's own notation.
+    /// `faults`: faults to inject into what is received, for tests, as `drop=5,dup=1,reorder=1,delay_ms=2,jitter_ms=1,seed=7`
+    /// (percent and milliseconds; default none).
     pub faults: String,
     /// `seed`: of the core's random choices; default (`None`, text `random`): from the system.
     pub seed: Option<u64>,
@@ -249,7 +251,11 @@ impl Options {
             "port" => take!(port, text.parse().ok(), "a port number"),
             "seeds" => take!(seeds, addresses(text), "a list of address:port, separated by commas"),
             "multicast" => {
-                take!(multicast, multicast(text), "`auto`, `off` or a range of multicast addresses (239.192.0.0/16)")
+                take!(
+                    multicast,
+                    multicast(text),
+                    "`auto`, `off` or a range of multicast addresses (239.192.0.0/16 or larger, ff18::/64 or larger)"
+                )
             }
             "runtime_dir" => self.runtime_dir = (!text.is_empty()).then(|| PathBuf::from(text)),
             "wait" => take!(wait, wait(text), "`spin`, `yield` or `block`"),
@@ -258,7 +264,10 @@ impl Options {
             "command_ring" => take!(command_ring, ring(text), RING),
             "event_ring" => take!(event_ring, ring(text), RING),
             "group_backlog" => take!(group_backlog, size(text), SIZE),
-            "faults" => self.faults = text.to_owned(),
+            "faults" => {
+                faults(text)?;
+                self.faults = text.to_owned();
+            }
             "seed" => take!(seed, or_word("random", text), "a number or `random`"),
             "expected_sites" => take!(expected_sites, text.parse().ok(), "a number of sites"),
             "discovery_ns" => take!(discovery_ns, time(text), TIME),
@@ -398,7 +407,8 @@ fn multicast(text: &str) -> Option<Multicast> {
     }
     let (base, prefix) = text.split_once('/')?;
     let (base, prefix) = (base.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
-    let most = if base.is_ipv4() { 32 } else { 128 };
+    // The transport spreads groups over 65,536 IPv4 addresses, or over the lower half of an IPv6 one.
+    let most = if base.is_ipv4() { 16 } else { 64 };
     (base.is_multicast() && prefix <= most).then_some(Multicast::Range { base, prefix })
 }
 

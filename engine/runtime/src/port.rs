@@ -3,8 +3,8 @@
 //! Owner: the loop.
 
 use crate::error::NodeError;
-use crate::options::{OptionError, Options};
-use isis_transport::{FaultConfig, Founding, HostConfig, HostTransport, SiteEvent, Transport};
+use crate::options::{Multicast, OptionError, Options};
+use isis_transport::{FaultConfig, Founding, HostConfig, HostTransport, MulticastConfig, SiteEvent, Transport};
 use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -58,6 +58,7 @@ pub(crate) fn open_host(options: &Options, nonce: u128) -> Result<Box<dyn Port>,
     config.listen = listen(options)?;
     config.seeds = options.seeds.clone();
     config.faults = faults(&options.faults)?;
+    config.multicast = multicast(options.multicast);
     HostTransport::open(config)
         .map(|transport| Box::new(transport) as Box<dyn Port>)
         .map_err(|error| NodeError::Transport(error.to_string()))
@@ -81,26 +82,29 @@ fn listen(options: &Options) -> Result<Option<SocketAddr>, NodeError> {
     }
 }
 
-/// Reads the notation of [`FaultConfig`].
-fn faults(text: &str) -> Result<Option<FaultConfig>, NodeError> {
-    let mut config = FaultConfig::default();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let bad = || OptionError::Bad {
-            name: "faults".to_owned(),
-            value: part.to_owned(),
-            wanted: "drop, dup, reorder (percent), delay_ms, jitter_ms or seed = a number".to_owned(),
-        };
-        let (name, value) = part.split_once('=').ok_or_else(bad)?;
-        let number: f64 = value.trim().parse().map_err(|_| bad())?;
-        match name.trim() {
-            "drop" => config.drop_percent = number,
-            "dup" => config.duplicate_percent = number,
-            "reorder" => config.reorder_percent = number,
-            "delay_ms" => config.delay_ns = (number * 1e6) as u64,
-            "jitter_ms" => config.jitter_ns = (number * 1e6) as u64,
-            "seed" => config.seed = number as u64,
-            _ => return Err(bad().into()),
+/// Reads the notation of [`FaultConfig`]. `Options::set` does so first; the field may have been set directly.
+pub(crate) fn faults(text: &str) -> Result<Option<FaultConfig>, OptionError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| OptionError::Bad {
+        name: "faults".to_owned(),
+        value: text.to_owned(),
+        wanted: "a list of drop=, dup=, reorder= (percent), delay_ms=, jitter_ms=, seed=, with numbers".to_owned(),
+    })
+}
+
+/// The transport's multicast settings.
+fn multicast(choice: Multicast) -> MulticastConfig {
+    let mut config = MulticastConfig::default();
+    match choice {
+        Multicast::Auto => (),
+        Multicast::Off => config.enabled = false,
+        Multicast::Range { base: IpAddr::V4(base), .. } => config.range_v4 = base,
+        Multicast::Range { base: IpAddr::V6(base), .. } => {
+            let [a, b, c, d, ..] = base.segments();
+            config.prefix_v6 = [a, b, c, d];
         }
     }
-    Ok((!text.trim().is_empty()).then_some(config))
+    config
 }

@@ -1,0 +1,276 @@
+//! Stand-ins for tests: a core that is a group of one and does what its script says, and a transport that carries nothing.
+
+use crate::machine::Machine;
+use crate::port::Port;
+use isis_protocol::{
+    Body, Delivery, Event, GroupHandle, GroupId, Instant, JoinOptions, Kind, Member, MessageId, Nonce, ProcessId,
+    Refused, SendOptions, SiteAnswer, SiteRequest, SystemId, View,
+};
+use isis_transport::{Capabilities, Datagram, Founding, SiteEvent, TransmitReport, Transport};
+use isis_wire::Address;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What a test sets and sees from outside, on any thread.
+#[derive(Debug, Default)]
+pub struct Script {
+    /// Messages that the fake's window takes until it says `WouldBlock`.
+    pub window: usize,
+    /// A site event to come.
+    pub site_events: VecDeque<SiteEvent>,
+    /// The core calls that came, in words.
+    pub calls: Vec<String>,
+    /// Events polled.
+    pub polled: usize,
+    /// When the core wants to be called.
+    pub timeout: Option<Instant>,
+    /// How often the site's record is locked.
+    pub locked: usize,
+    pub farewells: usize,
+    pub joined_groups: Vec<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<Script>>, Arc<OwnedFd>);
+
+impl Shared {
+    pub fn get(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+    /// As if a datagram came.
+    pub fn make_readable(&self) {
+        rustix::io::write(&*self.1, &1_u64.to_ne_bytes()).expect("an eventfd takes a 1");
+    }
+}
+
+/// A core and a transport with one script.
+pub fn pair() -> (Box<Fake>, Box<FakePort>, Shared) {
+    let descriptor = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).expect("eventfd");
+    let shared = Shared(Arc::new(Mutex::new(Script { window: usize::MAX, ..Script::default() })), Arc::new(descriptor));
+    let machine = Fake {
+        shared: shared.clone(),
+        events: VecDeque::new(),
+        groups: BTreeMap::new(),
+        requests: VecDeque::new(),
+        claim: None,
+    };
+    (Box::new(machine), Box::new(FakePort { shared: shared.clone() }), shared)
+}
+
+#[derive(Debug)]
+pub struct Fake {
+    shared: Shared,
+    events: VecDeque<Event>,
+    /// Messages multicast so far. Handles are 1000, 1001, … so that nobody takes them for the application's.
+    groups: BTreeMap<GroupHandle, u64>,
+    requests: VecDeque<SiteRequest>,
+    claim: Option<Vec<u8>>,
+}
+
+pub const ME: ProcessId = ProcessId(42);
+
+impl Fake {
+    fn member(&mut self, group: GroupHandle) -> Result<&mut u64, Refused> {
+        self.groups.get_mut(&group).ok_or(Refused::NotMember)
+    }
+
+    fn call(&self, text: String) {
+        self.shared.get().calls.push(text);
+    }
+
+    fn deliver(&mut self, group: GroupHandle, kind: Kind, entry: u8, answers: Option<MessageId>, data: &[u8]) {
+        let number = self.groups.get_mut(&group).map_or(0, |count| {
+            *count += 1;
+            *count
+        });
+        self.events.push_back(Event::Message(Delivery {
+            group,
+            id: MessageId { group: GroupId(7), view: 1, sender: ME, number },
+            rank: 0,
+            kind,
+            safe: false,
+            entry,
+            order: number,
+            answers,
+            body: Body::Owned(data.into()),
+        }));
+    }
+}
+
+impl Machine for Fake {
+    fn handle_packet(&mut self, _: Instant, _: Address, _: &[u8]) {}
+    fn handle_timeout(&mut self, _: Instant) {
+        self.call("timeout".into());
+        self.shared.get().timeout = None;
+    }
+    fn handle_death(&mut self, _: Instant, nonce: Nonce) {
+        self.call(format!("death {}", nonce.0));
+    }
+    fn handle_peer(&mut self, _: Instant, address: Address) {
+        self.call(format!("peer {}", address.port));
+    }
+    fn handle_site_answer(&mut self, _: Instant, answer: SiteAnswer) {
+        self.call(format!("{answer:?}"));
+        self.events.push_back(Event::SystemJoined { system: SystemId(5), process: ME });
+    }
+    fn join(&mut self, _: Instant, name: &str, _: JoinOptions) -> Result<GroupHandle, Refused> {
+        if name == "refused" {
+            return Err(Refused::Ended);
+        }
+        let group = GroupHandle(1000 + self.groups.len() as u32);
+        self.groups.insert(group, 0);
+        let member = Member { process: ME, nonce: Nonce(1), address: Address::default(), has_state: true };
+        let view = View { group: GroupId(7), number: 1, members: vec![member], joined: vec![ME], departed: vec![] };
+        self.requests.push_back(SiteRequest::Found(SystemId(5)));
+        self.events.push_back(Event::View { group, view: Arc::new(view), rank: 0 });
+        Ok(group)
+    }
+    fn leave(&mut self, _: Instant, group: GroupHandle) -> Result<(), Refused> {
+        self.groups.remove(&group).ok_or(Refused::NotMember)?;
+        self.events.push_back(Event::Left { group });
+        Ok(())
+    }
+    fn multicast(&mut self, _: Instant, group: GroupHandle, options: SendOptions, data: &[u8]) -> Result<(), Refused> {
+        assert!(data != b"panic", "as the test wants it");
+        self.member(group)?;
+        if data == b"refuse" {
+            return Err(Refused::Ended);
+        }
+        {
+            let mut script = self.shared.get();
+            if script.window == 0 {
+                return Err(Refused::WouldBlock);
+            }
+            script.window -= 1;
+        }
+        self.deliver(group, options.kind, options.entry, None, data);
+        Ok(())
+    }
+    fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused> {
+        self.member(group)?;
+        self.claim = Some(vec![0; len]);
+        Ok(())
+    }
+    fn claimed(&mut self, _: GroupHandle) -> Result<&mut [u8], Refused> {
+        self.claim.as_deref_mut().ok_or(Refused::BadClaim)
+    }
+    fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<(), Refused> {
+        let data = self.claim.take().ok_or(Refused::BadClaim)?;
+        self.multicast(now, group, options, &data)
+    }
+    fn abort(&mut self, _: GroupHandle) -> Result<(), Refused> {
+        self.claim.take().map(|_| ()).ok_or(Refused::BadClaim)
+    }
+    fn send(&mut self, _: Instant, group: GroupHandle, _: ProcessId, entry: u8, data: &[u8]) -> Result<(), Refused> {
+        self.member(group)?;
+        self.deliver(group, Kind::Unicast, entry, None, data);
+        Ok(())
+    }
+    fn reply(&mut self, _: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<(), Refused> {
+        self.member(group)?;
+        self.deliver(group, Kind::Reply, 0, Some(to), data);
+        Ok(())
+    }
+    fn flush(&mut self, _: Instant, group: GroupHandle) -> Result<u64, Refused> {
+        self.member(group)?;
+        self.events.push_back(Event::Flushed { group, flush: 9000 });
+        Ok(9000)
+    }
+    fn state_block(
+        &mut self,
+        _: Instant,
+        group: GroupHandle,
+        transfer: u64,
+        block: &[u8],
+        done: bool,
+    ) -> Result<(), Refused> {
+        self.member(group)?;
+        self.call(format!("state {transfer} {} {done}", block.len()));
+        Ok(())
+    }
+    fn close(&mut self, _: Instant) {
+        self.events.push_back(Event::Closed);
+    }
+    fn poll_event(&mut self, _: Instant) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        self.shared.get().polled += 1;
+        Some(event)
+    }
+    fn payload<'a>(&'a self, body: &'a Body) -> &'a [u8] {
+        match body {
+            Body::Owned(bytes) => bytes,
+            Body::Chunk { .. } => &[],
+        }
+    }
+    fn transmit(&mut self, _: Instant, _: &mut dyn Transport) -> TransmitReport {
+        TransmitReport::default()
+    }
+    fn poll_site_request(&mut self) -> Option<SiteRequest> {
+        self.requests.pop_front()
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.shared.get().timeout
+    }
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![("fake_groups", self.groups.len() as u64)]
+    }
+}
+
+#[derive(Debug)]
+pub struct FakePort {
+    shared: Shared,
+}
+
+impl Transport for FakePort {
+    fn capabilities(&self) -> Capabilities {
+        let local_address = Address::default();
+        Capabilities { local_address, datagram_local: 60_000, datagram_network: 1_400, multicast: false }
+    }
+    fn receive_burst(&mut self, _: usize, _: &mut dyn FnMut(Address, &[u8])) -> usize {
+        usize::from(rustix::io::read(&*self.shared.1, &mut [0; 8]).is_ok())
+    }
+    fn transmit_burst<'a>(&mut self, _: &mut dyn Iterator<Item = Datagram<'a>>) -> TransmitReport {
+        TransmitReport::default()
+    }
+    fn advance(&mut self, _: u64) -> Option<u64> {
+        None
+    }
+    fn descriptors(&self, _: &mut dyn FnMut(BorrowedFd<'_>)) {}
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![("port_received", 0)]
+    }
+}
+
+impl Port for FakePort {
+    fn site_key(&self) -> u128 {
+        1
+    }
+    fn poll_site_event(&mut self) -> Option<SiteEvent> {
+        self.shared.get().site_events.pop_front()
+    }
+    fn found(&mut self, _: u128) -> io::Result<Founding> {
+        let mut script = self.shared.get();
+        if script.locked > 0 {
+            script.locked -= 1;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Founding::Granted)
+    }
+    fn joined(&mut self, _: u128) -> io::Result<()> {
+        Ok(())
+    }
+    fn join_group(&mut self, _: u128, group: u64) {
+        self.shared.get().joined_groups.push(group);
+    }
+    fn leave_group(&mut self, group: u64) {
+        self.shared.get().joined_groups.retain(|joined| *joined != group);
+    }
+    fn farewell(&mut self) {
+        self.shared.get().farewells += 1;
+    }
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.shared.1.as_fd()
+    }
+}

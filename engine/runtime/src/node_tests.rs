@@ -1,0 +1,407 @@
+//! A node over stand-ins: what the runtime itself promises, in both modes.
+
+use crate::fake::{ME, Shared, pair};
+use crate::{CommandName, Mode, Node, NodeError, NodeEvent, Options, WaitStrategy};
+use isis_protocol::{GroupHandle, Instant, JoinOptions, Kind, MessageId, ProcessId, Refused, SendOptions};
+use isis_transport::SiteEvent;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant as WallInstant};
+
+const SECOND: u64 = 1_000_000_000;
+const FIFO: SendOptions = SendOptions { kind: Kind::Fifo, safe: false, entry: 3 };
+
+fn open(mode: Mode, change: impl FnOnce(&mut Options)) -> (Node, Shared) {
+    let mut options = Options { mode, command_ring: 4096, event_ring: 4096, group_backlog: 1024, ..Options::new() };
+    change(&mut options);
+    let (machine, port, shared) = pair();
+    (Node::over(options, machine, port).expect("a node"), shared)
+}
+
+/// In both modes, with each wait strategy.
+fn everywhere(test: impl Fn(Node, Shared)) {
+    for mode in [Mode::Inline, Mode::Threaded] {
+        for wait in [WaitStrategy::Spin, WaitStrategy::Yield, WaitStrategy::Block] {
+            let (node, shared) = open(mode, |options| options.wait = wait);
+            test(node, shared);
+        }
+    }
+}
+
+fn next(node: &mut Node) -> NodeEvent {
+    assert!(node.wait(Some(10 * SECOND)).expect("no error"), "an event was due");
+    node.poll_event().expect("no error").expect("wait said so")
+}
+
+fn quiet(node: &mut Node) {
+    assert!(!node.wait(Some(SECOND / 100)).expect("no error"), "unexpected {:?}", node.poll_event());
+}
+
+/// Joins a group and reads the two events that come with it.
+fn join(node: &mut Node) -> GroupHandle {
+    let group = node.join("quotes", JoinOptions::default()).expect("joins");
+    let mut seen = 0;
+    while seen < 2 {
+        match next(node) {
+            NodeEvent::View { group: of, .. } => assert_eq!(of, group),
+            NodeEvent::SystemJoined { .. } => (),
+            other => panic!("unexpected {other:?}"),
+        }
+        seen += 1;
+    }
+    group
+}
+
+fn bytes(node: &Node, event: &NodeEvent) -> Vec<u8> {
+    match event {
+        NodeEvent::Message(message) => node.payload(message).to_vec(),
+        other => panic!("wanted a message, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_message_comes_back_with_its_bytes_and_fields() {
+    everywhere(|mut node, shared| {
+        assert_eq!(node.rank(GroupHandle(1)), None);
+        let group = join(&mut node);
+        assert_eq!((node.process(), node.rank(group)), (Some(ME), Some(0)));
+        assert_eq!(node.view(group).expect("a view").members.len(), 1);
+        assert_eq!(shared.get().joined_groups, [7], "the group's multicasts are received");
+        for len in [0, 5, 1000, 50_000] {
+            let data = vec![len as u8; len];
+            node.multicast(group, FIFO, &data).expect("taken");
+            let event = next(&mut node);
+            assert_eq!(bytes(&node, &event), data);
+            let NodeEvent::Message(message) = event else { panic!("a message") };
+            assert_eq!((message.group, message.entry, message.kind), (group, 3, Kind::Fifo));
+            assert_eq!(message.payload.len(), len);
+        }
+        node.send(group, ME, 8, b"to you").expect("taken");
+        let event = next(&mut node);
+        assert_eq!(bytes(&node, &event), b"to you");
+        let to = MessageId { number: 77, ..MessageId::default() };
+        node.reply(group, to, b"answer").expect("taken");
+        match next(&mut node) {
+            NodeEvent::Message(message) => assert_eq!((message.kind, message.answers), (Kind::Reply, Some(to))),
+            other => panic!("unexpected {other:?}"),
+        }
+        let flush = node.flush(group).expect("taken");
+        assert!(matches!(next(&mut node), NodeEvent::Flushed { flush: done, .. } if done == flush));
+        quiet(&mut node);
+    });
+}
+
+#[test]
+fn claims_are_written_in_place() {
+    everywhere(|mut node, _| {
+        let group = join(&mut node);
+        assert!(matches!(node.commit(group, FIFO), Err(NodeError::BadClaim)));
+        for round in 1..4_u8 {
+            node.claim(group, 24).expect("claimed");
+            let place = node.claimed(group).expect("open");
+            assert_eq!((place.as_ptr() as usize % 8, place.len()), (0, 24));
+            place.fill(round);
+            node.commit(group, FIFO).expect("committed");
+            let event = next(&mut node);
+            assert_eq!(bytes(&node, &event), [round; 24]);
+        }
+        node.claim(group, 8).expect("claimed");
+        node.abort(group).expect("aborted");
+        assert!(matches!(node.abort(group), Err(NodeError::BadClaim)));
+        quiet(&mut node);
+    });
+}
+
+#[test]
+fn calls_say_at_once_what_can_be_known_at_once() {
+    let (mut node, _) = open(Mode::Threaded, |options| options.max_message = 100);
+    assert!(matches!(node.multicast(GroupHandle(1), FIFO, b"x"), Err(NodeError::NotMember)));
+    let early = node.join("quotes", JoinOptions::default()).expect("joins");
+    assert!(matches!(node.multicast(early, FIFO, b"x"), Err(NodeError::NotMember)), "the first view was not seen");
+    while !matches!(next(&mut node), NodeEvent::View { .. }) {}
+    assert!(matches!(node.multicast(early, FIFO, &[0; 101]), Err(NodeError::TooLong)));
+    let unicast = SendOptions { kind: Kind::Unicast, ..FIFO };
+    assert!(matches!(node.multicast(early, unicast, b"x"), Err(NodeError::BadKind)));
+    node.leave(early).expect("leaves");
+    assert!(matches!(node.multicast(early, FIFO, b"x"), Err(NodeError::NotMember)));
+    while !matches!(next(&mut node), NodeEvent::Left { .. }) {}
+    assert!(matches!(node.leave(early), Err(NodeError::NotMember)));
+    assert!(node.view(early).is_none());
+}
+
+#[test]
+fn what_only_the_core_knows_comes_as_an_event() {
+    let (mut node, _) = open(Mode::Threaded, |_| ());
+    let group = join(&mut node);
+    node.multicast(group, FIFO, b"refuse").expect("taken");
+    match next(&mut node) {
+        NodeEvent::Refused { group: of, command, reason, .. } => {
+            assert_eq!((of, command, reason), (group, CommandName::Multicast, Refused::Ended));
+        }
+        other => panic!("unexpected {other:?}"),
+    }
+    let other = node.join("refused", JoinOptions::default()).expect("taken");
+    assert!(matches!(next(&mut node), NodeEvent::Refused { command: CommandName::Join, .. }));
+    assert!(matches!(next(&mut node), NodeEvent::Left { group } if group == other));
+}
+
+#[test]
+fn a_full_window_blocks_its_group_only_and_writable_follows() {
+    let (mut node, shared) = open(Mode::Threaded, |_| ());
+    let group = join(&mut node);
+    shared.get().window = 0;
+    let mut taken = 0_u32;
+    while node.multicast(group, FIFO, &taken.to_le_bytes()).is_ok() {
+        taken += 1;
+        assert!(taken < 1000, "a backlog of 1 KiB holds fewer");
+    }
+    assert!(taken >= 1024 / 68, "{taken} is less than the backlog");
+    quiet(&mut node);
+    let other = node.join("other", JoinOptions::default()).expect("the ring is free");
+    while !matches!(next(&mut node), NodeEvent::View { .. }) {}
+    node.send(other, ME, 1, b"past").expect("another group's lane is free");
+    loop {
+        let event = next(&mut node);
+        if matches!(event, NodeEvent::Message(_)) {
+            assert_eq!(bytes(&node, &event), b"past");
+            break;
+        }
+    }
+    shared.get().window = usize::MAX;
+    shared.make_readable();
+    let (mut seen, mut writable) = (0_u32, false);
+    while seen < taken || !writable {
+        let event = next(&mut node);
+        match &event {
+            NodeEvent::Writable { group: of } => {
+                assert_eq!(*of, group);
+                writable = true;
+            }
+            _ => {
+                assert_eq!(bytes(&node, &event), seen.to_le_bytes(), "in the order of the calls");
+                seen += 1;
+            }
+        }
+    }
+    node.multicast(group, FIFO, b"again").expect("there is room");
+}
+
+#[test]
+fn an_application_that_does_not_read_stops_the_core_from_consuming() {
+    let (mut node, shared) = open(Mode::Threaded, |options| options.group_backlog = 1 << 20);
+    let group = join(&mut node);
+    let mut sent = 0_u32;
+    let until = WallInstant::now() + Duration::from_millis(300);
+    while WallInstant::now() < until {
+        match node.multicast(group, FIFO, &sent.to_le_bytes()) {
+            Ok(()) => sent += 1,
+            Err(NodeError::WouldBlock) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let polled = shared.get().polled;
+    assert!(polled < 4096 / 64 + 10, "{polled} events were polled for a ring of 4 KiB");
+    let mut seen = 0_u32;
+    while seen < sent {
+        let event = next(&mut node);
+        if let NodeEvent::Message(_) = event {
+            assert_eq!(bytes(&node, &event), seen.to_le_bytes());
+            seen += 1;
+        }
+    }
+}
+
+#[test]
+fn a_panic_of_the_core_thread_poisons_the_node_and_peers_hear_of_it() {
+    let (mut node, shared) = open(Mode::Threaded, |_| ());
+    let group = join(&mut node);
+    node.multicast(group, FIFO, b"before").expect("taken");
+    node.multicast(group, FIFO, b"panic").expect("taken");
+    loop {
+        match next(&mut node) {
+            NodeEvent::Message(_) => (),
+            NodeEvent::Poisoned => break,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    assert_eq!(shared.get().farewells, 1);
+    assert!(matches!(node.poll_event(), Err(NodeError::Poisoned)));
+    assert!(matches!(node.multicast(group, FIFO, b"x"), Err(NodeError::Poisoned)));
+    assert!(matches!(node.wait(None), Err(NodeError::Poisoned)));
+}
+
+#[test]
+fn a_caller_may_poison_a_node() {
+    everywhere(|mut node, shared| {
+        join(&mut node);
+        node.poison();
+        assert_eq!(shared.get().farewells, 1);
+        assert!(node.fd().as_fd().try_clone_to_owned().is_ok());
+        assert!(node.wait_prepare().expect("one event is left"));
+        assert!(matches!(node.poll_event(), Ok(Some(NodeEvent::Poisoned))));
+        assert!(matches!(node.poll_event(), Err(NodeError::Poisoned)));
+    });
+}
+
+#[test]
+fn closing_and_dropping_leave_no_thread_behind() {
+    everywhere(|mut node, shared| {
+        let group = join(&mut node);
+        node.multicast(group, FIFO, b"last words").expect("taken");
+        node.close().expect("closes");
+        assert_eq!(
+            {
+                let event = next(&mut node);
+                bytes(&node, &event)
+            },
+            b"last words"
+        );
+        assert!(matches!(next(&mut node), NodeEvent::Closed));
+        assert!(!node.wait(None).expect("no error"), "nothing will ever come");
+        assert!(matches!(node.multicast(group, FIFO, b"x"), Err(NodeError::Ended)));
+        drop(node);
+        assert!(shared.get().farewells >= 1);
+    });
+    everywhere(|mut node, shared| {
+        join(&mut node);
+        drop(node);
+        assert_eq!(shared.get().farewells, 1, "a drop is a crash that the site hears of");
+    });
+}
+
+/// An application's own event loop: sleeps on the descriptor only when `wait_prepare` said so.
+fn poll_like_an_event_loop(node: &mut Node) -> NodeEvent {
+    let end = WallInstant::now() + Duration::from_secs(10);
+    loop {
+        node.turn().expect("no error");
+        if let Some(event) = node.poll_event().expect("no error") {
+            return event;
+        }
+        assert!(WallInstant::now() < end, "a wake-up was lost");
+        if !node.wait_prepare().expect("no error") {
+            let mut wanted = [rustix::event::PollFd::from_borrowed_fd(node.fd(), rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut wanted, Some(&crate::clock::timespec(10 * SECOND))).expect("poll");
+        }
+    }
+}
+
+#[test]
+fn the_descriptor_covers_commands_sockets_and_timers() {
+    everywhere(|mut node, shared| {
+        let group = node.join("quotes", JoinOptions::default()).expect("joins");
+        while !matches!(poll_like_an_event_loop(&mut node), NodeEvent::View { .. }) {}
+        for number in 0..200_u32 {
+            node.multicast(group, FIFO, &number.to_le_bytes()).expect("taken");
+            loop {
+                let event = poll_like_an_event_loop(&mut node);
+                if matches!(event, NodeEvent::Message(_)) {
+                    assert_eq!(bytes(&node, &event), number.to_le_bytes());
+                    break;
+                }
+            }
+        }
+        // A timer of the core, 20 ms from now, is noticed without anything else happening.
+        shared.get().timeout = Some(crate::clock::now() + SECOND / 50);
+        shared.make_readable();
+        let started = WallInstant::now();
+        while !shared.get().calls.contains(&"timeout".to_owned()) {
+            assert!(started.elapsed() < Duration::from_secs(5), "the timer was missed");
+            node.turn().expect("no error");
+            let _ = node.poll_event().expect("no error");
+            if !node.wait_prepare().expect("no error") {
+                let mut wanted = [rustix::event::PollFd::from_borrowed_fd(node.fd(), rustix::event::PollFlags::IN)];
+                // Threaded: the timer is the core thread's business, and the application is not woken by it.
+                rustix::event::poll(&mut wanted, Some(&crate::clock::timespec(SECOND / 20))).expect("poll");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_the_site_says_reaches_the_core() {
+    everywhere(|mut node, shared| {
+        shared.get().locked = 2;
+        let found = SiteEvent::PeerFound {
+            nonce: 9,
+            address: isis_wire::Address { port: 77, ..Default::default() },
+            system: 0,
+            uid: 0,
+            pid: 0,
+        };
+        shared.get().site_events.extend([found, SiteEvent::PeerDied { nonce: 9 }]);
+        shared.make_readable();
+        let group = join(&mut node);
+        let calls = shared.get().calls.clone();
+        assert_eq!(calls, ["peer 77", "death 9", "Granted"], "the locked record was asked again");
+        node.state_block(group, 4, &[0; 3000], true).expect("taken");
+        let started = WallInstant::now();
+        while shared.get().calls.last().map(String::as_str) != Some("state 4 3000 true") {
+            assert!(started.elapsed() < Duration::from_secs(5));
+            node.turn().expect("no error");
+        }
+    });
+}
+
+#[test]
+fn senders_keep_their_own_order() {
+    const MESSAGES: u32 = 2000;
+    let (mut node, _) = open(Mode::Threaded, |_| ());
+    let group = join(&mut node);
+    let writers: Vec<_> = (0..3_u32)
+        .map(|writer| {
+            let mut sender = node.open_sender(group).expect("a sender");
+            std::thread::spawn(move || {
+                for number in 0..MESSAGES {
+                    let mut data = writer.to_le_bytes().to_vec();
+                    data.extend(number.to_le_bytes());
+                    while let Err(error) = sender.multicast(FIFO, &data) {
+                        assert!(matches!(error, NodeError::WouldBlock), "{error}");
+                        std::thread::yield_now();
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut next_of = [0_u32; 3];
+    while next_of.iter().any(|count| *count < MESSAGES) {
+        let event = next(&mut node);
+        let data = bytes(&node, &event);
+        let (writer, number) = data.split_at(4);
+        let writer = u32::from_le_bytes(writer.try_into().expect("four bytes")) as usize;
+        assert_eq!(number, next_of[writer].to_le_bytes());
+        next_of[writer] += 1;
+    }
+    writers.into_iter().for_each(|writer| writer.join().expect("ends"));
+    let mut late = node.open_sender(group).expect("a sender");
+    drop(node);
+    assert!(matches!(late.multicast(FIFO, b"x"), Err(NodeError::Ended)));
+}
+
+#[test]
+fn counters_of_all_layers_are_there() {
+    everywhere(|mut node, _| {
+        join(&mut node);
+        let counters = node.counters();
+        let value = |name: &str| counters.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        assert_eq!(value("fake_groups"), Some(1));
+        assert_eq!(value("port_received"), Some(0));
+        assert!(value("loop_turns") > Some(0) && value("loop_events") >= Some(2));
+    });
+}
+
+#[test]
+fn an_unknown_process_is_refused_once_the_system_is_known() {
+    let (mut node, _) = open(Mode::Inline, |_| ());
+    let group = join(&mut node);
+    node.send(group, ProcessId(1), 0, b"x").expect("no system view was seen: the core decides");
+}
+
+#[test]
+fn an_idle_wait_lasts_as_long_as_it_was_asked_to() {
+    everywhere(|mut node, shared| {
+        join(&mut node);
+        shared.get().timeout = Some(Instant(u64::MAX));
+        let started = WallInstant::now();
+        assert!(!node.wait(Some(SECOND / 20)).expect("no error"));
+        assert!(started.elapsed() >= Duration::from_millis(50));
+    });
+}
