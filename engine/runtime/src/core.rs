@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub ring_full: Doorbell,
     /// The application wants the thread to end now.
     pub stop: AtomicBool,
+    /// The application wants to leave the system. A flag, so that a full ring cannot refuse it.
+    pub close: AtomicBool,
     /// The thread panicked.
     pub poisoned: AtomicBool,
     /// The thread has ended; no event comes any more.
@@ -73,7 +75,6 @@ pub(crate) enum ToCore {
         inlet: Inlet<ToCore>,
         gate: Arc<Gate>,
     },
-    Close,
 }
 
 /// One producer's commands.
@@ -292,7 +293,6 @@ impl Core {
                 }
                 self.inboxes.push(Inbox { inlet, lanes: BTreeMap::from([(group, lane)]) });
             }
-            ToCore::Close => self.closing = self.closing.or(Some(now + self.linger_ns)),
         }
     }
 
@@ -310,8 +310,16 @@ impl Core {
 
     /// `close` comes after the commands that were given before it, but does not wait for a window for ever.
     fn close_if_due(&mut self, now: Instant) -> usize {
+        // Acquire: pairs with the Release store in `Remote::close`, which comes after all commands before it.
+        if self.shared.close.load(Ordering::Acquire) {
+            self.shared.close.store(false, Ordering::Relaxed);
+            self.closing = self.closing.or(Some(now + self.linger_ns));
+        }
         let Some(deadline) = self.closing else { return 0 };
-        let waiting = self.inboxes.iter().any(|inbox| inbox.lanes.values().any(|lane| !lane.parked.is_empty()));
+        let waiting = self
+            .inboxes
+            .iter_mut()
+            .any(|inbox| inbox.inlet.ring.peek().is_some() || inbox.lanes.values().any(|lane| !lane.parked.is_empty()));
         if waiting && now < deadline {
             return 0;
         }

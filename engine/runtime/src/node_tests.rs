@@ -186,6 +186,35 @@ fn a_full_window_blocks_its_group_only_and_writable_follows() {
 }
 
 #[test]
+fn close_needs_no_room_and_waits_for_what_was_sent_before_until_the_linger_is_over() {
+    for opens in [true, false] {
+        let (mut node, shared) = open(Mode::Threaded, |options| options.linger_ns = SECOND / 5);
+        let group = join(&mut node);
+        shared.get().window = 0;
+        let mut taken = 0;
+        while node.multicast(group, FIFO, b"early").is_ok() {
+            taken += 1;
+        }
+        node.close().expect("closes");
+        quiet(&mut node);
+        if opens {
+            shared.get().window = usize::MAX;
+            shared.make_readable();
+        }
+        let mut seen = 0;
+        loop {
+            match next(&mut node) {
+                NodeEvent::Message(_) => seen += 1,
+                NodeEvent::Closed => break,
+                NodeEvent::Writable { .. } => (),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        assert_eq!(seen, if opens { taken } else { 0 });
+    }
+}
+
+#[test]
 fn an_application_that_does_not_read_stops_the_core_from_consuming() {
     let (mut node, shared) = open(Mode::Threaded, |options| options.group_backlog = 1 << 20);
     let group = join(&mut node);

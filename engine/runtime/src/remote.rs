@@ -120,6 +120,7 @@ impl Remote {
             app: Wake::new()?,
             ring_full: Doorbell::new(),
             stop: AtomicBool::new(false),
+            close: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             counters_wanted: AtomicBool::new(false),
@@ -286,7 +287,10 @@ impl Remote {
 
     pub fn close(&mut self) -> Result<(), NodeError> {
         self.pipe.check()?;
-        self.pipe.pass(ToCore::Close)
+        // Release: pairs with the Acquire load in `Core::close_if_due`.
+        self.pipe.shared.close.store(true, Ordering::Release);
+        self.pipe.shared.core.notify();
+        Ok(())
     }
 
     // --- claims: written into a buffer of the group's, copied into the ring at the commit ------------------------------

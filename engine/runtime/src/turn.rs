@@ -177,9 +177,8 @@ impl CoreLoop {
         match &event {
             Event::SystemJoined { system, .. } => self.system = *system,
             Event::View { group, view, .. } => {
-                if self.listening.insert(*group, view.group.0).is_none() {
-                    self.port.join_group(self.system.0, view.group.0);
-                }
+                let first = self.listening.insert(*group, view.group.0).is_none();
+                self.listen(first, view.group.0);
             }
             Event::Left { group } => {
                 if let Some(id) = self.listening.remove(group)
@@ -191,6 +190,13 @@ impl CoreLoop {
             _ => (),
         }
         Some(event)
+    }
+
+    /// Receives a group's multicasts from its first view on.
+    fn listen(&mut self, first: bool, group: u64) {
+        if first {
+            self.port.join_group(self.system.0, group);
+        }
     }
 
     /// When the next turn is due at the latest.
