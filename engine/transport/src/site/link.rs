@@ -10,26 +10,24 @@
 //!
 //! Owned by one thread; nothing blocks. Reading is bounded per call, the queue of data by `INBOX_MAX`.
 
+mod deaths;
+
 use super::directory::{RuntimeDirectory, from_hex, hex};
 use super::message::{self, Hello, Message, Misunderstood};
 use super::process_file::{self, Life, OtherFile, ProcessFile};
 use super::site_record::{self, Founding};
+use super::socket::{self, SUFFIX as SOCKET};
 use crate::counters::counters;
 use crate::system;
 use isis_wire::Address;
 use rustix::event::epoll;
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::net::{self, RecvFlags, SocketAddrUnix, SocketFlags};
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// Suffix of the sockets.
-const SOCKET: &str = ".sock";
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 512;
 /// A record is read up to this length: the largest datagram and the heading fit.
 const RECORD_MAX: usize = 66_000;
 /// Records read from one connection in one go; the others come next time.
@@ -158,7 +156,7 @@ impl SiteLink {
             }
         }
         let file = ProcessFile::create(&directory, nonce)?;
-        let listener = listen(&directory, nonce)?;
+        let listener = socket::listen(&directory, nonce)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &listener, epoll::EventData::new_u64(TOKEN_LISTENER), epoll::EventFlags::IN)?;
         let mut link = SiteLink {
@@ -269,7 +267,7 @@ impl SiteLink {
             self.counters.link_send_unconnected += 1;
             return false;
         };
-        match send(connection.fd.as_fd(), &[&message::data_heading(), header, payload]) {
+        match socket::send(connection.fd.as_fd(), &[&message::data_heading(), header, payload]) {
             Ok(()) => {
                 self.counters.link_sent += 1;
                 true
@@ -327,7 +325,7 @@ impl SiteLink {
         self.directory.remove(&format!("{}{SOCKET}", hex(self.own.nonce)));
         self.file.end(&self.directory);
         for connection in std::mem::take(&mut self.connections) {
-            let _ = send(connection.fd.as_fd(), &[&message::farewell()]);
+            let _ = socket::send(connection.fd.as_fd(), &[&message::farewell()]);
             let _ = epoll::delete(&self.epoll, &connection.fd);
             // A forked child may hold the descriptor: shut the connection itself.
             let _ = net::shutdown(&connection.fd, net::Shutdown::Write);
@@ -382,7 +380,7 @@ impl SiteLink {
     }
 
     fn connect(&mut self, nonce: u128) -> rustix::io::Result<()> {
-        let fd = socket()?;
+        let fd = socket::socket()?;
         let path = self.directory.socket_path(&format!("{}{SOCKET}", hex(nonce)));
         net::connect(&fd, &SocketAddrUnix::new(path.as_path())?)?;
         self.add_connection(fd, Some(nonce));
@@ -413,13 +411,13 @@ impl SiteLink {
             self.counters.ignore_foreign_user += 1;
             return;
         }
-        let pidfd = pidfd_of(fd.as_fd(), credentials);
+        let pidfd = socket::pidfd_of(fd.as_fd(), credentials);
         let _ = net::sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER);
         self.next_number = self.next_number.wrapping_add(1);
         let number = self.next_number;
         let token = epoll::EventData::new_u64(TOKEN_CONNECTION | u64::from(number));
         if epoll::add(&self.epoll, &fd, token, epoll::EventFlags::IN | epoll::EventFlags::RDHUP).is_err()
-            || send(fd.as_fd(), &[&self.own.encode()]).is_err()
+            || socket::send(fd.as_fd(), &[&self.own.encode()]).is_err()
         {
             let _ = epoll::delete(&self.epoll, &fd);
             self.counters.site_errors += 1;
@@ -542,93 +540,6 @@ impl SiteLink {
             pid: credentials.pid,
         });
     }
-
-    // --- deaths ----------------------------------------------------------------------------------------------------
-
-    /// A connection hung up: not a death yet.
-    fn close(&mut self, number: u32) {
-        let Some(index) = self.connections.iter().position(|connection| connection.number == number) else { return };
-        let connection = self.connections.swap_remove(index);
-        // Explicitly: while a forked child holds a copy, closing alone does not take it out of the set.
-        let _ = epoll::delete(&self.epoll, &connection.fd);
-        self.counters.site_hang_ups += 1;
-        if !connection.greeted {
-            return;
-        }
-        let Some(peer) = self.peers.iter_mut().find(|peer| Some(peer.nonce) == connection.nonce) else { return };
-        peer.connections = peer.connections.saturating_sub(1);
-        if peer.connections == 0 {
-            let nonce = peer.nonce;
-            if peer.is_dead() {
-                self.counters.site_deaths_by_file += 1;
-                self.on_death(nonce);
-            } else {
-                // Perhaps it is about to exit, perhaps it only lost its descriptors.
-                self.test_ns = self.now_ns;
-                self.search_ns = self.now_ns;
-                self.search_interval_ns = SEARCH_FIRST_NS;
-            }
-        }
-    }
-
-    /// A process descriptor is readable.
-    fn on_exit(&mut self, number: u32) {
-        let Some(peer) = self.peers.iter().find(|peer| peer.number == number) else { return };
-        let nonce = peer.nonce;
-        if !peer.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd())) {
-            return;
-        }
-        // What it said before is still worth hearing; a FAREWELL in there tells the death itself.
-        let connections: Vec<u32> =
-            self.connections.iter().filter(|c| c.nonce == Some(nonce)).map(|connection| connection.number).collect();
-        for connection in connections {
-            self.read(connection);
-        }
-        if self.peers.iter().any(|peer| peer.nonce == nonce) {
-            self.counters.site_deaths_by_exit += 1;
-            self.on_death(nonce);
-        }
-    }
-
-    fn test_unconnected(&mut self) {
-        let dead: Vec<u128> =
-            self.peers.iter().filter(|peer| peer.connections == 0 && peer.is_dead()).map(|peer| peer.nonce).collect();
-        for nonce in dead {
-            self.counters.site_deaths_by_file += 1;
-            self.on_death(nonce);
-        }
-        for nonce in std::mem::take(&mut self.watched) {
-            if process_file::test(&self.directory, nonce) == Life::Dead {
-                self.counters.site_deaths_by_file += 1;
-                self.remember_dead(nonce);
-                self.events.push_back(SiteLinkEvent::Died { nonce });
-            } else {
-                self.watched.push(nonce);
-            }
-        }
-    }
-
-    /// A peer is dead for certain.
-    fn on_death(&mut self, nonce: u128) {
-        let Some(index) = self.peers.iter().position(|peer| peer.nonce == nonce) else { return };
-        let peer = self.peers.swap_remove(index);
-        if let Some(pidfd) = &peer.pidfd {
-            let _ = epoll::delete(&self.epoll, pidfd);
-        }
-        for connection in self.connections.extract_if(.., |connection| connection.nonce == Some(nonce)) {
-            let _ = epoll::delete(&self.epoll, &connection.fd);
-        }
-        self.remember_dead(nonce);
-        self.remove_files(nonce);
-        self.events.push_back(SiteLinkEvent::Died { nonce });
-    }
-
-    fn remember_dead(&mut self, nonce: u128) {
-        if self.dead.len() == DEAD_MAX {
-            self.dead.pop_front();
-        }
-        self.dead.push_back(nonce);
-    }
 }
 
 impl std::fmt::Debug for SiteLink {
@@ -640,63 +551,5 @@ impl std::fmt::Debug for SiteLink {
 impl Drop for SiteLink {
     fn drop(&mut self) {
         self.farewell();
-    }
-}
-
-impl Peer {
-    /// Whether it is dead for certain.
-    fn is_dead(&self) -> bool {
-        self.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd()))
-            || self.file.as_ref().is_some_and(|file| file.test() == Life::Dead)
-    }
-}
-
-fn socket() -> rustix::io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-}
-
-/// Listens under a hidden name, then shows it: whoever sees the name can connect.
-fn listen(directory: &RuntimeDirectory, nonce: u128) -> io::Result<OwnedFd> {
-    let fd = socket()?;
-    let hidden = format!(".{}{SOCKET}", hex(nonce));
-    let name = format!("{}{SOCKET}", hex(nonce));
-    net::bind(&fd, &SocketAddrUnix::new(directory.socket_path(&hidden).as_path())?)?;
-    let shown =
-        net::listen(&fd, BACKLOG).and_then(|()| rustix::fs::renameat(directory.fd(), &hidden, directory.fd(), &name));
-    if let Err(error) = shown {
-        directory.remove(&hidden);
-        return Err(error.into());
-    }
-    Ok(fd)
-}
-
-/// Sends one record made of parts; does not wait.
-fn send(fd: BorrowedFd<'_>, parts: &[&[u8]]) -> io::Result<()> {
-    let mut slices = [IoSlice::new(&[]), IoSlice::new(&[]), IoSlice::new(&[])];
-    for (slice, part) in slices.iter_mut().zip(parts) {
-        *slice = IoSlice::new(part);
-    }
-    let mut ancillary = net::SendAncillaryBuffer::default();
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    net::sendmsg(fd, &slices[..parts.len().min(3)], &mut ancillary, flags)?;
-    Ok(())
-}
-
-/// A descriptor of the process at the other end of a connection. `None` where the system has none to give: then the
-/// process file tells the death.
-fn pidfd_of(connection: BorrowedFd<'_>, credentials: system::Credentials) -> Option<OwnedFd> {
-    if let Ok(pidfd) = system::peer_pidfd(connection) {
-        return Some(pidfd);
-    }
-    let pid = Pid::from_raw(i32::try_from(credentials.pid).ok()?)?;
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    // The number may have gone to another process; as long as the connection stands, its first owner lives (or a
-    // forked child of it holds the connection, and the process file decides).
-    let mut byte = [0];
-    match net::recv(connection, &mut byte[..], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
-        Ok((_, 0)) => None,
-        Ok(_) | Err(rustix::io::Errno::AGAIN) => Some(pidfd),
-        Err(_) => None,
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! - `directory`: the runtime directory, its safety, and the site's key;
 //! - `process_file`: the file by which any process tests whether another one lives;
-//! - `record`: which system the site belongs to;
-//! - `message`: what is said over the link;
-//! - `link`: the connections, discovery, death notices, the data path.
+//! - `site_record`: which system the site belongs to;
+//! - `message`: what is said over the link; `socket`: what it is said through;
+//! - `link`: the connections, discovery, the data path; `link::deaths`: death notices.
 //!
 //! Networks part sites, never the processes of one site; and a death on the site is known for certain.
 
@@ -13,6 +13,7 @@ mod link;
 mod message;
 mod process_file;
 mod site_record;
+mod socket;
 
 pub(crate) use directory::RuntimeDirectory;
 pub(crate) use link::{SiteLink, SiteLinkEvent};

@@ -1,0 +1,109 @@
+//! How the link learns of deaths, and what it does then.
+//!
+//! ```text
+//!  connected ── process descriptor: exited, or FAREWELL ──────────────────────► dead, told once
+//!      │  last connection hangs up                                                ▲
+//!      └───────────► unconnected ── descriptor: exited, or file's lock is free ───┘
+//!                        │  connected again
+//!                        └───────────► connected
+//! ```
+
+use super::super::process_file::{self, Life};
+use super::{DEAD_MAX, Peer, SEARCH_FIRST_NS, SiteLink, SiteLinkEvent};
+use rustix::event::epoll;
+use std::os::fd::AsFd;
+
+impl SiteLink {
+    /// A connection hung up: not a death yet.
+    pub(super) fn close(&mut self, number: u32) {
+        let Some(index) = self.connections.iter().position(|connection| connection.number == number) else { return };
+        let connection = self.connections.swap_remove(index);
+        // Explicitly: while a forked child holds a copy, closing alone does not take it out of the set.
+        let _ = epoll::delete(&self.epoll, &connection.fd);
+        self.counters.site_hang_ups += 1;
+        if !connection.greeted {
+            return;
+        }
+        let Some(peer) = self.peers.iter_mut().find(|peer| Some(peer.nonce) == connection.nonce) else { return };
+        peer.connections = peer.connections.saturating_sub(1);
+        if peer.connections == 0 {
+            let nonce = peer.nonce;
+            if peer.is_dead() {
+                self.counters.site_deaths_by_file += 1;
+                self.on_death(nonce);
+            } else {
+                // Perhaps it is about to exit, perhaps it only lost its descriptors.
+                self.test_ns = self.now_ns;
+                self.search_ns = self.now_ns;
+                self.search_interval_ns = SEARCH_FIRST_NS;
+            }
+        }
+    }
+
+    /// A process descriptor is readable.
+    pub(super) fn on_exit(&mut self, number: u32) {
+        let Some(peer) = self.peers.iter().find(|peer| peer.number == number) else { return };
+        let nonce = peer.nonce;
+        if !peer.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd())) {
+            return;
+        }
+        // What it said before is still worth hearing; a FAREWELL in there tells the death itself.
+        let connections: Vec<u32> =
+            self.connections.iter().filter(|c| c.nonce == Some(nonce)).map(|connection| connection.number).collect();
+        for connection in connections {
+            self.read(connection);
+        }
+        if self.peers.iter().any(|peer| peer.nonce == nonce) {
+            self.counters.site_deaths_by_exit += 1;
+            self.on_death(nonce);
+        }
+    }
+
+    pub(super) fn test_unconnected(&mut self) {
+        let dead: Vec<u128> =
+            self.peers.iter().filter(|peer| peer.connections == 0 && peer.is_dead()).map(|peer| peer.nonce).collect();
+        for nonce in dead {
+            self.counters.site_deaths_by_file += 1;
+            self.on_death(nonce);
+        }
+        for nonce in std::mem::take(&mut self.watched) {
+            if process_file::test(&self.directory, nonce) == Life::Dead {
+                self.counters.site_deaths_by_file += 1;
+                self.remember_dead(nonce);
+                self.events.push_back(SiteLinkEvent::Died { nonce });
+            } else {
+                self.watched.push(nonce);
+            }
+        }
+    }
+
+    /// A peer is dead for certain.
+    pub(super) fn on_death(&mut self, nonce: u128) {
+        let Some(index) = self.peers.iter().position(|peer| peer.nonce == nonce) else { return };
+        let peer = self.peers.swap_remove(index);
+        if let Some(pidfd) = &peer.pidfd {
+            let _ = epoll::delete(&self.epoll, pidfd);
+        }
+        for connection in self.connections.extract_if(.., |connection| connection.nonce == Some(nonce)) {
+            let _ = epoll::delete(&self.epoll, &connection.fd);
+        }
+        self.remember_dead(nonce);
+        self.remove_files(nonce);
+        self.events.push_back(SiteLinkEvent::Died { nonce });
+    }
+
+    pub(super) fn remember_dead(&mut self, nonce: u128) {
+        if self.dead.len() == DEAD_MAX {
+            self.dead.pop_front();
+        }
+        self.dead.push_back(nonce);
+    }
+}
+
+impl Peer {
+    /// Whether it is dead for certain.
+    pub(super) fn is_dead(&self) -> bool {
+        self.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd()))
+            || self.file.as_ref().is_some_and(|file| file.test() == Life::Dead)
+    }
+}
