@@ -222,6 +222,8 @@ pub enum Refused {
     Ended,
     /// A claim is already open, or the token names none.
     BadClaim,
+    /// This endpoint is in that group, or is joining it.
+    AlreadyMember,
     /// The kind is not one that this call can send.
     BadKind,
 }

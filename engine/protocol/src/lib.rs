@@ -3,15 +3,24 @@
 //! Nothing in here does I/O, reads a clock, starts a thread or draws randomness of its own. Packets, commands, death
 //! notices and the time come in through [`Endpoint`]; packets, events and the next deadline go out. The same code runs
 //! under the simulator and under every transport.
+//!
+//! Reading order: [`stream`] (byte logs and their images), [`plane`] (the streams of one view: windows, stability,
+//! delivery), [`group`] (views and how they change), [`endpoint`] (a process with all its groups).
 #![forbid(unsafe_code)]
 
 pub mod channel;
 pub mod config;
+pub mod counters;
 pub mod detector;
+pub mod directory;
 pub mod endpoint;
 pub mod event;
+pub mod group;
 pub mod id;
+pub mod plane;
 pub mod random;
+pub mod shared;
+pub mod stream;
 pub mod time;
 
 pub use config::{Config, JoinOptions};

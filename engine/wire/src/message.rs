@@ -15,6 +15,9 @@ pub const MAX_NAME: usize = 255;
 /// The longest encoded message.
 pub const MAX_MESSAGE: usize = 4 << 20;
 
+/// The longest byte string in a message.
+pub const MAX_BYTES: usize = 64 << 20;
+
 /// A value that can be written and read.
 pub trait Code: Sized {
     /// Appends it.
@@ -41,7 +44,7 @@ code_plain! {
     SystemId: v, |out: &mut Writer| out.u128(v.0), |r: &mut Reader<'_>| Ok(SystemId(r.u128()?));
     Nonce: v, |out: &mut Writer| out.u128(v.0), |r: &mut Reader<'_>| Ok(Nonce(r.u128()?));
     SiteKey: v, |out: &mut Writer| out.u128(v.0), |r: &mut Reader<'_>| Ok(SiteKey(r.u128()?));
-    Vec<u8>: v, |out: &mut Writer| out.bytes(v), |r: &mut Reader<'_>| Ok(r.bytes(MAX_MESSAGE)?.to_vec());
+    Vec<u8>: v, |out: &mut Writer| out.bytes(v), |r: &mut Reader<'_>| Ok(r.bytes(MAX_BYTES)?.to_vec());
 }
 
 impl Code for Address {
@@ -212,6 +215,8 @@ code_struct! {
         cut: Vec<u64>,
         /// The members of the old view that leave by their own request.
         left: Vec<ProcessId>,
+        /// The members that were not in the old view.
+        joined: Vec<ProcessId>,
         /// Per process of the system: the highest join or leave request executed (R3).
         executed: Vec<(ProcessId, u64)>,
         /// System only: the next site number never used so far.
@@ -386,11 +391,6 @@ code_messages! {
             /// Who.
             dead: Vec<ProcessId>,
         },
-        /// The sender (of the system) ends itself by its own will: it was not a failure.
-        Farewell = 18 {
-            /// Unused, zero.
-            reserved: u64,
-        },
     }
 }
 
@@ -454,6 +454,43 @@ code_struct! {
     }
 }
 
+code_struct! {
+    /// A point-to-point message as it travels on lane 0 of a channel. It is delivered when its receiver has delivered
+    /// what `vector` counts in that view of that group, or is in a later view.
+    Envelope {
+        /// The group in which it was sent.
+        group: GroupId,
+        /// The sender's view of it.
+        view: u64,
+        /// How many messages of each rank the sender had delivered, its own sent ones included.
+        vector: Vec<u64>,
+        /// The entry point.
+        entry: u16,
+        /// For a reply, the message that it answers: view, sender, number.
+        answers: Option<((u64, ProcessId), u64)>,
+        /// Numbers the sender's point-to-point messages to this receiver.
+        number: u64,
+        /// The payload.
+        data: Vec<u8>,
+    }
+}
+
+code_struct! {
+    /// A block of a group's state as it travels on lane 1 of a channel.
+    StateBlock {
+        /// The group.
+        group: GroupId,
+        /// The view at whose start the state was captured.
+        view: u64,
+        /// Offset of the block in the state.
+        offset: u64,
+        /// This is the last block.
+        done: bool,
+        /// The bytes.
+        data: Vec<u8>,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -474,6 +511,7 @@ mod tests {
                 .collect(),
             cut: vec![8, 16, 1 << 40],
             left: vec![ProcessId(77)],
+            joined: vec![ProcessId(4)],
             executed: vec![(ProcessId(1), 2)],
             next_site: 3,
         }

@@ -1,0 +1,99 @@
+//! Named counters: what happened, and every reason to drop something.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What is counted.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(usize)]
+        pub enum Counter { $($(#[$doc])* $name,)* }
+
+        /// All counter names, in order.
+        pub const NAMES: &[&str] = &[$($text,)*];
+    };
+}
+
+counters! {
+    /// Datagrams that came in.
+    PacketsReceived = "packets_received",
+    /// Datagrams handed out.
+    PacketsSent = "packets_sent",
+    /// Not a packet: length or magic.
+    IgnoreNotOurs = "ignore_not_ours",
+    /// Another protocol version speaks here.
+    IgnoreIncompatibleVersion = "ignore_incompatible_version",
+    /// Damaged.
+    IgnoreBadChecksum = "ignore_bad_checksum",
+    /// A body that does not decode.
+    IgnoreMalformed = "ignore_malformed",
+    /// Another system.
+    IgnoreForeignSystem = "ignore_foreign_system",
+    /// A process that is not in the system view (R14).
+    IgnoreUnknownBirth = "ignore_unknown_birth",
+    /// A group that this process is not in.
+    IgnoreUnknownGroup = "ignore_unknown_group",
+    /// About a view that is over here.
+    IgnoreOldView = "ignore_old_view",
+    /// About a view that is not installed here yet.
+    IgnoreFutureView = "ignore_future_view",
+    /// Stream bytes that were here already.
+    IgnoreDuplicateData = "ignore_duplicate_data",
+    /// Stream bytes for which there was no room.
+    IgnoreNoRoom = "ignore_no_room",
+    /// A view-change message that no longer matters.
+    IgnoreStaleAttempt = "ignore_stale_attempt",
+    /// Pieces of a message that could not be kept.
+    IgnorePiece = "ignore_piece",
+    /// A channel frame or acknowledgement that was of no use.
+    IgnoreChannelFrame = "ignore_channel_frame",
+    /// A protocol message too long to be sent.
+    MessageTooLong = "message_too_long",
+    /// NAKs sent.
+    NaksSent = "naks_sent",
+    /// Repairs sent, datagrams.
+    RepairsSent = "repairs_sent",
+    /// Rows sent alone.
+    RowsSent = "rows_sent",
+    /// Data datagrams sent.
+    DataSent = "data_sent",
+    /// Messages handed to the application.
+    MessagesDelivered = "messages_delivered",
+    /// Messages multicast.
+    MessagesMulticast = "messages_multicast",
+    /// Sends refused because a window was full.
+    SendsRefused = "sends_refused",
+    /// View-change attempts proposed here.
+    AttemptsProposed = "attempts_proposed",
+    /// Views installed.
+    ViewsInstalled = "views_installed",
+    /// Suspicions of processes of other sites.
+    Suspicions = "suspicions",
+    /// Own pauses noticed.
+    OwnPauses = "own_pauses",
+}
+
+/// The counters of one endpoint.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    values: [u64; NAMES.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters { values: [0; NAMES.len()] }
+    }
+}
+
+impl Counters {
+    /// Adds to a counter.
+    pub fn add(&mut self, counter: Counter, amount: u64) {
+        self.values[counter as usize] += amount;
+    }
+    /// Reads a counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize]
+    }
+    /// Names and values.
+    pub fn list(&self) -> Vec<(&'static str, u64)> {
+        NAMES.iter().copied().zip(self.values).collect()
+    }
+}

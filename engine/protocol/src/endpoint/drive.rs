@@ -1,0 +1,96 @@
+//! What is due: one pass over everything that time, packets or commands may have set in motion.
+
+use super::Endpoint;
+use crate::id::GroupId;
+use crate::time::Instant;
+
+/// A pass that moved something is followed by another, this often at most.
+const MAX_PASSES: usize = 4;
+
+impl Endpoint {
+    pub(super) fn drive(&mut self) {
+        self.dirty = false;
+        if self.ended.is_some() {
+            return;
+        }
+        self.drive_looking();
+        for _ in 0..MAX_PASSES {
+            self.drive_quorum();
+            let ids: arrayvec::ArrayVec<GroupId, 64> = self.groups.keys().copied().take(64).collect();
+            for id in ids {
+                self.drive_group(id);
+            }
+            if self.groups.len() > 64 {
+                for id in self.groups.keys().copied().skip(64).collect::<Vec<_>>() {
+                    self.drive_group(id);
+                }
+            }
+            if self.ended.is_some() {
+                return;
+            }
+            let before = self.shared.system_view.number;
+            let any = self.take_outcomes();
+            self.drive_joins();
+            if !self.early.is_empty() {
+                for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                    self.take_early(id);
+                }
+            }
+            if !any && before == self.shared.system_view.number {
+                break;
+            }
+        }
+        self.note_known_deaths();
+        self.drive_channels();
+        self.drive_close();
+    }
+
+    fn drive_group(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let fate = group.drive_change(&mut self.shared);
+        self.meet_fate(id, fate);
+        let over = match self.groups.get_mut(&id) {
+            Some(group) => {
+                group.drive(&mut self.shared);
+                // R8: the past is answered for until it is no longer asked about, or for as long as it takes at most.
+                id != GroupId::SYSTEM
+                    && group.departed_until.is_some_and(|until| self.shared.now >= until || group.old.is_empty())
+            }
+            None => false,
+        };
+        if over && let Some(mut group) = self.groups.remove(&id) {
+            group.dissolve(&mut self.shared);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        if self.dirty {
+            return Some(self.shared.now);
+        }
+        let mut next = self.looking_deadline();
+        let mut take = |at: Option<Instant>| {
+            if let Some(at) = at {
+                next = Some(next.map_or(at, |n| n.min(at)));
+            }
+        };
+        for group in self.groups.values() {
+            take(group.deadline(&self.shared));
+        }
+        for peer in self.shared.peers.values() {
+            for lane in peer.lanes.iter().flatten() {
+                take(lane.sender.poll_timeout());
+                take(lane.receiver.poll_timeout());
+            }
+        }
+        take(self.joins_deadline());
+        take(self.quorum_deadline());
+        take(self.closing);
+        if self.process().is_some() {
+            take(Some(self.watch.deadline()));
+        }
+        next
+    }
+}

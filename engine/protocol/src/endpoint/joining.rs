@@ -1,0 +1,378 @@
+//! From a name to a member: enter the directory, ask a member, be admitted; and the way out.
+//!
+//! ```text
+//!  waiting for the system ─▶ entering ──founded──▶ member
+//!                              │ entered
+//!                              ▼
+//!                            asking ──DECIDE──▶ member ──leave──▶ gone
+//!                              │ nobody of the group is there (NotHere from all)
+//!                              ▼
+//!                            disclaiming ─▶ pausing ─▶ entering
+//! ```
+
+use super::Endpoint;
+use crate::config::JoinOptions;
+use crate::directory::{Operation, Outcome};
+use crate::event::{Event, Kind, Refused, SendOptions};
+use crate::group::{Group, ViewRecord, rank_of};
+use crate::id::{GroupHandle, GroupId, ProcessId};
+use crate::time::Instant;
+use isis_wire::Address;
+use isis_wire::message::{Joiner, MAX_NAME, MemberEntry, Message, StateStatus, Value};
+use std::collections::BTreeSet;
+
+/// What the application's handle stands for.
+#[derive(Debug)]
+pub(super) struct Handle {
+    /// The group's name.
+    pub name: String,
+    /// How to join.
+    pub options: JoinOptions,
+    /// How far it is.
+    pub phase: Phase,
+    /// The application gave it up: leave as soon as the join is through.
+    pub abandoned: bool,
+}
+
+/// See the diagram.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// To be entered in the directory: nothing is under way.
+    Waiting,
+    /// The operation is under way.
+    Entering,
+    /// Asking a member.
+    Asking(Asking),
+    /// The disclaimer is under way.
+    Disclaiming(GroupId),
+    /// A little patience before the next try.
+    Pausing(Instant),
+    /// A member (or one that leaves).
+    Member(GroupId),
+    /// Over.
+    Gone,
+}
+
+/// A joiner that asks.
+#[derive(Debug)]
+pub(super) struct Asking {
+    /// The group.
+    pub group: GroupId,
+    /// The number of this request (R3).
+    pub request: u64,
+    /// How far the directory was when this process was entered.
+    entered: u64,
+    tries: usize,
+    resend_at: Instant,
+    not_here: BTreeSet<ProcessId>,
+}
+
+impl Endpoint {
+    pub(super) fn begin_join(&mut self, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused> {
+        if self.ended.is_some() || self.closing.is_some() {
+            return Err(Refused::Ended);
+        }
+        if name.is_empty() || name.len() > MAX_NAME {
+            return Err(Refused::TooLong);
+        }
+        if self.handles.iter().any(|h| h.name == name && !matches!(h.phase, Phase::Gone) && !h.abandoned) {
+            return Err(Refused::AlreadyMember);
+        }
+        self.handles.push(Handle { name: name.into(), options, phase: Phase::Waiting, abandoned: false });
+        Ok(GroupHandle(self.handles.len() as u32 - 1))
+    }
+
+    pub(super) fn begin_leave(&mut self, handle: GroupHandle) -> Result<(), Refused> {
+        if self.ended.is_some() {
+            return Err(Refused::Ended);
+        }
+        let entry = self.handles.get_mut(handle.0 as usize).ok_or(Refused::NotMember)?;
+        if entry.abandoned {
+            return Err(Refused::NotMember);
+        }
+        match entry.phase {
+            Phase::Gone => return Err(Refused::NotMember),
+            Phase::Waiting | Phase::Pausing(_) => {
+                entry.phase = Phase::Gone;
+                entry.abandoned = true;
+                self.shared.emit(Event::Left { group: handle });
+            }
+            Phase::Member(id) => {
+                entry.abandoned = true;
+                self.leave_group(id);
+            }
+            _ => entry.abandoned = true,
+        }
+        Ok(())
+    }
+
+    fn leave_group(&mut self, id: GroupId) {
+        self.next_request += 1;
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.leaving = Some(self.next_request);
+            group.leave_at = None;
+        }
+    }
+
+    /// The group of a handle, if it is a member's.
+    pub(super) fn group_of(&self, handle: GroupHandle) -> Option<GroupId> {
+        match self.handles.get(handle.0 as usize)?.phase {
+            Phase::Member(group) => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The handle that is joining `group`.
+    pub(super) fn asking(&mut self, group: GroupId) -> Option<(GroupHandle, &mut Asking)> {
+        self.handles.iter_mut().enumerate().find_map(|(index, handle)| match &mut handle.phase {
+            Phase::Asking(asking) if asking.group == group => Some((GroupHandle(index as u32), asking)),
+            _ => None,
+        })
+    }
+
+    /// Submits directory operations; what the window does not take yet waits.
+    pub(super) fn submit_operations(&mut self) {
+        while let Some(operation) = self.operations.front() {
+            let Some(system) = self.groups.get_mut(&GroupId::SYSTEM) else { return };
+            let options = SendOptions { kind: Kind::Total, safe: true, entry: 0 };
+            if system.multicast(&mut self.shared, options, &operation.encode()).is_err() {
+                return;
+            }
+            self.operations.pop_front();
+        }
+    }
+
+    /// Goes on with every handle that is on its way in.
+    pub(super) fn drive_joins(&mut self) {
+        if self.process().is_none() || self.ended.is_some() {
+            return;
+        }
+        let now = self.shared.now;
+        let me = self.shared.me;
+        for index in 0..self.handles.len() {
+            let pause = self.shared.random.jitter(10 * self.shared.config.resend_ns);
+            let handle = &mut self.handles[index];
+            match &mut handle.phase {
+                Phase::Waiting => {
+                    self.operations.push_back(Operation::Enter { name: handle.name.clone(), process: me });
+                    handle.phase = Phase::Entering;
+                }
+                Phase::Pausing(until) if now >= *until => handle.phase = Phase::Waiting,
+                Phase::Asking(asking) => {
+                    let group = asking.group;
+                    let Some(entry) = self.shared.directory.entry(group) else {
+                        // The group ended.
+                        handle.phase = Phase::Pausing(now + pause);
+                        continue;
+                    };
+                    if !self.shared.directory.is_entered(group, me) {
+                        handle.phase = Phase::Pausing(now);
+                        continue;
+                    }
+                    let others: Vec<ProcessId> = entry
+                        .entered
+                        .iter()
+                        .filter(|e| e.process != me && !e.disclaimed && self.shared.in_system(e.process))
+                        .map(|e| e.process)
+                        .collect();
+                    if others.iter().all(|process| asking.not_here.contains(process)) {
+                        handle.phase = Phase::Disclaiming(group);
+                        self.operations.push_back(Operation::Disclaim { group, process: me });
+                        continue;
+                    }
+                    if now < asking.resend_at {
+                        continue;
+                    }
+                    asking.resend_at = now + pause / 4;
+                    let contact = others[asking.tries % others.len()];
+                    asking.tries += 1;
+                    let request = asking.request;
+                    let wants_state = handle.options.wants_state;
+                    if let Some(peer) = self.shared.peers.get(&contact) {
+                        let to = peer.entry.address;
+                        self.send_join(to, group, request, wants_state);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.submit_operations();
+    }
+
+    fn send_join(&mut self, to: Address, group: GroupId, request: u64, wants_state: bool) {
+        let shared = &self.shared;
+        let joiner = Joiner {
+            process: shared.me,
+            nonce: shared.config.nonce,
+            site: shared.config.site,
+            address: shared.config.address,
+            request,
+            wants_state,
+        };
+        let message = Message::Join { joiner, system_view: shared.system_view.number };
+        self.shared.send(to, group, 0, &message);
+    }
+
+    /// A member's packet about a group that this process is joining: it may believe that we are in already.
+    pub(super) fn remind_member(&mut self, to: Address, group: GroupId) {
+        let Some((handle, asking)) = self.asking(group) else { return };
+        let request = asking.request;
+        let wants_state = self.handles[handle.0 as usize].options.wants_state;
+        self.send_join(to, group, request, wants_state);
+    }
+
+    /// When `drive_joins` has something to do.
+    pub(super) fn joins_deadline(&self) -> Option<Instant> {
+        self.process()?;
+        self.handles
+            .iter()
+            .filter_map(|handle| match &handle.phase {
+                Phase::Waiting => Some(self.shared.now),
+                Phase::Pausing(until) => Some(*until),
+                Phase::Asking(asking) => Some(asking.resend_at),
+                _ => None,
+            })
+            .min()
+    }
+
+    /// Directory operations were delivered: those of this process have outcomes.
+    pub(super) fn take_outcomes(&mut self) -> bool {
+        let mut any = false;
+        while let Some((operation, outcome)) = self.shared.outcomes.pop_front() {
+            any = true;
+            let me = self.shared.me;
+            match operation {
+                Operation::Enter { name, process } if process == me => {
+                    let Some(index) =
+                        self.handles.iter().position(|h| h.name == name && matches!(h.phase, Phase::Entering))
+                    else {
+                        continue;
+                    };
+                    match outcome {
+                        Outcome::Founded(group) => self.found_group(index, group),
+                        Outcome::Entered(group) => {
+                            self.next_request += 1;
+                            self.handles[index].phase = Phase::Asking(Asking {
+                                group,
+                                request: self.next_request,
+                                entered: self.shared.directory.operations,
+                                tries: 0,
+                                resend_at: self.shared.now,
+                                not_here: BTreeSet::new(),
+                            });
+                            if self.handles[index].abandoned {
+                                self.operations.push_back(Operation::Remove { group, process: me });
+                                self.handles[index].phase = Phase::Gone;
+                                self.shared.emit(Event::Left { group: GroupHandle(index as u32) });
+                            }
+                        }
+                        Outcome::Done => {}
+                    }
+                }
+                Operation::Disclaim { group, process } if process == me => {
+                    let pause = self.shared.random.jitter(10 * self.shared.config.resend_ns);
+                    for (index, handle) in self.handles.iter_mut().enumerate() {
+                        if !matches!(handle.phase, Phase::Disclaiming(id) if id == group) {
+                            continue;
+                        }
+                        handle.phase = Phase::Pausing(self.shared.now + pause);
+                        if handle.abandoned {
+                            handle.phase = Phase::Gone;
+                            self.shared.emit(Event::Left { group: GroupHandle(index as u32) });
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        any
+    }
+
+    fn own_entry(&self) -> MemberEntry {
+        let config = &self.shared.config;
+        MemberEntry {
+            process: self.shared.me,
+            nonce: config.nonce,
+            site: config.site,
+            address: config.address,
+            state: StateStatus::Has,
+        }
+    }
+
+    fn found_group(&mut self, index: usize, id: GroupId) {
+        let view = ViewRecord { number: 1, members: vec![self.own_entry()], executed: [].into(), next_site: 0 };
+        let options = self.handles[index].options.clone();
+        let mut group = Group::new(&self.shared, id, GroupHandle(index as u32), options, view, StateStatus::Has);
+        group.tell_first_view(&mut self.shared, &[]);
+        self.enter_group(index, group);
+    }
+
+    fn enter_group(&mut self, index: usize, group: Group) {
+        let id = group.id;
+        if let Some(mut former) = self.groups.remove(&id) {
+            former.dissolve(&mut self.shared);
+        }
+        self.groups.insert(id, group);
+        self.handles[index].phase = Phase::Member(id);
+        if self.handles[index].abandoned {
+            self.leave_group(id);
+        }
+        self.take_early(id);
+    }
+
+    /// DECIDE came for a group that this process is joining.
+    pub(super) fn join_by_decision(&mut self, id: GroupId, value: Value) {
+        let me = self.shared.me;
+        let system_view = self.shared.system_view.number;
+        let Some((handle, asking)) = self.asking(id) else { return };
+        if value.system_view > system_view || !value.executed.contains(&(me, asking.request)) {
+            return;
+        }
+        let Some(rank) = rank_of(&value.members, me) else { return };
+        let index = handle.0 as usize;
+        let state = value.members[rank].state;
+        let view = ViewRecord {
+            number: value.number,
+            members: value.members.clone(),
+            executed: value.executed.iter().copied().collect(),
+            next_site: 0,
+        };
+        let options = self.handles[index].options.clone();
+        let mut group = Group::new(&self.shared, id, handle, options, view, state);
+        // As at the others, `joined` are those that the view before did not have.
+        let old: Vec<MemberEntry> =
+            value.members.iter().filter(|m| !value.joined.contains(&m.process)).cloned().collect();
+        group.decided.push_back((value.number - 1, value));
+        group.tell_first_view(&mut self.shared, &old);
+        self.enter_group(index, group);
+    }
+
+    /// A process that was asked is not in the group.
+    pub(super) fn on_not_here(&mut self, process: ProcessId, group: GroupId, directory: u64) {
+        if let Some((_, asking)) = self.asking(group)
+            && directory >= asking.entered
+        {
+            asking.not_here.insert(process);
+        }
+    }
+
+    /// The group is over for this process: it left.
+    pub(super) fn left_group(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let handle = group.handle;
+        group.restart_transfer(StateStatus::Has);
+        self.operations.push_back(Operation::Remove { group: id, process: self.shared.me });
+        self.handles[handle.0 as usize].phase = Phase::Gone;
+        self.shared.emit(Event::Left { group: handle });
+    }
+
+    /// Nobody with the state is left: disclaim, and begin anew at the directory.
+    pub(super) fn group_ended(&mut self, id: GroupId) {
+        let Some(mut group) = self.groups.remove(&id) else { return };
+        let handle = group.handle;
+        group.restart_transfer(StateStatus::Needs);
+        group.dissolve(&mut self.shared);
+        self.operations.push_back(Operation::Disclaim { group: id, process: self.shared.me });
+        self.handles[handle.0 as usize].phase = Phase::Disclaiming(id);
+    }
+}

@@ -1,0 +1,423 @@
+//! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`system`]: finding or
+//! founding a system, losing it. [`joining`]: from a name to a member. [`drive`]: what is due.
+
+mod drive;
+mod joining;
+mod packets;
+mod system;
+
+use crate::config::{Config, JoinOptions};
+use crate::counters::Counter;
+use crate::detector::PauseWatch;
+use crate::event::{Body, Event, Kind, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest};
+use crate::group::Group;
+use crate::group::transmit::DataPacket;
+use crate::id::{GroupHandle, GroupId, Nonce, ProcessId};
+use crate::shared::{Consume, Shared, Target};
+use crate::time::Instant;
+use isis_memory::Region;
+use isis_wire::{Address, packet};
+use joining::Handle;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use system::Looking;
+
+/// Where a packet goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Destination<'a> {
+    /// To one process.
+    Unicast(Address),
+    /// To every other member of a group: by one multicast, or to each address.
+    Members {
+        /// The group, from which a multicast address is derived.
+        group: GroupId,
+        /// The other members' addresses.
+        peers: &'a [Address],
+    },
+}
+
+/// A packet to send: `header` then `payload`, as one datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// Where to.
+    pub destination: Destination<'a>,
+    /// First part.
+    pub header: &'a [u8],
+    /// Second part: bytes of a stream, in place; may be empty.
+    pub payload: &'a [u8],
+}
+
+/// Why an endpoint does nothing any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ended {
+    Evicted,
+    Closed,
+}
+
+/// One process in one system, with all its groups. A sans-I/O machine: after any `handle_*` or command, poll
+/// `poll_transmit`, `poll_site_request` and `poll_event` until empty, and call `handle_timeout` at `poll_timeout`.
+///
+/// `now` must never go back. An endpoint belongs to one thread.
+#[derive(Debug)]
+pub struct Endpoint {
+    shared: Shared,
+    groups: BTreeMap<GroupId, Group>,
+    handles: Vec<Handle>,
+    looking: Looking,
+    pieces: BTreeMap<(u64, u64), packets::Pieces>,
+    site_requests: VecDeque<SiteRequest>,
+    operations: VecDeque<crate::directory::Operation>,
+    /// Nonces of processes of this site that are known dead.
+    dead: BTreeSet<Nonce>,
+    watch: PauseWatch,
+    quorum_at: Instant,
+    told_strangers_at: Instant,
+    next_request: u64,
+    next_flush: u64,
+    closing: Option<Instant>,
+    ended: Option<Ended>,
+    early: Vec<(ProcessId, packets::Early)>,
+    consumed: Option<Consume>,
+    burst: Vec<(Target, Vec<u8>, Option<(isis_memory::ChunkIndex, usize, usize)>)>,
+    data: Vec<DataPacket>,
+    dirty: bool,
+}
+
+impl Endpoint {
+    /// A process that begins to look for a system at once.
+    pub fn new(config: Config, region: Region, now: Instant) -> Endpoint {
+        let watch = PauseWatch::new(now, config.suspect_min_ns / 2);
+        let looking = Looking::new(&config, now);
+        Endpoint {
+            shared: Shared::new(config, region, now),
+            groups: BTreeMap::new(),
+            handles: Vec::new(),
+            looking,
+            pieces: BTreeMap::new(),
+            site_requests: VecDeque::new(),
+            operations: VecDeque::new(),
+            dead: BTreeSet::new(),
+            watch,
+            quorum_at: now,
+            told_strangers_at: Instant::ZERO,
+            next_request: 0,
+            next_flush: 0,
+            closing: None,
+            ended: None,
+            early: Vec::new(),
+            consumed: None,
+            burst: Vec::new(),
+            data: Vec::new(),
+            dirty: true,
+        }
+    }
+
+    /// Takes note of the time; every entry comes through here.
+    fn at(&mut self, now: Instant) {
+        if now > self.shared.now {
+            self.shared.now = now;
+        }
+        if self.watch.observe(self.shared.now).is_some() {
+            // One that notices its own pause accuses nobody on waking.
+            self.shared.count(Counter::OwnPauses);
+            let now = self.shared.now;
+            for peer in self.shared.peers.values_mut() {
+                peer.detector.forgive(now);
+            }
+            for group in self.groups.values_mut() {
+                group.forgive(now);
+            }
+        }
+        self.dirty = true;
+    }
+
+    // --- handle_*: the world comes in ---------------------------------------------------------------------------
+
+    /// A datagram came. Anything that is not a good packet of this system is counted and dropped.
+    pub fn handle_packet(&mut self, now: Instant, from: Address, packet: &[u8]) {
+        self.at(now);
+        if self.ended.is_none() {
+            self.take_packet(from, packet);
+        }
+    }
+
+    /// The time that `poll_timeout` named has come (calling earlier or later is harmless).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.at(now);
+        self.drive();
+    }
+
+    /// A process of this site is dead, for certain (pidfd or farewell; never a timeout).
+    pub fn handle_death(&mut self, now: Instant, nonce: Nonce) {
+        self.at(now);
+        self.take_death(nonce);
+    }
+
+    /// A process of this site was found (site link), or an operator named an address: look there for a system.
+    pub fn handle_peer(&mut self, now: Instant, address: Address) {
+        self.at(now);
+        self.looking.add_address(address);
+        self.drive();
+    }
+
+    /// The answer to a [`SiteRequest::Found`].
+    pub fn handle_site_answer(&mut self, now: Instant, answer: SiteAnswer) {
+        self.at(now);
+        self.take_site_answer(answer);
+    }
+
+    // --- commands of the application ------------------------------------------------------------------------------
+
+    /// Joins the group of this name, or creates it. May be called before the system is joined. Complete with the first
+    /// `Event::View` of the handle. A name longer than 255 bytes is `TooLong`; a group that this endpoint is in (or is
+    /// joining) already is `AlreadyMember`.
+    pub fn join(&mut self, now: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused> {
+        self.at(now);
+        self.begin_join(name, options)
+    }
+
+    /// Leaves a group (or gives up joining it). Complete with `Event::Left`.
+    pub fn leave(&mut self, now: Instant, group: GroupHandle) -> Result<(), Refused> {
+        self.at(now);
+        self.begin_leave(group)
+    }
+
+    /// The open group behind a handle, and what all groups share.
+    fn open(&mut self, handle: GroupHandle) -> Result<(&mut Group, &mut Shared), Refused> {
+        if self.ended.is_some() {
+            return Err(Refused::Ended);
+        }
+        let id = self.group_of(handle).ok_or(Refused::NotMember)?;
+        match self.groups.get_mut(&id) {
+            Some(group) if group.handle == handle && group.is_open() => Ok((group, &mut self.shared)),
+            _ => Err(Refused::NotMember),
+        }
+    }
+
+    /// Multicasts `data` (copied once). Also delivered to this process itself.
+    pub fn multicast(
+        &mut self,
+        now: Instant,
+        group: GroupHandle,
+        options: SendOptions,
+        data: &[u8],
+    ) -> Result<(), Refused> {
+        self.at(now);
+        check_kind(options)?;
+        let (group, shared) = self.open(group)?;
+        group.multicast(shared, options, data)
+    }
+
+    /// Reserves `len` bytes in the outgoing stream, to be written in place through `claimed`. One claim at a time per group.
+    pub fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused> {
+        let (group, shared) = self.open(group)?;
+        group.claim(shared, len)
+    }
+
+    /// Where the reserved bytes lie: chunk of the region, offset in it, length.
+    pub fn claimed_place(&mut self, group: GroupHandle) -> Result<(isis_memory::ChunkIndex, usize, usize), Refused> {
+        let (group, _) = self.open(group)?;
+        let claim = group.claimed()?;
+        Ok((claim.chunk, claim.offset, claim.len))
+    }
+
+    /// The reserved bytes, 8-byte aligned in their chunk.
+    pub fn claimed(&mut self, group: GroupHandle) -> Result<&mut [u8], Refused> {
+        let (chunk, offset, len) = self.claimed_place(group)?;
+        Ok(&mut self.shared.region.chunk_mut(chunk)[offset..offset + len])
+    }
+
+    /// Multicasts the claimed bytes. The message belongs to the view of this call. On `WouldBlock` the claim stays open.
+    pub fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<(), Refused> {
+        self.at(now);
+        check_kind(options)?;
+        let (group, shared) = self.open(group)?;
+        group.commit(shared, options)
+    }
+
+    /// Gives a claim up.
+    pub fn abort(&mut self, group: GroupHandle) -> Result<(), Refused> {
+        let (group, shared) = self.open(group)?;
+        group.abort(shared)
+    }
+
+    /// Sends to one member, after everything that this process has delivered or multicast in the group.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        group: GroupHandle,
+        member: ProcessId,
+        entry: u8,
+        data: &[u8],
+    ) -> Result<(), Refused> {
+        self.at(now);
+        let (group, shared) = self.open(group)?;
+        if group.rank_of(member).is_none() {
+            return Err(Refused::NoSuchProcess);
+        }
+        group.send_to(shared, member, entry, None, data)
+    }
+
+    /// Answers a message that was delivered in `group`: goes to its sender, as `send`.
+    pub fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<(), Refused> {
+        self.at(now);
+        let (group, shared) = self.open(group)?;
+        if to.sender != shared.me && !shared.in_system(to.sender) {
+            return Err(Refused::NoSuchProcess);
+        }
+        group.send_to(shared, to.sender, 0, Some(to), data)
+    }
+
+    /// Asks for `Event::Flushed`, with the number returned, once all that this process multicast before is stable.
+    pub fn flush(&mut self, now: Instant, group: GroupHandle) -> Result<u64, Refused> {
+        self.at(now);
+        let flush = self.next_flush + 1;
+        let (group, _) = self.open(group)?;
+        group.flush(flush);
+        self.next_flush = flush;
+        Ok(flush)
+    }
+
+    /// Hands over the next bytes of the state captured for `transfer`; `done` with the last ones. `WouldBlock`: later
+    /// (nothing was taken). An aborted transfer takes and drops everything. A block is at most 1 MiB.
+    pub fn state_block(
+        &mut self,
+        now: Instant,
+        group: GroupHandle,
+        transfer: u64,
+        block: &[u8],
+        done: bool,
+    ) -> Result<(), Refused> {
+        self.at(now);
+        let id = self.group_of(group).ok_or(Refused::NotMember)?;
+        let group = self.groups.get_mut(&id).ok_or(Refused::NotMember)?;
+        group.state_block(&mut self.shared, transfer, block, done)
+    }
+
+    /// Leaves all groups and the system. Complete with `Event::Closed`, after `linger_ns` at the latest.
+    pub fn close(&mut self, now: Instant) {
+        self.at(now);
+        self.begin_close();
+    }
+
+    // --- poll_*: effects go out --------------------------------------------------------------------------------------
+
+    /// The next event. The event before it counts as consumed by this call: its bytes may be overwritten and its
+    /// sender's window opens.
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        if now > self.shared.now {
+            self.at(now);
+        }
+        if let Some(consume) = self.consumed.take()
+            && let Some(group) = self.groups.get_mut(&consume.group)
+        {
+            group.consume(&consume);
+            self.dirty = true;
+        }
+        if self.dirty && self.shared.events.is_empty() {
+            self.drive();
+        }
+        if self.shared.stalled
+            && !matches!(self.shared.events.front().map(|pending| &pending.event), Some(Event::Stalled))
+        {
+            return None;
+        }
+        let pending = self.shared.events.pop_front()?;
+        self.consumed = pending.consume;
+        Some(pending.event)
+    }
+
+    /// The bytes of the last polled message.
+    pub fn payload<'a>(&'a self, body: &'a Body) -> &'a [u8] {
+        match body {
+            Body::Chunk { chunk, offset, len } => {
+                &self.shared.region.chunk(*chunk)[*offset as usize..(*offset + *len) as usize]
+            }
+            Body::Owned(bytes) => bytes,
+        }
+    }
+
+    /// The region, for readers in place.
+    pub fn region(&self) -> &Region {
+        &self.shared.region
+    }
+
+    /// The region, for writers of claims in place.
+    pub fn region_mut(&mut self) -> &mut Region {
+        &mut self.shared.region
+    }
+
+    /// Packets to send now: at most a burst; call again until it gives none. The slices are valid until the next call
+    /// of any method that takes `&mut self`.
+    pub fn poll_transmit(&mut self, now: Instant) -> impl ExactSizeIterator<Item = Transmit<'_>> {
+        if now > self.shared.now {
+            self.at(now);
+        }
+        if self.dirty {
+            self.drive();
+        }
+        self.burst.clear();
+        let mut data = std::mem::take(&mut self.data);
+        for group in self.groups.values_mut() {
+            group.transmit(&mut self.shared, &mut data);
+        }
+        if !data.is_empty() {
+            // Own messages that were published are deliverable now.
+            self.dirty = true;
+        }
+        for outgoing in self.shared.outbox.drain(..) {
+            self.burst.push((outgoing.to, outgoing.packet, None));
+        }
+        for mut out in data.drain(..) {
+            let bytes = &self.shared.region.chunk(out.chunk)[out.offset..out.offset + out.len];
+            packet::seal(&mut out.header, bytes);
+            self.burst.push((out.to, out.header, Some((out.chunk, out.offset, out.len))));
+        }
+        self.data = data;
+        self.shared.counters.add(Counter::PacketsSent, self.burst.len() as u64);
+        let region = &self.shared.region;
+        let groups = &self.groups;
+        self.burst.iter().map(move |(to, header, payload)| Transmit {
+            destination: match to {
+                Target::Address(address) => Destination::Unicast(*address),
+                Target::Members(group) => Destination::Members {
+                    group: *group,
+                    peers: groups.get(group).map_or(&[], |group| group.peers.as_slice()),
+                },
+            },
+            header,
+            payload: payload.map_or(&[], |(chunk, offset, len)| &region.chunk(chunk)[offset..offset + len]),
+        })
+    }
+
+    /// The next question for the site's record.
+    pub fn poll_site_request(&mut self) -> Option<SiteRequest> {
+        if self.dirty {
+            self.drive();
+        }
+        self.site_requests.pop_front()
+    }
+
+    /// When `handle_timeout` wants to be called next; `None`: never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
+    // --- getters -------------------------------------------------------------------------------------------------
+
+    /// This process's identifier, once a system admitted it.
+    pub fn process(&self) -> Option<ProcessId> {
+        (self.shared.system_view.number > 0).then_some(self.shared.me)
+    }
+
+    /// The named counters, in a fixed order.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut list = self.shared.counters.list();
+        list.push(("chunks_in_use", u64::from(self.shared.region.in_use())));
+        list
+    }
+}
+
+/// What `multicast` and `commit` can send.
+fn check_kind(options: SendOptions) -> Result<(), Refused> {
+    if matches!(options.kind, Kind::Unicast | Kind::Reply) { Err(Refused::BadKind) } else { Ok(()) }
+}

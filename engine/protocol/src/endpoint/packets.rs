@@ -1,0 +1,498 @@
+//! What comes in: each packet is checked, its sender found, and the group that it is about.
+
+use super::Endpoint;
+use crate::counters::Counter;
+use crate::group::Fate;
+use crate::id::{GroupId, Nonce, ProcessId, SystemId};
+use crate::shared::Target;
+use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, MAX_MESSAGE, Message, PieceHeader, StateBlock};
+use isis_wire::packet::{Header, Packet, PacketError, PacketKind};
+use isis_wire::{Address, DecodeError, Reader, Writer};
+
+/// The most messages in pieces that are put together at a time.
+const MAX_PIECED: usize = 64;
+/// The most messages kept for groups that are not installed yet.
+const MAX_EARLY: usize = 1024;
+
+/// A long message of which pieces came.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    parts: Vec<Option<Vec<u8>>>,
+    bytes: usize,
+}
+
+/// What came over a channel before its group was installed here.
+#[derive(Debug)]
+pub(super) enum Early {
+    /// A point-to-point message.
+    Unicast(Envelope),
+    /// A block of state.
+    Block(StateBlock),
+}
+
+impl Endpoint {
+    pub(super) fn take_packet(&mut self, from: Address, bytes: &[u8]) {
+        self.shared.count(Counter::PacketsReceived);
+        let packet = match Packet::parse(bytes) {
+            Ok(packet) => packet,
+            Err(PacketError::IncompatibleVersion(_)) => {
+                return self.shared.count(Counter::IgnoreIncompatibleVersion);
+            }
+            Err(PacketError::BadChecksum) => return self.shared.count(Counter::IgnoreBadChecksum),
+            Err(_) => return self.shared.count(Counter::IgnoreNotOurs),
+        };
+        let header = packet.header;
+        if header.birth == self.shared.config.nonce.birth() {
+            return;
+        }
+        let known = (header.system == self.shared.system && self.process().is_some())
+            .then(|| self.shared.births.get(&header.birth).copied())
+            .flatten();
+        if let Some(process) = known
+            && let Some(peer) = self.shared.peers.get_mut(&process)
+        {
+            peer.detector.heard(self.shared.now);
+            peer.heard_at = self.shared.now;
+        }
+        let result = match header.kind {
+            PacketKind::Message => self.take_message(from, &header, known, packet.body),
+            PacketKind::Piece => self.take_piece(from, &header, known, packet.body),
+            _ => match known {
+                Some(process) => self.take_body(from, &header, process, packet.body),
+                None => {
+                    self.reject_stranger(from, &header);
+                    Ok(())
+                }
+            },
+        };
+        if result.is_err() {
+            self.shared.count(Counter::IgnoreMalformed);
+        }
+    }
+
+    /// A packet of nobody in this system view (R14). One that was in an earlier view learns what became of it.
+    fn reject_stranger(&mut self, from: Address, header: &Header) {
+        if header.system != self.shared.system || self.process().is_none() {
+            self.shared.count(Counter::IgnoreForeignSystem);
+            return;
+        }
+        self.shared.count(Counter::IgnoreUnknownBirth);
+        let pause = self.shared.config.resend_ns / 4;
+        if header.group != GroupId::SYSTEM || self.shared.now.since(self.told_strangers_at) < pause {
+            return;
+        }
+        if let Some(system) = self.groups.get_mut(&GroupId::SYSTEM)
+            && header.view < system.view.number
+        {
+            self.told_strangers_at = self.shared.now;
+            system.tell_past(&mut self.shared, from, header.view);
+        }
+    }
+
+    fn take_body(
+        &mut self,
+        from: Address,
+        header: &Header,
+        process: ProcessId,
+        body: &[u8],
+    ) -> Result<(), DecodeError> {
+        match header.kind {
+            PacketKind::Channel => return self.take_channel(process, body),
+            PacketKind::ChannelAck => return self.take_channel_ack(process, body),
+            _ => {}
+        }
+        let Some(group) = self.groups.get_mut(&header.group) else {
+            self.shared.count(Counter::IgnoreUnknownGroup);
+            self.remind_member(from, header.group);
+            return Ok(());
+        };
+        let shared = &mut self.shared;
+        if group.rank_of(process).is_some() && header.view >= group.view.number {
+            group.note_shown(process, header.view);
+        }
+        if header.kind == PacketKind::Nak && header.view <= group.view.number {
+            return group.on_nak(shared, from, header.view, body);
+        }
+        if header.view != group.view.number || group.departed_until.is_some() {
+            self.wrong_view(from, header, process);
+            return Ok(());
+        }
+        match header.kind {
+            PacketKind::Data => group.on_data(shared, process, body),
+            PacketKind::Row => group.on_row(shared, process, body),
+            _ => Ok(()),
+        }
+    }
+
+    /// A packet about another view than ours: whoever is behind is told, or asks.
+    fn wrong_view(&mut self, from: Address, header: &Header, process: ProcessId) {
+        let Some(group) = self.groups.get_mut(&header.group) else { return };
+        let number = group.view.number;
+        let behind = header.view > number;
+        self.shared.count(if behind { Counter::IgnoreFutureView } else { Counter::IgnoreOldView });
+        if header.view == number {
+            return;
+        }
+        let (now, pause) = (self.shared.now, self.shared.config.resend_ns / 2);
+        let Some(peer) = self.shared.peers.get_mut(&process) else { return };
+        if peer.told_at.is_some_and(|at| now.since(at) < pause) {
+            return;
+        }
+        peer.told_at = Some(now);
+        if !behind {
+            group.tell_past(&mut self.shared, from, header.view);
+        } else if group.departed_until.is_none() {
+            self.shared.send(from, header.group, number, &Message::Behind { reserved: 0 });
+        }
+    }
+
+    fn take_piece(
+        &mut self,
+        from: Address,
+        header: &Header,
+        known: Option<ProcessId>,
+        body: &[u8],
+    ) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(body);
+        let piece = PieceHeader::read(&mut reader)?;
+        let bytes = reader.take(reader.remaining())?;
+        let key = (header.birth, piece.number);
+        let count = usize::from(piece.count);
+        if piece.index >= piece.count || count.saturating_mul(bytes.len()) > 2 * MAX_MESSAGE {
+            return Err(DecodeError::TooLong);
+        }
+        if !self.pieces.contains_key(&key) && self.pieces.len() >= MAX_PIECED {
+            self.shared.count(Counter::IgnorePiece);
+            self.pieces.pop_first();
+        }
+        let pieces = self.pieces.entry(key).or_insert_with(|| Pieces { parts: vec![None; count], bytes: 0 });
+        if pieces.parts.len() != count {
+            return Err(DecodeError::BadValue);
+        }
+        let part = &mut pieces.parts[usize::from(piece.index)];
+        if part.is_none() {
+            pieces.bytes += bytes.len();
+            *part = Some(bytes.to_vec());
+        }
+        if pieces.bytes > MAX_MESSAGE {
+            self.pieces.remove(&key);
+            return Err(DecodeError::TooLong);
+        }
+        if pieces.parts.iter().all(Option::is_some)
+            && let Some(pieces) = self.pieces.remove(&key)
+        {
+            // Older messages of the same sender that never became whole.
+            self.pieces.retain(|other, _| other.0 != key.0 || other.1 > key.1);
+            let whole: Vec<u8> = pieces.parts.into_iter().flatten().flatten().collect();
+            return self.take_message(from, header, known, &whole);
+        }
+        Ok(())
+    }
+
+    fn take_message(
+        &mut self,
+        from: Address,
+        header: &Header,
+        known: Option<ProcessId>,
+        body: &[u8],
+    ) -> Result<(), DecodeError> {
+        let message = Message::decode(body)?;
+        match message {
+            Message::Discover { nonce, site, address } => {
+                self.on_discover(nonce, site, address);
+            }
+            Message::Candidate { nonce, site, address } => {
+                self.looking.note_candidate(self.shared.now, nonce, site, address);
+            }
+            Message::Found { system, contacts, stalled } => self.on_found(system, contacts, stalled),
+            Message::Join { .. } if header.system == self.shared.system && self.process().is_some() => {
+                self.on_join(from, header, known, &message);
+            }
+            _ if self.process().is_none() => self.on_message_while_looking(from, header, message),
+            Message::JoinerReady { .. } if header.system == self.shared.system => {
+                self.on_group_message(from, header, known.unwrap_or_default(), message);
+            }
+            _ => match known {
+                Some(process) => self.on_group_message(from, header, process, message),
+                None if self.is_admission_elsewhere(header, &message) => self.give_way(header.system),
+                None => match message {
+                    // Whoever tells that this process is no more in the system is in a view that we do not know.
+                    Message::Decide { value, .. } if header.system == self.shared.system => {
+                        self.on_strange_decision(header, value);
+                    }
+                    _ => self.reject_stranger(from, header),
+                },
+            },
+        }
+        Ok(())
+    }
+
+    /// A DECIDE from a process that joined after our system view.
+    fn on_strange_decision(&mut self, header: &Header, value: isis_wire::message::Value) {
+        if header.group != GroupId::SYSTEM {
+            return;
+        }
+        let Some(system) = self.groups.get_mut(&GroupId::SYSTEM) else { return };
+        let me = self.shared.me;
+        if value.number > system.view.number + 1 && !value.members.iter().any(|m| m.process == me) {
+            self.evict();
+        } else if value.number == system.view.number + 1 {
+            let fate = system.decide(&mut self.shared, value);
+            self.meet_fate(GroupId::SYSTEM, fate);
+        }
+    }
+
+    fn on_join(&mut self, from: Address, header: &Header, known: Option<ProcessId>, message: &Message) {
+        if self.shared.stalled {
+            return;
+        }
+        let now_directory = self.shared.directory.operations;
+        if header.group != GroupId::SYSTEM && known.is_none() {
+            return self.shared.count(Counter::IgnoreUnknownBirth);
+        }
+        if let Message::Join { joiner, .. } = message
+            && self.dead.contains(&joiner.nonce)
+        {
+            return;
+        }
+        match self.groups.get_mut(&header.group) {
+            Some(group) if group.departed_until.is_none() => {
+                group.on_join(&mut self.shared, from, message);
+                let fate = group.drive_change(&mut self.shared);
+                self.meet_fate(header.group, fate);
+            }
+            _ => {
+                let message = Message::NotHere { directory: now_directory };
+                self.shared.send(from, header.group, 0, &message);
+            }
+        }
+    }
+
+    fn on_group_message(&mut self, from: Address, header: &Header, process: ProcessId, message: Message) {
+        match &message {
+            Message::NotHere { directory } => return self.on_not_here(process, header.group, *directory),
+            Message::Deaths { dead } => return self.on_deaths(process, dead),
+            _ => {}
+        }
+        let Some(group) = self.groups.get_mut(&header.group) else {
+            return self.on_message_without_group(from, header, message);
+        };
+        let number = group.view.number;
+        match message {
+            Message::Installed { number } => group.note_shown(process, number),
+            Message::Behind { .. } => group.tell_past(&mut self.shared, from, header.view),
+            Message::Decide { value, .. } if header.group == GroupId::SYSTEM && value.number > number + 1 => {
+                if !value.members.iter().any(|m| m.process == self.shared.me) {
+                    self.evict();
+                }
+            }
+            Message::Decide { value, .. } if group.departed_until.is_some() => {
+                // A new membership of a group that was left, or an echo of the last one.
+                if value.number > number {
+                    self.join_by_decision(header.group, value);
+                } else {
+                    self.shared.send(from, header.group, number, &Message::Installed { number });
+                }
+            }
+            Message::Decide { .. } if header.view < number => {
+                self.shared.send(from, header.group, number, &Message::Installed { number });
+            }
+            _ if header.view == number && group.departed_until.is_none() => {
+                let fate = group.on_message(&mut self.shared, from, process, message);
+                self.meet_fate(header.group, fate);
+            }
+            Message::Prepare { .. } if group.departed_until.is_some() && header.view >= number => {
+                self.on_message_without_group(from, header, message);
+            }
+            // A member that is still changing a view that is over.
+            Message::Prepare { .. } | Message::Accept { .. } if header.view < number => {
+                group.tell_past(&mut self.shared, from, header.view);
+            }
+            _ => self.wrong_view(from, header, process),
+        }
+    }
+
+    /// About a group that this process is not in: it may be joining it.
+    fn on_message_without_group(&mut self, from: Address, header: &Header, message: Message) {
+        let nonce = self.shared.config.nonce;
+        let system_view = self.shared.system_view.number;
+        match message {
+            Message::Prepare { attempt, joiners } => {
+                let Some((_, asking)) = self.asking(header.group) else {
+                    return self.shared.count(Counter::IgnoreUnknownGroup);
+                };
+                let request = asking.request;
+                // R9 binds a joiner as well.
+                if joiners.iter().any(|j| j.nonce == nonce && j.request == request) {
+                    if attempt.system_view == system_view {
+                        let answer = Message::JoinerReady { attempt, nonce, request };
+                        self.shared.send(from, header.group, header.view, &answer);
+                    }
+                } else {
+                    self.remind_member(from, header.group);
+                }
+            }
+            Message::Decide { value, .. } => {
+                self.join_by_decision(header.group, value);
+                if let Some(group) = self.groups.get(&header.group) {
+                    let number = group.view.number;
+                    self.shared.send(from, header.group, number, &Message::Installed { number });
+                }
+            }
+            _ => self.shared.count(Counter::IgnoreUnknownGroup),
+        }
+    }
+
+    /// What the step of a group led to.
+    pub(super) fn meet_fate(&mut self, id: GroupId, fate: Fate) {
+        match fate {
+            Fate::Lives => {}
+            Fate::Left if id == GroupId::SYSTEM => self.left_system(),
+            Fate::Left => self.left_group(id),
+            Fate::Evicted if id == GroupId::SYSTEM => self.evict(),
+            // The system view excludes it too, or will.
+            Fate::Evicted => {}
+            Fate::Ended => self.group_ended(id),
+        }
+    }
+
+    fn take_channel(&mut self, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(body);
+        let header = ChannelHeader::read(&mut reader)?;
+        let payload = reader.take(reader.remaining())?;
+        if header.lane > 1 {
+            return Err(DecodeError::BadValue);
+        }
+        if header.to != self.shared.me {
+            self.shared.count(Counter::IgnoreChannelFrame);
+            return Ok(());
+        }
+        let now = self.shared.now;
+        let Some(lane) = self.shared.lane(process, usize::from(header.lane)) else { return Ok(()) };
+        if lane.receiver.handle_frame(now, header.number, header.begin, header.end, payload).is_err() {
+            self.shared.count(Counter::IgnoreChannelFrame);
+        }
+        self.take_channel_messages(process, usize::from(header.lane))
+    }
+
+    fn take_channel_messages(&mut self, process: ProcessId, lane: usize) -> Result<(), DecodeError> {
+        while let Some(bytes) = self.shared.lane(process, lane).and_then(|lane| lane.receiver.poll_message()) {
+            let mut reader = Reader::new(&bytes);
+            if lane == 0 {
+                let envelope = Envelope::read(&mut reader)?;
+                reader.finish()?;
+                self.take_envelope(process, envelope);
+            } else {
+                let block = StateBlock::read(&mut reader)?;
+                reader.finish()?;
+                self.take_block(process, block);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_envelope(&mut self, process: ProcessId, envelope: Envelope) {
+        let group = envelope.group;
+        match self.groups.get_mut(&group) {
+            Some(group) if group.departed_until.is_none() => {
+                group.receive_unicast(&mut self.shared, process, envelope);
+            }
+            _ => self.keep_early(group, process, Early::Unicast(envelope)),
+        }
+    }
+
+    fn take_block(&mut self, process: ProcessId, block: StateBlock) {
+        let group = block.group;
+        match self.groups.get_mut(&group) {
+            Some(group) if group.departed_until.is_none() && block.view <= group.view.number => {
+                group.receive_block(&mut self.shared, process, block);
+            }
+            _ => self.keep_early(group, process, Early::Block(block)),
+        }
+    }
+
+    fn keep_early(&mut self, group: GroupId, process: ProcessId, early: Early) {
+        let joining = self.asking(group).is_some() || self.groups.contains_key(&group);
+        if joining && self.early.len() < MAX_EARLY {
+            self.early.push((process, early));
+        } else {
+            self.shared.count(Counter::IgnoreUnknownGroup);
+        }
+    }
+
+    /// A group or one of its views was installed: what came too early comes now.
+    pub(super) fn take_early(&mut self, group: GroupId) {
+        for (process, early) in std::mem::take(&mut self.early) {
+            match early {
+                Early::Unicast(envelope) if envelope.group == group => self.take_envelope(process, envelope),
+                Early::Block(block) if block.group == group => self.take_block(process, block),
+                other => self.early.push((process, other)),
+            }
+        }
+    }
+
+    fn take_channel_ack(&mut self, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(body);
+        let ack = ChannelAck::read(&mut reader)?;
+        reader.finish()?;
+        if ack.to != self.shared.me || ack.lane > 1 {
+            self.shared.count(Counter::IgnoreChannelFrame);
+            return Ok(());
+        }
+        let now = self.shared.now;
+        if let Some(lane) = self.shared.lane(process, usize::from(ack.lane))
+            && lane.sender.handle_ack(now, ack.next, ack.bitmap).is_err()
+        {
+            self.shared.count(Counter::IgnoreChannelFrame);
+        }
+        Ok(())
+    }
+
+    /// Frames and acknowledgements that are due on all channels.
+    pub(super) fn drive_channels(&mut self) {
+        let now = self.shared.now;
+        let me = self.shared.me;
+        let mut bodies: Vec<(Address, PacketKind, Vec<u8>)> = Vec::new();
+        for (&process, peer) in &mut self.shared.peers {
+            let to = peer.entry.address;
+            for (number, lane) in peer.lanes.iter_mut().enumerate() {
+                let Some(lane) = lane else { continue };
+                lane.sender.handle_timeout(now);
+                while let Some(frame) = lane.sender.poll_frame(now) {
+                    let mut out = Writer::new();
+                    let header = ChannelHeader {
+                        to: process,
+                        lane: number as u16,
+                        number: frame.number,
+                        begin: frame.begin,
+                        end: frame.end,
+                    };
+                    header.write(&mut out);
+                    out.bytes.extend_from_slice(frame.payload);
+                    bodies.push((to, PacketKind::Channel, out.bytes));
+                }
+                if lane.receiver.ack_due(now)
+                    && let Some((next, bitmap)) = lane.receiver.take_ack()
+                {
+                    let mut out = Writer::new();
+                    ChannelAck { to: process, lane: number as u16, next, bitmap }.write(&mut out);
+                    bodies.push((to, PacketKind::ChannelAck, out.bytes));
+                }
+            }
+        }
+        debug_assert!(bodies.is_empty() || me != ProcessId::default());
+        for (to, kind, body) in bodies {
+            self.shared.send_body(Target::Address(to), kind, GroupId::SYSTEM, self.shared.system_view.number, &body);
+        }
+    }
+
+    /// A DECIDE of another system that admits this process: it asked there because that system is older (R13).
+    fn is_admission_elsewhere(&self, header: &Header, message: &Message) -> bool {
+        let nonce: Nonce = self.shared.config.nonce;
+        header.system != self.shared.system
+            && header.system != SystemId::default()
+            && header.group == GroupId::SYSTEM
+            && matches!(message, Message::Decide { value, snapshot: Some(_) }
+                if value.members.iter().any(|m| m.nonce == nonce))
+    }
+}

@@ -1,0 +1,506 @@
+//! Finding or founding a system, admission, deaths, losing the quorum, eviction, and the end.
+//!
+//! ```text
+//!  looking ──FOUND, JOIN, DECIDE names us──▶ member ──no quorum for stall_after──▶ stalled ──quorum again──▶ member
+//!     │ discovery over, lowest nonce                │                                  │
+//!     ▼ site record grants                          └── the others went on ──▶ evicted ◀┘
+//!  founder
+//! ```
+
+use super::{Ended, Endpoint, joining::Phase};
+use crate::config::Config;
+use crate::event::{Event, SiteAnswer, SiteRequest};
+use crate::group::{Group, ViewRecord};
+use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey, SystemId};
+use crate::time::Instant;
+use isis_wire::Address;
+use isis_wire::message::{Joiner, MemberEntry, Message, StateStatus};
+use isis_wire::packet::Header;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many contacts an answer to DISCOVER names.
+const CONTACTS: usize = 8;
+/// The most addresses that are asked.
+const MAX_ADDRESSES: usize = 256;
+
+/// Another process that looks for a system.
+#[derive(Clone, Copy, Debug)]
+struct Seeker {
+    address: Address,
+    seen: Instant,
+}
+
+/// The search for a system; goes on slowly inside one, for others to merge with (R13).
+#[derive(Debug)]
+pub(super) struct Looking {
+    since: Instant,
+    ask_at: Instant,
+    addresses: BTreeSet<Address>,
+    seekers: BTreeMap<Nonce, Seeker>,
+    /// A system that can admit us, and whom to ask.
+    found: Option<(SystemId, Vec<Address>, Instant)>,
+    tries: usize,
+    /// The site's record was asked for leave to found.
+    asked_record: bool,
+    /// What the record was asked for.
+    founding: Option<SystemId>,
+    /// The site belongs to this system: found nothing else.
+    bound: Option<SystemId>,
+}
+
+impl Looking {
+    pub(super) fn new(config: &Config, now: Instant) -> Looking {
+        Looking {
+            since: now,
+            ask_at: now,
+            addresses: config.seeds.iter().copied().filter(|seed| *seed != config.address).collect(),
+            seekers: BTreeMap::new(),
+            found: None,
+            tries: 0,
+            asked_record: false,
+            founding: None,
+            bound: None,
+        }
+    }
+
+    pub(super) fn add_address(&mut self, address: Address) {
+        if self.addresses.len() < MAX_ADDRESSES && self.addresses.insert(address) {
+            self.ask_at = Instant::ZERO;
+        }
+    }
+
+    pub(super) fn note_candidate(&mut self, now: Instant, nonce: Nonce, _site: SiteKey, address: Address) {
+        if self.seekers.len() < MAX_ADDRESSES || self.seekers.contains_key(&nonce) {
+            self.seekers.insert(nonce, Seeker { address, seen: now });
+        }
+    }
+}
+
+impl Endpoint {
+    fn discover(&self) -> Message {
+        let config = &self.shared.config;
+        Message::Discover { nonce: config.nonce, site: config.site, address: config.address }
+    }
+
+    fn own_joiner(&self) -> Joiner {
+        let config = &self.shared.config;
+        Joiner {
+            process: ProcessId::default(),
+            nonce: config.nonce,
+            site: config.site,
+            address: config.address,
+            request: 0,
+            wants_state: false,
+        }
+    }
+
+    /// "Is there a system?"
+    pub(super) fn on_discover(&mut self, nonce: Nonce, site: SiteKey, address: Address) {
+        if nonce == self.shared.config.nonce {
+            return;
+        }
+        if self.process().is_some() {
+            let view = &self.shared.system_view;
+            let contacts: Vec<Address> = view.members.iter().take(CONTACTS).map(|m| m.address).collect();
+            let message = Message::Found { system: self.shared.system, contacts, stalled: self.shared.stalled };
+            self.shared.send(address, GroupId::SYSTEM, 0, &message);
+        } else {
+            let now = self.shared.now;
+            self.looking.note_candidate(now, nonce, site, address);
+            let config = &self.shared.config;
+            let answer = Message::Candidate { nonce: config.nonce, site: config.site, address: config.address };
+            self.shared.send(address, GroupId::SYSTEM, 0, &answer);
+        }
+    }
+
+    /// "There is."
+    pub(super) fn on_found(&mut self, system: SystemId, contacts: Vec<Address>, stalled: bool) {
+        let now = self.shared.now;
+        if system == SystemId::default() || contacts.is_empty() {
+            return;
+        }
+        if self.process().is_some() {
+            // R13: two systems meet. The younger (the larger founding id) gives way, once the older has admitted it; a
+            // stalled remnant never counts as found.
+            let gives_way = system != self.shared.system
+                && !stalled
+                && self.shared.config.expected_sites == 0
+                && (system < self.shared.system || self.shared.stalled);
+            if gives_way {
+                let message = Message::Join { joiner: self.own_joiner(), system_view: 0 };
+                self.shared.send_as(
+                    system,
+                    contacts[self.looking.tries % contacts.len()],
+                    GroupId::SYSTEM,
+                    0,
+                    &message,
+                );
+                self.looking.tries += 1;
+            }
+            return;
+        }
+        if stalled || self.looking.bound.is_some_and(|bound| bound != system) {
+            return;
+        }
+        match &mut self.looking.found {
+            // Of several the oldest is joined.
+            Some((known, known_contacts, seen)) if *known <= system => {
+                if *known == system {
+                    *known_contacts = contacts;
+                    *seen = now;
+                }
+            }
+            found => {
+                *found = Some((system, contacts, now));
+                self.looking.ask_at = Instant::ZERO;
+            }
+        }
+    }
+
+    /// Asks around; asks to be admitted; founds, when nobody else is there.
+    pub(super) fn drive_looking(&mut self) {
+        let now = self.shared.now;
+        if self.ended.is_some() || now < self.looking.ask_at {
+            return;
+        }
+        let pause = self.shared.random.jitter(self.shared.config.resend_ns * 2);
+        if self.process().is_some() {
+            // Slowly, for other systems.
+            self.looking.ask_at = now + self.shared.random.jitter(self.shared.config.suspect_max_ns / 2);
+            let members: BTreeSet<Address> = self.shared.system_view.members.iter().map(|m| m.address).collect();
+            let message = self.discover();
+            for address in self.looking.addresses.clone() {
+                if !members.contains(&address) {
+                    self.shared.send_as(SystemId::default(), address, GroupId::SYSTEM, 0, &message);
+                }
+            }
+            return;
+        }
+        self.looking.ask_at = now + pause;
+        let lost = 10 * self.shared.config.discovery_ns.max(self.shared.config.suspect_max_ns / 4);
+        if self.looking.found.as_ref().is_some_and(|(_, _, seen)| now.since(*seen) > lost) {
+            self.looking.found = None;
+            self.looking.since = now;
+        }
+        let discovery = self.shared.config.discovery_ns;
+        self.looking.seekers.retain(|_, seeker| now.since(seeker.seen) < 2 * discovery);
+        let message = self.discover();
+        let mut ask: BTreeSet<Address> = self.looking.addresses.clone();
+        ask.extend(self.looking.seekers.values().map(|seeker| seeker.address));
+        ask.remove(&self.shared.config.address);
+        for address in ask {
+            self.shared.send(address, GroupId::SYSTEM, 0, &message);
+        }
+        if let Some((system, contacts, _)) = &self.looking.found {
+            let to = contacts[self.looking.tries % contacts.len()];
+            let system = *system;
+            self.looking.tries += 1;
+            let message = Message::Join { joiner: self.own_joiner(), system_view: 0 };
+            self.shared.send_as(system, to, GroupId::SYSTEM, 0, &message);
+            return;
+        }
+        let lowest = self.looking.seekers.keys().all(|nonce| *nonce > self.shared.config.nonce);
+        if now.since(self.looking.since) >= discovery && lowest && !self.looking.asked_record {
+            self.looking.asked_record = true;
+            let id = u128::from(self.shared.random.next()) << 64 | u128::from(self.shared.random.next());
+            self.site_requests.push_back(SiteRequest::Found(SystemId(id | 1)));
+            self.looking.bound = None;
+            self.looking.founding = Some(SystemId(id | 1));
+        }
+    }
+
+    /// When `drive_looking` has something to do.
+    pub(super) fn looking_deadline(&self) -> Option<Instant> {
+        if self.process().is_some() && self.looking.addresses.is_empty() {
+            return None;
+        }
+        Some(self.looking.ask_at)
+    }
+
+    pub(super) fn take_site_answer(&mut self, answer: SiteAnswer) {
+        let Some(system) = self.looking.founding.take() else { return };
+        self.looking.asked_record = false;
+        self.looking.since = self.shared.now;
+        match answer {
+            _ if self.process().is_some() || self.looking.found.is_some() => {}
+            SiteAnswer::BelongsTo(system) => self.looking.bound = Some(system),
+            SiteAnswer::Granted => self.found_system(system),
+        }
+    }
+
+    fn found_system(&mut self, system: SystemId) {
+        let config = &self.shared.config;
+        let me = ProcessId::new(0, 0, 1);
+        let entry = MemberEntry {
+            process: me,
+            nonce: config.nonce,
+            site: config.site,
+            address: config.address,
+            state: StateStatus::Has,
+        };
+        self.shared.system = system;
+        let view = ViewRecord { number: 1, members: vec![entry], executed: BTreeMap::new(), next_site: 1 };
+        self.enter_system(me, view, &[]);
+    }
+
+    fn enter_system(&mut self, me: ProcessId, view: ViewRecord, old: &[MemberEntry]) {
+        self.shared.me = me;
+        self.shared.adopt_system_view(&view.members, view.number);
+        self.quorum_at = self.shared.now;
+        let mut group = Group::new(
+            &self.shared,
+            GroupId::SYSTEM,
+            GroupHandle(u32::MAX),
+            Default::default(),
+            view,
+            StateStatus::Has,
+        );
+        group.snapshot = self.shared.directory.encode();
+        self.shared.emit(Event::SystemJoined { system: self.shared.system, process: me });
+        group.tell_first_view(&mut self.shared, old);
+        self.groups.insert(GroupId::SYSTEM, group);
+        self.site_requests.push_back(SiteRequest::Joined(self.shared.system));
+        self.note_known_deaths();
+    }
+
+    /// Messages to a process that has no system yet.
+    pub(super) fn on_message_while_looking(&mut self, from: Address, header: &Header, message: Message) {
+        let nonce = self.shared.config.nonce;
+        if header.group != GroupId::SYSTEM || header.system == SystemId::default() || self.ended.is_some() {
+            return;
+        }
+        let asked = self.looking.found.as_ref().is_some_and(|(system, _, _)| *system == header.system);
+        match message {
+            Message::Prepare { attempt, joiners } if asked => {
+                if joiners.iter().any(|j| j.nonce == nonce) {
+                    let answer = Message::JoinerReady { attempt, nonce, request: 0 };
+                    self.shared.send_as(header.system, from, GroupId::SYSTEM, header.view, &answer);
+                }
+            }
+            Message::Decide { value, snapshot: Some(snapshot) } if asked => {
+                let Some(own) = value.members.iter().find(|m| m.nonce == nonce) else { return };
+                let Ok(directory) = crate::directory::Directory::decode(&snapshot) else { return };
+                let me = own.process;
+                self.shared.system = header.system;
+                self.shared.directory = directory;
+                let old: Vec<MemberEntry> =
+                    value.members.iter().filter(|m| !value.joined.contains(&m.process)).cloned().collect();
+                let view = ViewRecord {
+                    number: value.number,
+                    members: value.members.clone(),
+                    executed: value.executed.iter().copied().collect(),
+                    next_site: value.next_site,
+                };
+                self.enter_system(me, view, &old);
+                if let Some(group) = self.groups.get_mut(&GroupId::SYSTEM) {
+                    group.decided.push_back((header.view, value));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    // --- deaths and suspicions ----------------------------------------------------------------------------------------
+
+    pub(super) fn take_death(&mut self, nonce: Nonce) {
+        if self.dead.len() < 4096 {
+            self.dead.insert(nonce);
+        }
+        self.looking.seekers.remove(&nonce);
+        for group in self.groups.values_mut() {
+            group.candidates.remove(&nonce);
+        }
+        self.note_known_deaths();
+    }
+
+    /// Those of this site who are known dead and in the view: remember it, tell the other sites, ask again.
+    pub(super) fn note_known_deaths(&mut self) {
+        let mut news = Vec::new();
+        for (&process, peer) in &mut self.shared.peers {
+            if !peer.dead_here && peer.entry.site == self.shared.config.site && self.dead.contains(&peer.entry.nonce) {
+                peer.dead_here = true;
+                peer.reported_dead = true;
+                news.push(process);
+            }
+        }
+        if news.is_empty() {
+            return;
+        }
+        let message = Message::Deaths { dead: news };
+        let to: Vec<Address> = self
+            .shared
+            .peers
+            .values()
+            .filter(|peer| peer.entry.site != self.shared.config.site)
+            .map(|peer| peer.entry.address)
+            .collect();
+        let view = self.shared.system_view.number;
+        for address in to {
+            self.shared.send(address, GroupId::SYSTEM, view, &message);
+        }
+        self.ask_system_again();
+    }
+
+    /// A process reports the certain death of others of its own site: reason enough to propose, never a vote (R10).
+    pub(super) fn on_deaths(&mut self, reporter: ProcessId, dead: &[ProcessId]) {
+        let Some(site) = self.shared.peers.get(&reporter).map(|peer| peer.entry.site) else { return };
+        let mut news = false;
+        for process in dead {
+            if let Some(peer) = self.shared.peers.get_mut(process)
+                && peer.entry.site == site
+                && !peer.reported_dead
+            {
+                peer.reported_dead = true;
+                news = true;
+            }
+        }
+        if news {
+            self.ask_system_again();
+        }
+    }
+
+    fn ask_system_again(&mut self) {
+        if let Some(system) = self.groups.get_mut(&GroupId::SYSTEM) {
+            system.ask_again(&mut self.shared);
+            let fate = system.drive_change(&mut self.shared);
+            self.meet_fate(GroupId::SYSTEM, fate);
+        }
+    }
+
+    /// When contact to a quorum was last there: the sites are ordered by when they were heard last.
+    fn quorum_heard(&self) -> Instant {
+        let now = self.shared.now;
+        let mut sites: BTreeMap<SiteKey, Instant> = BTreeMap::new();
+        for member in &self.shared.system_view.members {
+            let heard = match self.shared.peers.get(&member.process) {
+                Some(peer) if peer.entry.site != self.shared.config.site => peer.heard_at,
+                _ => now,
+            };
+            let entry = sites.entry(member.site).or_insert(heard);
+            *entry = (*entry).max(heard);
+        }
+        let oldest_site = self.shared.system_view.members.first().map(|m| m.site);
+        let expected = usize::from(self.shared.config.expected_sites);
+        let mut times: Vec<(Instant, SiteKey)> = sites.iter().map(|(site, at)| (*at, *site)).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let total = times.len();
+        let mut has_oldest = false;
+        for (count, (at, site)) in times.iter().enumerate() {
+            has_oldest |= Some(*site) == oldest_site;
+            let heard = count + 1;
+            let half_suffices = expected == 0 && 2 * heard == total && has_oldest;
+            if 2 * heard > total.max(expected) || half_suffices {
+                return *at;
+            }
+        }
+        Instant::ZERO
+    }
+
+    /// Freezes the process when it has no contact to a quorum, and thaws it.
+    pub(super) fn drive_quorum(&mut self) {
+        if self.process().is_none() || self.ended.is_some() {
+            return;
+        }
+        let now = self.shared.now;
+        self.quorum_at = self.quorum_heard().max(self.quorum_at);
+        let lost = now.since(self.quorum_at) >= self.shared.config.stall_after_ns;
+        if lost && !self.shared.stalled {
+            self.shared.stalled = true;
+            let pending = crate::shared::Pending { event: Event::Stalled, consume: None };
+            self.shared.events.push_front(pending);
+        } else if !lost && self.shared.stalled {
+            self.shared.stalled = false;
+            let pending = crate::shared::Pending { event: Event::Resumed, consume: None };
+            self.shared.events.push_front(pending);
+        }
+        for peer in self.shared.peers.values_mut() {
+            let suspected = peer.entry.site != self.shared.config.site && peer.detector.suspected(now);
+            if suspected && !peer.suspected {
+                self.shared.counters.add(crate::counters::Counter::Suspicions, 1);
+            }
+            peer.suspected = suspected;
+        }
+    }
+
+    /// When a detector or the stall wants to be looked at.
+    pub(super) fn quorum_deadline(&self) -> Option<Instant> {
+        let others = || self.shared.peers.values().filter(|peer| peer.entry.site != self.shared.config.site);
+        let suspicion = others().filter(|peer| !peer.suspected).map(|peer| peer.detector.deadline()).min();
+        let stall = (!self.shared.stalled && others().next().is_some())
+            .then(|| self.quorum_at + self.shared.config.stall_after_ns);
+        [suspicion, stall].into_iter().flatten().min().map(|at| at.max(self.shared.now + 1))
+    }
+
+    // --- the end -------------------------------------------------------------------------------------------------------
+
+    /// The others went on without this process.
+    pub(super) fn evict(&mut self) {
+        if self.ended.is_none() {
+            self.end(Ended::Evicted, Event::Evicted);
+        }
+    }
+
+    fn end(&mut self, ended: Ended, event: Event) {
+        self.ended = Some(ended);
+        self.shared.stalled = false;
+        self.shared.outbox.clear();
+        if ended == Ended::Evicted {
+            self.shared.events.clear();
+        }
+        for group in self.groups.values_mut() {
+            group.dissolve(&mut self.shared);
+        }
+        self.groups.clear();
+        self.shared.peers.clear();
+        self.shared.emit(event);
+    }
+
+    /// R13: the older system has admitted this process; it ends here, and comes back there as a new incarnation.
+    pub(super) fn give_way(&mut self, system: SystemId) {
+        self.site_requests.push_back(SiteRequest::Joined(system));
+        self.evict();
+    }
+
+    pub(super) fn begin_close(&mut self) {
+        if self.ended.is_some() || self.closing.is_some() {
+            return;
+        }
+        self.closing = Some(self.shared.now + self.shared.config.linger_ns);
+        for index in 0..self.handles.len() {
+            let _ = self.begin_leave(GroupHandle(index as u32));
+        }
+    }
+
+    /// Goes on with closing: the groups, then the system, then the end.
+    pub(super) fn drive_close(&mut self) {
+        let Some(until) = self.closing else { return };
+        if self.ended.is_some() {
+            return;
+        }
+        let now = self.shared.now;
+        let groups_left = self.handles.iter().any(|handle| !matches!(handle.phase, Phase::Gone));
+        let alone = self.shared.peers.is_empty();
+        let system_left = self.groups.get(&GroupId::SYSTEM).is_none_or(|g| g.departed_until.is_some());
+        let answered = self.groups.values().all(|group| group.old.iter().all(|old| old.awaited.is_empty()));
+        if self.process().is_none() || now >= until || (!groups_left && (alone || (system_left && answered))) {
+            self.end(Ended::Closed, Event::Closed);
+            return;
+        }
+        if !groups_left
+            && self.operations.is_empty()
+            && let Some(system) = self.groups.get_mut(&GroupId::SYSTEM)
+            && system.leaving.is_none()
+            && system.departed_until.is_none()
+        {
+            system.leaving = Some(1);
+            system.leave_at = None;
+        }
+    }
+
+    /// The system view without this process is installed, as it asked for.
+    pub(super) fn left_system(&mut self) {
+        if self.closing.is_none() {
+            self.closing = Some(self.shared.now + self.shared.config.linger_ns);
+        }
+    }
+}

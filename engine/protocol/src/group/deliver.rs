@@ -1,0 +1,122 @@
+//! From the data plane to the application: events, consumption, flush.
+
+use super::Group;
+use crate::counters::Counter;
+use crate::directory::Operation;
+use crate::event::{Body, Delivery, Event, MessageId};
+use crate::shared::{Consume, Pending, Shared};
+use crate::stream::inbox::Queued;
+use isis_wire::message::StateStatus;
+
+/// A flush that is not complete.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush {
+    /// What `Endpoint::flush` returned.
+    pub id: u64,
+    /// It covers so many multicasts that still wait to be appended.
+    pub waiting: usize,
+    /// It covers the own stream up to here, once nothing waits.
+    pub position: u64,
+}
+
+impl Group {
+    /// Delivers what can be delivered.
+    pub fn deliver(&mut self, shared: &mut Shared) {
+        loop {
+            self.release_held(shared);
+            let Some((rank, message, order)) = self.plane.deliver_one() else { break };
+            self.hand_over(shared, rank, message, order);
+        }
+    }
+
+    fn hand_over(&mut self, shared: &mut Shared, rank: usize, message: Queued, order: u64) {
+        let sender = self.view.members[rank].process;
+        if self.is_system() {
+            let bytes: &[u8] = match &message.body {
+                Body::Chunk { chunk, offset, len } => {
+                    &shared.region.chunk(*chunk)[*offset as usize..(*offset + *len) as usize]
+                }
+                Body::Owned(bytes) => bytes,
+            };
+            match Operation::decode(bytes) {
+                Ok(operation) => {
+                    let outcome = shared.directory.apply(&operation);
+                    shared.outcomes.push_back((operation, outcome));
+                }
+                Err(_) => shared.count(Counter::IgnoreMalformed),
+            }
+            self.plane.consume(rank, message.end);
+            return;
+        }
+        shared.count(Counter::MessagesDelivered);
+        let id = MessageId { group: self.id, view: self.view.number, sender, number: message.number };
+        let delivery = Delivery {
+            group: self.handle,
+            id,
+            rank: rank as u16,
+            kind: message.kind,
+            safe: message.safe,
+            entry: message.entry,
+            order,
+            answers: None,
+            body: message.body,
+        };
+        let consume = Consume { group: self.id, view: self.view.number, rank, end: message.end };
+        self.push(shared, Pending { event: Event::Message(delivery), consume: Some(consume) });
+    }
+
+    /// To the application, or to the backlog while the state is on its way.
+    pub(crate) fn push(&mut self, shared: &mut Shared, pending: Pending) {
+        if self.state == StateStatus::Has {
+            shared.events.push_back(pending);
+        } else {
+            self.backlog.push_back(pending);
+        }
+    }
+
+    /// As `push`, for an event without bytes.
+    pub(crate) fn push_event(&mut self, shared: &mut Shared, event: Event) {
+        self.push(shared, Pending { event, consume: None });
+    }
+
+    /// The application is done with a message.
+    pub fn consume(&mut self, consume: &Consume) {
+        if consume.view == self.view.number {
+            self.plane.consume(consume.rank, consume.end);
+        } else if let Some(old) = self.old.iter_mut().find(|old| old.number == consume.view) {
+            old.plane.consume(consume.rank, consume.end);
+        }
+    }
+
+    /// Begins a flush.
+    pub fn flush(&mut self, id: u64) {
+        let flush = Flush { id, waiting: self.waiting.len(), position: self.plane.log.end };
+        self.flushes.push(flush);
+    }
+
+    /// A waiting multicast went into the stream.
+    pub(crate) fn note_appended(&mut self) {
+        for flush in &mut self.flushes {
+            if flush.waiting > 0 {
+                flush.waiting -= 1;
+                flush.position = self.plane.log.end;
+            }
+        }
+    }
+
+    /// Tells the flushes that are complete. `view_ended`: all that was in the stream is delivered by all survivors.
+    pub(crate) fn complete_flushes(&mut self, shared: &mut Shared, view_ended: bool) {
+        let stable = self.plane.stable[self.rank];
+        let handle = self.handle;
+        let done: Vec<u64> = self
+            .flushes
+            .iter()
+            .filter(|f| f.waiting == 0 && (view_ended || f.position <= stable))
+            .map(|f| f.id)
+            .collect();
+        self.flushes.retain(|f| !done.contains(&f.id));
+        for flush in done {
+            shared.emit(Event::Flushed { group: handle, flush });
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! From one view to the next: everything up to the cut is delivered, then the view, then the new view's streams begin.
+
+use super::{Fate, Group, OldView, rank_of};
+use crate::counters::Counter;
+use crate::event::{Body, Delivery, Departure, Event, Member, View};
+use crate::group::change::Change;
+use crate::group::transfer::Outgoing;
+use crate::id::{GroupId, ProcessId};
+use crate::plane::Plane;
+use crate::shared::Shared;
+use crate::time::Instant;
+use isis_wire::message::{MemberEntry, Message, StateStatus, Value};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How many decided values are kept for stragglers.
+const KEPT_VALUES: usize = 16;
+
+/// A view as the application sees it.
+pub fn view_event(
+    group: GroupId,
+    number: u64,
+    members: &[MemberEntry],
+    old: &[MemberEntry],
+    left: &[ProcessId],
+) -> Arc<View> {
+    let departed = old
+        .iter()
+        .map(|m| m.process)
+        .filter(|&p| rank_of(members, p).is_none())
+        .map(|p| (p, if left.contains(&p) { Departure::Left } else { Departure::Failed }))
+        .collect();
+    Arc::new(View {
+        group,
+        number,
+        members: members
+            .iter()
+            .map(|m| Member {
+                process: m.process,
+                nonce: m.nonce,
+                address: m.address,
+                has_state: m.state == StateStatus::Has,
+            })
+            .collect(),
+        joined: members.iter().map(|m| m.process).filter(|&p| rank_of(old, p).is_none()).collect(),
+        departed,
+    })
+}
+
+impl Group {
+    /// Tells the first view to the application: of the founder, or of a joiner (behind its state).
+    pub fn tell_first_view(&mut self, shared: &mut Shared, old: &[MemberEntry]) {
+        let view = view_event(self.id, self.view.number, &self.view.members, old, &[]);
+        self.tell_view(shared, view);
+        shared.count(Counter::ViewsInstalled);
+    }
+
+    fn tell_view(&mut self, shared: &mut Shared, view: Arc<View>) {
+        if self.is_system() {
+            shared.emit(Event::SystemView(view));
+        } else {
+            let event = Event::View { group: self.handle, view, rank: self.rank as u16 };
+            self.push_event(shared, event);
+        }
+    }
+
+    /// Installs the next view; everything up to its cut is here.
+    pub(super) fn install(&mut self, shared: &mut Shared, value: Value) -> Fate {
+        self.plane.finish(&shared.region, &value.cut);
+        self.deliver(shared);
+        self.complete_flushes(shared, true);
+        if self.is_system() {
+            shared.adopt_system_view(&value.members, value.number);
+            // Even a process that leaves keeps the directory as of the cut: it answers joiners of the next view.
+            let members = &value.members;
+            shared.directory.retain_processes(|process| rank_of(members, process).is_some());
+            self.snapshot = shared.directory.encode();
+        }
+
+        let stays = rank_of(&value.members, shared.me);
+        let number = self.view.number;
+        self.decided.push_back((number, value.clone()));
+        if self.decided.len() > KEPT_VALUES {
+            self.decided.pop_front();
+        }
+        let awaited: BTreeSet<ProcessId> =
+            value.members.iter().map(|m| m.process).filter(|&p| p != shared.me).collect();
+        let plane = std::mem::replace(
+            &mut self.plane,
+            Plane::new(stays.unwrap_or(0), value.members.len(), shared.config.max_message),
+        );
+        self.old.push_back(OldView { number, plane, awaited });
+        let old_members = std::mem::replace(&mut self.view.members, value.members.clone());
+        self.view.number = value.number;
+        self.view.executed = value.executed.iter().copied().collect();
+        self.view.next_site = value.next_site;
+        let was_telling = self.tell_at.is_some();
+        self.change = Change::new(shared.now);
+        self.candidates.retain(|nonce, _| !value.members.iter().any(|m| m.nonce == *nonce));
+        let executed = self.view.executed.clone();
+        self.leavers.retain(|process, request| executed.get(process).is_none_or(|done| *request > *done));
+        for old in &mut self.old {
+            old.awaited.retain(|process| rank_of(&value.members, *process).is_some());
+        }
+
+        let Some(rank) = stays else {
+            self.depart(shared);
+            return Fate::Left;
+        };
+        shared.count(Counter::ViewsInstalled);
+        self.rank = rank;
+        self.learn_members(shared);
+        // A new decision was told by whoever decided it; without news from everybody it is told again.
+        if was_telling && self.is_system() {
+            for address in value.members.iter().filter(|m| value.joined.contains(&m.process)).map(|m| m.address) {
+                self.tell_past(shared, address, number);
+            }
+        }
+        if !was_telling && rank == 0 {
+            self.tell_at = Some(shared.now + 2 * shared.config.resend_ns);
+        }
+
+        if !self.is_system() && !value.members.iter().any(|m| m.state == StateStatus::Has) {
+            return Fate::Ended;
+        }
+        if self.state != StateStatus::Has && self.state != value.members[rank].state {
+            self.restart_transfer(value.members[rank].state);
+        }
+        let view = view_event(self.id, value.number, &value.members, &old_members, &value.left);
+        self.tell_view(shared, view);
+        self.give_state(shared, &value);
+        self.install_state_if_complete(shared);
+        self.rewind_waiting();
+        self.drop_held_of_the_dead(shared);
+        self.release_held(shared);
+        self.append_waiting(shared);
+        Fate::Lives
+    }
+
+    /// As a donor: begins new captures, drops those that nobody waits for.
+    fn give_state(&mut self, shared: &mut Shared, value: &Value) {
+        let waits_for = |view: u64| -> Vec<ProcessId> {
+            value
+                .members
+                .iter()
+                .filter(|m| m.state == StateStatus::From { donor: shared.me, view })
+                .map(|m| m.process)
+                .collect()
+        };
+        let joiners = waits_for(value.number);
+        let mut over = Vec::new();
+        for (&view, outgoing) in &mut self.outgoing {
+            outgoing.joiners = waits_for(view);
+            if outgoing.joiners.is_empty() {
+                over.push(view);
+            }
+        }
+        for transfer in over {
+            self.outgoing.remove(&transfer);
+            let event = Event::StateAborted { group: self.handle, transfer };
+            self.push_event(shared, event);
+        }
+        if !joiners.is_empty() && !self.is_system() {
+            self.outgoing.insert(value.number, Outgoing::new(joiners.clone()));
+            let event = Event::StateWanted { group: self.handle, transfer: value.number, joiners };
+            self.push_event(shared, event);
+        }
+    }
+
+    /// This process is no member any more: it only answers for the past, for a while.
+    fn depart(&mut self, shared: &mut Shared) {
+        self.departed_until = Some(shared.now + shared.config.linger_ns);
+        self.tell_at = Some(shared.now + shared.config.resend_ns);
+        self.peers.clear();
+        self.plane.row_due = None;
+    }
+
+    /// Tells the decision of the present change to everybody whom it concerns.
+    pub(super) fn tell_decision(&mut self, shared: &mut Shared, value: &Value) {
+        let view = self.view.number;
+        let message = Message::Decide { value: value.clone(), snapshot: None };
+        let mut told: Vec<_> = self.view.members.iter().map(|m| m.address).collect();
+        if !self.is_system() {
+            told.extend(value.members.iter().filter(|m| self.rank_of(m.process).is_none()).map(|m| m.address));
+        }
+        for address in told {
+            if address != shared.config.address {
+                shared.send(address, self.id, view, &message);
+            }
+        }
+    }
+
+    /// Tells the decision that ended `view` (or the latest) to one process, with the directory for a joiner of the system.
+    pub fn tell_past(&mut self, shared: &mut Shared, to: isis_wire::Address, view: u64) {
+        let found = self.decided.iter().find(|(number, _)| *number == view).or(self.decided.back());
+        if let Some((number, value)) = found {
+            let joins = value.members.iter().any(|m| m.address == to);
+            let snapshot =
+                (self.is_system() && joins && value.number == self.view.number).then(|| self.snapshot.clone());
+            let message = Message::Decide { value: value.clone(), snapshot };
+            shared.send(to, self.id, *number, &message);
+        }
+    }
+
+    /// Repeats the last decision to those of the new view who have not shown it.
+    pub fn repeat_decision(&mut self, shared: &mut Shared) {
+        if !self.tell_at.is_some_and(|at| shared.now >= at) {
+            return;
+        }
+        let Some(last) = self.old.back() else {
+            self.tell_at = None;
+            return;
+        };
+        let missing: Vec<_> =
+            self.view.members.iter().filter(|m| last.awaited.contains(&m.process)).map(|m| m.address).collect();
+        if missing.is_empty() {
+            self.tell_at = None;
+            return;
+        }
+        let view = last.number;
+        for address in missing {
+            self.tell_past(shared, address, view);
+        }
+        self.tell_at = Some(shared.now + shared.random.jitter(2 * shared.config.resend_ns));
+    }
+
+    /// A process showed that it is in view `number` of this group.
+    pub fn note_shown(&mut self, process: ProcessId, number: u64) {
+        for old in &mut self.old {
+            if old.number < number {
+                old.awaited.remove(&process);
+            }
+        }
+    }
+
+    /// Lets go of views that are answered for (R8) and whose messages the application is done with.
+    pub fn release_old(&mut self, shared: &mut Shared) {
+        let over = self.departed_until.is_some_and(|until: Instant| shared.now >= until);
+        let system = self.is_system();
+        let mut index = 0;
+        while index < self.old.len() {
+            let old = &mut self.old[index];
+            if !system {
+                let in_system = |p: &ProcessId| *p == shared.me || shared.peers.contains_key(p);
+                old.awaited.retain(in_system);
+            }
+            if (old.awaited.is_empty() || over) && old.plane.unconsumed() == 0 && old.plane.claim.is_none() {
+                old.plane.release_all(&mut shared.region);
+                self.old.remove(index);
+            } else {
+                index += 1;
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Gives all memory back; the group is gone.
+    pub fn dissolve(&mut self, shared: &mut Shared) {
+        for pending in &mut shared.events {
+            if !pending.consume.is_some_and(|consume| consume.group == self.id) {
+                continue;
+            }
+            pending.consume = None;
+            if let Event::Message(Delivery { body, .. }) = &mut pending.event
+                && let Body::Chunk { chunk, offset, len } = *body
+            {
+                let bytes = &shared.region.chunk(chunk)[offset as usize..(offset + len) as usize];
+                *body = Body::Owned(Arc::from(bytes));
+            }
+        }
+        for old in &mut self.old {
+            old.plane.release_all(&mut shared.region);
+        }
+        self.plane.release_all(&mut shared.region);
+    }
+
+    /// This process was paused: the clocks of view changes start anew.
+    pub fn forgive(&mut self, now: Instant) {
+        self.change.forgive(now);
+    }
+}

@@ -1,0 +1,441 @@
+//! One group as one of its members has it: the present view, its data plane, the change to the next view, and what goes
+//! on across views. The system group of all processes is one of these too; what differs is the quorum and where
+//! deliveries go.
+//!
+//! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, gaps,
+//! rows), [`transmit`] (packets out, timers), [`change`] (the agreement on the next view), [`value`] (what is agreed
+//! on), [`install`] (from one view to the next), [`transfer`] (state), [`unicast`] (point to point).
+
+pub mod change;
+pub mod deliver;
+pub mod install;
+pub mod receive;
+pub mod transfer;
+pub mod transmit;
+pub mod unicast;
+pub mod value;
+
+use crate::config::JoinOptions;
+use crate::counters::Counter;
+use crate::event::{Kind, Refused, SendOptions};
+use crate::id::{GroupHandle, GroupId, Nonce, ProcessId};
+use crate::plane::Plane;
+use crate::shared::{Pending, Shared};
+use crate::time::Instant;
+use change::Change;
+use isis_wire::Address;
+use isis_wire::message::{Joiner, MemberEntry, StateStatus, Value};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The longest payload that is appended as one frame.
+fn fragment_of(shared: &Shared) -> usize {
+    shared.config.fragment
+}
+
+/// A multicast that waits: for the next view, for the window, for acknowledgements of point-to-point messages.
+#[derive(Debug)]
+pub struct Waiting {
+    /// How.
+    pub options: SendOptions,
+    /// The whole payload.
+    pub data: Vec<u8>,
+    /// How much of it is in this view's stream.
+    pub appended: usize,
+    /// It has begun in this view's stream.
+    pub begun: bool,
+}
+
+/// The view as it was decided.
+#[derive(Clone, Debug)]
+pub struct ViewRecord {
+    /// 1, 2, 3 …
+    pub number: u64,
+    /// The members by age.
+    pub members: Vec<MemberEntry>,
+    /// Join and leave requests executed, per process (R3).
+    pub executed: BTreeMap<ProcessId, u64>,
+    /// System only: the next site number.
+    pub next_site: u16,
+}
+
+/// A view that is over, kept to answer for it (R8).
+#[derive(Debug)]
+pub struct OldView {
+    /// Its number.
+    pub number: u64,
+    /// Its bytes.
+    pub plane: Plane,
+    /// Who of the next view has not yet shown a sign of it or a later one.
+    pub awaited: BTreeSet<ProcessId>,
+}
+
+/// A process that asked to join.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its request.
+    pub joiner: Joiner,
+    /// It asked since it was last passed over.
+    pub fresh: bool,
+}
+
+/// A request for repair to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Repair {
+    /// Who asked.
+    pub to: Address,
+    /// The view.
+    pub view: u64,
+    /// Whose stream.
+    pub rank: usize,
+    /// What is still to be sent.
+    pub from: u64,
+    /// Up to where.
+    pub end: u64,
+}
+
+/// What becomes of the group after a step; the endpoint acts on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It goes on.
+    Lives,
+    /// This process left by its own request.
+    Left,
+    /// The view excludes this process against its will.
+    Evicted,
+    /// Nobody with the state is left.
+    Ended,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Group {
+    /// Which.
+    pub id: GroupId,
+    /// What the application calls it.
+    pub handle: GroupHandle,
+    /// How it was joined.
+    pub options: JoinOptions,
+    /// The present view.
+    pub view: ViewRecord,
+    /// This process's rank in it.
+    pub rank: usize,
+    /// The other members' addresses.
+    pub peers: Vec<Address>,
+    /// All members are on this site: large datagrams.
+    pub on_one_site: bool,
+    /// The present view's data plane.
+    pub plane: Plane,
+    /// The change to the next view.
+    pub change: Change,
+    /// Views that are over.
+    pub old: VecDeque<OldView>,
+    /// The values that ended the last views, newest last, with the number of the view that each ended.
+    pub decided: VecDeque<(u64, Value)>,
+    /// System only: the directory at the start of the present view.
+    pub snapshot: Vec<u8>,
+    /// Who wants to join.
+    pub candidates: BTreeMap<Nonce, Candidate>,
+    /// Who wants to leave, with the request's number.
+    pub leavers: BTreeMap<ProcessId, u64>,
+    /// This process's own wish to leave: the request's number.
+    pub leaving: Option<u64>,
+    /// When the wish is repeated.
+    pub leave_at: Option<Instant>,
+    /// Multicasts that wait.
+    pub waiting: VecDeque<Waiting>,
+    waiting_bytes: u64,
+    /// A send was refused: the application wants to know when it is worth another try.
+    pub writable_wanted: bool,
+    writable_since: Option<Instant>,
+    slow_told: Option<ProcessId>,
+    /// Flushes that are not complete: the flush, how many waiting multicasts it covers yet, the position it covers.
+    pub flushes: Vec<deliver::Flush>,
+    /// Whether this process has the state.
+    pub state: StateStatus,
+    /// Events held back until the state is installed.
+    pub backlog: VecDeque<Pending>,
+    /// The state on its way here.
+    pub incoming: transfer::Incoming,
+    /// The states captured here for others: view → who waits, and what is sent.
+    pub outgoing: BTreeMap<u64, transfer::Outgoing>,
+    /// Point-to-point messages that wait for their context.
+    pub held: VecDeque<unicast::Held>,
+    /// Repairs to send.
+    pub repairs: VecDeque<Repair>,
+    /// When a row went out last.
+    pub row_sent_at: Instant,
+    /// This process has to tell the decision to those who have not shown the view.
+    pub tell_at: Option<Instant>,
+    /// The leave or eviction is done: the group only answers for its past, until then.
+    pub departed_until: Option<Instant>,
+}
+
+impl Group {
+    /// The group in its first view here.
+    pub fn new(
+        shared: &Shared,
+        id: GroupId,
+        handle: GroupHandle,
+        options: JoinOptions,
+        view: ViewRecord,
+        state: StateStatus,
+    ) -> Group {
+        let members = view.members.len();
+        let rank = rank_of(&view.members, shared.me).unwrap_or(0);
+        let mut group = Group {
+            id,
+            handle,
+            options,
+            view,
+            rank,
+            peers: Vec::new(),
+            on_one_site: true,
+            plane: Plane::new(rank, members, shared.config.max_message),
+            change: Change::new(shared.now),
+            old: VecDeque::new(),
+            decided: VecDeque::new(),
+            snapshot: Vec::new(),
+            candidates: BTreeMap::new(),
+            leavers: BTreeMap::new(),
+            leaving: None,
+            leave_at: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            writable_wanted: false,
+            writable_since: None,
+            slow_told: None,
+            flushes: Vec::new(),
+            state,
+            backlog: VecDeque::new(),
+            incoming: transfer::Incoming::default(),
+            outgoing: BTreeMap::new(),
+            held: VecDeque::new(),
+            repairs: VecDeque::new(),
+            row_sent_at: shared.now,
+            tell_at: None,
+            departed_until: None,
+        };
+        group.learn_members(shared);
+        group
+    }
+
+    pub(crate) fn learn_members(&mut self, shared: &Shared) {
+        self.peers = self.view.members.iter().filter(|m| m.process != shared.me).map(|m| m.address).collect();
+        self.on_one_site = self.view.members.iter().all(|m| m.site == shared.config.site);
+        self.plane.row_due = Some(shared.now);
+    }
+
+    /// It is the group of all processes.
+    pub fn is_system(&self) -> bool {
+        self.id == GroupId::SYSTEM
+    }
+
+    /// The rank of a process in the present view.
+    pub fn rank_of(&self, process: ProcessId) -> Option<usize> {
+        rank_of(&self.view.members, process)
+    }
+
+    /// The application may use the group: its first view was told.
+    pub fn is_open(&self) -> bool {
+        self.departed_until.is_none() && self.leaving.is_none() && self.state == StateStatus::Has
+    }
+
+    /// Multicasts, or keeps the message for a moment that allows it.
+    pub fn multicast(&mut self, shared: &mut Shared, options: SendOptions, data: &[u8]) -> Result<(), Refused> {
+        if data.len() > shared.config.max_message {
+            return Err(Refused::TooLong);
+        }
+        let held_up = self.is_held_up(shared);
+        if self.waiting.is_empty() && !held_up && self.append_whole(shared, options, data) {
+            shared.count(Counter::MessagesMulticast);
+            return Ok(());
+        }
+        let fits = if held_up {
+            !self.options.sending_view
+                && (self.waiting_bytes + data.len() as u64 <= shared.config.window || self.waiting.is_empty())
+        } else {
+            // R1: one message beyond the window may be in progress.
+            self.waiting.is_empty()
+                && data.len() > fragment_of(shared)
+                && self.plane.space(shared.config.window, false) > 0
+        };
+        if !fits {
+            self.writable_wanted = true;
+            self.writable_since.get_or_insert(shared.now);
+            shared.count(Counter::SendsRefused);
+            return Err(Refused::WouldBlock);
+        }
+        self.waiting_bytes += data.len() as u64;
+        self.waiting.push_back(Waiting { options, data: data.to_vec(), appended: 0, begun: false });
+        shared.count(Counter::MessagesMulticast);
+        self.append_waiting(shared);
+        Ok(())
+    }
+
+    /// Nothing of the application may be appended now: a view change, a GBCAST before it in this view, or a
+    /// point-to-point message that is not acknowledged (it counts as an undelivered multicast in a group of two).
+    fn is_held_up(&self, shared: &Shared) -> bool {
+        self.plane.frozen
+            || shared.stalled
+            || self.plane.global_sent
+            || (!self.is_system() && self.has_unacknowledged_unicast(shared))
+    }
+
+    fn has_unacknowledged_unicast(&self, shared: &Shared) -> bool {
+        self.view.members.iter().any(|member| {
+            shared
+                .peers
+                .get(&member.process)
+                .and_then(|peer| peer.lanes[0].as_ref())
+                .is_some_and(|lane| !lane.sender.is_idle())
+        })
+    }
+
+    fn append_whole(&mut self, shared: &mut Shared, options: SendOptions, data: &[u8]) -> bool {
+        let fragment = fragment_of(shared);
+        if Plane::message_size(data.len(), fragment) > self.plane.space(shared.config.window, false) {
+            return false;
+        }
+        if data.len() <= fragment {
+            return self.plane.append_fragment(&mut shared.region, options, data, true, true).is_some();
+        }
+        // A message that stops half-way for want of chunks goes on from the queue.
+        let mut message = Waiting { options, data: Vec::new(), appended: 0, begun: false };
+        while message.appended < data.len() {
+            if !append_next(&mut self.plane, shared, &mut message, data, fragment) {
+                if message.begun {
+                    message.data = data.to_vec();
+                    self.waiting_bytes += data.len() as u64;
+                    self.waiting.push_front(message);
+                    return true;
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Appends what may be appended of the multicasts that wait.
+    pub fn append_waiting(&mut self, shared: &mut Shared) {
+        let fragment = fragment_of(shared);
+        while let Some(mut message) = self.waiting.pop_front() {
+            let global_next = self.plane.global_sent && message.options.kind == Kind::Global && !self.plane.frozen;
+            let data = std::mem::take(&mut message.data);
+            let mut done = false;
+            if global_next || !self.is_held_up(shared) || (message.begun && !self.plane.frozen && !shared.stalled) {
+                loop {
+                    let rest = (data.len() - message.appended).min(fragment);
+                    let large = data.len() > fragment;
+                    if Plane::message_size(rest, fragment)
+                        > self.plane.space(shared.config.window, message.begun || large)
+                        || !append_next(&mut self.plane, shared, &mut message, &data, fragment)
+                    {
+                        break;
+                    }
+                    if message.appended == data.len() {
+                        done = true;
+                        break;
+                    }
+                }
+            }
+            if !done {
+                message.data = data;
+                self.waiting.push_front(message);
+                return;
+            }
+            self.waiting_bytes -= data.len() as u64;
+            self.note_appended();
+        }
+    }
+
+    /// At the start of a view: the unfinished message begins again, whole.
+    pub(crate) fn rewind_waiting(&mut self) {
+        if let Some(message) = self.waiting.front_mut() {
+            message.appended = 0;
+            message.begun = false;
+        }
+    }
+
+    /// Reserves a message of one fragment, to be written in place.
+    pub fn claim(&mut self, shared: &mut Shared, len: usize) -> Result<(), Refused> {
+        if len > fragment_of(shared) {
+            return Err(Refused::TooLong);
+        }
+        if self.claimed_plane().is_some() {
+            return Err(Refused::BadClaim);
+        }
+        let space = self.plane.space(shared.config.window, false);
+        if !self.waiting.is_empty()
+            || self.is_held_up(shared)
+            || Plane::message_size(len, fragment_of(shared)) > space
+            || self.plane.open_claim(&mut shared.region, len).is_none()
+        {
+            self.writable_wanted = true;
+            self.writable_since.get_or_insert(shared.now);
+            shared.count(Counter::SendsRefused);
+            return Err(Refused::WouldBlock);
+        }
+        Ok(())
+    }
+
+    fn claimed_plane(&mut self) -> Option<&mut Plane> {
+        if self.plane.claim.is_some() {
+            return Some(&mut self.plane);
+        }
+        self.old.iter_mut().map(|old| &mut old.plane).find(|plane| plane.claim.is_some())
+    }
+
+    /// The claimed bytes: chunk, offset, length.
+    pub fn claimed(&mut self) -> Result<crate::plane::Claim, Refused> {
+        self.claimed_plane().and_then(|plane| plane.claim).ok_or(Refused::BadClaim)
+    }
+
+    /// Multicasts the claimed bytes. On `WouldBlock` the claim stays open.
+    pub fn commit(&mut self, shared: &mut Shared, options: SendOptions) -> Result<(), Refused> {
+        let claim = self.claimed()?;
+        let in_place = !claim.displaced && self.plane.claim.is_some() && !self.is_held_up(shared);
+        if in_place && self.waiting.is_empty() {
+            self.plane.claim = None;
+            self.plane.commit_in_place(&mut shared.region, claim, options);
+            shared.count(Counter::MessagesMulticast);
+            return Ok(());
+        }
+        let data = shared.region.chunk(claim.chunk)[claim.offset..claim.offset + claim.len].to_vec();
+        self.multicast(shared, options, &data)?;
+        self.drop_claim(shared);
+        Ok(())
+    }
+
+    /// Gives a claim up.
+    pub fn abort(&mut self, shared: &mut Shared) -> Result<(), Refused> {
+        self.claimed()?;
+        self.drop_claim(shared);
+        Ok(())
+    }
+
+    fn drop_claim(&mut self, shared: &mut Shared) {
+        if let Some(claim) = self.claimed_plane().and_then(|plane| plane.claim.take())
+            && claim.owns_chunk
+        {
+            shared.region.give_back(claim.chunk);
+        }
+    }
+}
+
+/// Appends the next fragment of a message; `false`: the region is exhausted.
+fn append_next(plane: &mut Plane, shared: &mut Shared, message: &mut Waiting, data: &[u8], fragment: usize) -> bool {
+    let from = message.appended;
+    let to = (from + fragment).min(data.len());
+    let last = to == data.len();
+    if plane.append_fragment(&mut shared.region, message.options, &data[from..to], from == 0, last).is_none() {
+        return false;
+    }
+    message.appended = to;
+    message.begun = true;
+    true
+}
+
+/// The rank of a process among members.
+pub fn rank_of(members: &[MemberEntry], process: ProcessId) -> Option<usize> {
+    members.iter().position(|member| member.process == process)
+}

@@ -1,0 +1,160 @@
+//! Packets of a group: stream bytes, rows, requests for repair, and messages about view changes.
+
+use super::{Candidate, Fate, Group, Repair};
+use crate::counters::Counter;
+use crate::id::ProcessId;
+use crate::shared::Shared;
+use crate::stream::image::Inserted;
+use isis_wire::Address;
+use isis_wire::codec::{DecodeError, Reader};
+use isis_wire::message::Message;
+use isis_wire::packet::DataHeader;
+
+/// The most repairs that wait.
+const MAX_REPAIRS: usize = 256;
+/// The most ranges in one NAK.
+const MAX_NAK_RANGES: usize = 64;
+
+impl Group {
+    /// Stream bytes of `view` came from `process`. Returns whether they are of the present view.
+    pub fn on_data(&mut self, shared: &mut Shared, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
+        let (header, row, data) = DataHeader::parse(body)?;
+        let rank = usize::from(header.rank);
+        if rank >= self.plane.members {
+            return Err(DecodeError::BadValue);
+        }
+        if let Some(sender) = self.rank_of(process) {
+            self.plane.shown[sender] = true;
+            if !row.is_empty() {
+                self.plane.receive_row(sender, row)?;
+            }
+        }
+        let reach = 8 * shared.config.window + (16 << 20);
+        match self.plane.receive(&mut shared.region, rank, header.position, data, reach) {
+            Inserted::New => {
+                self.want_row(shared.now + shared.config.row_delay_ns);
+            }
+            Inserted::Duplicate => shared.count(Counter::IgnoreDuplicateData),
+            Inserted::NoRoom => shared.count(Counter::IgnoreNoRoom),
+        }
+        Ok(())
+    }
+
+    /// The own row shall go out by `at`.
+    pub(crate) fn want_row(&mut self, at: crate::time::Instant) {
+        let due = self.plane.row_due.get_or_insert(at);
+        *due = (*due).min(at);
+    }
+
+    /// A row alone came: its first byte tells whether the sender waits for ours.
+    pub fn on_row(&mut self, shared: &mut Shared, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
+        let Some(sender) = self.rank_of(process) else { return Ok(()) };
+        let (&wants, row) = body.split_first().ok_or(DecodeError::Truncated)?;
+        self.plane.receive_row(sender, row)?;
+        if wants != 0 {
+            let at = (self.row_sent_at + shared.config.heartbeat_ns / 4).max(shared.now);
+            self.want_row(at);
+        }
+        Ok(())
+    }
+
+    /// A NAK came, about `view`.
+    pub fn on_nak(&mut self, shared: &mut Shared, from: Address, view: u64, body: &[u8]) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(body);
+        let ranges = reader.list(MAX_NAK_RANGES, |r| Ok((r.varint()?, r.varint()?, r.varint()?)))?;
+        reader.finish()?;
+        let members = if view == self.view.number {
+            self.plane.members
+        } else {
+            self.old.iter().find(|old| old.number == view).map_or(0, |old| old.plane.members)
+        };
+        for (rank, start, end) in ranges {
+            if rank >= members as u64 || start >= end || start % 8 != 0 || end % 8 != 0 {
+                shared.count(Counter::IgnoreMalformed);
+                continue;
+            }
+            let repair = Repair { to: from, view, rank: rank as usize, from: start, end };
+            let known = |other: &Repair| {
+                other.to == from
+                    && other.view == view
+                    && other.rank == repair.rank
+                    && other.end >= end
+                    && other.from <= end
+            };
+            if self.repairs.len() < MAX_REPAIRS && !self.repairs.iter().any(known) {
+                self.repairs.push_back(repair);
+            }
+        }
+        Ok(())
+    }
+
+    /// A message about the change of the present view. `process`: its sender, if the system view has it.
+    pub fn on_message(&mut self, shared: &mut Shared, from: Address, process: ProcessId, message: Message) -> Fate {
+        let is_member = self.rank_of(process).is_some();
+        match message {
+            Message::Prepare { attempt, .. } if is_member && attempt.proposer == process => {
+                self.on_prepare(shared, from, attempt);
+            }
+            Message::Promised { promise } if is_member => self.take_promise(process, promise),
+            Message::JoinerReady { attempt, nonce, request } => self.on_joiner_ready(attempt, nonce, request),
+            Message::Refuse { promised } if is_member => self.on_refuse(shared, promised),
+            Message::Accept { accept } if is_member && accept.attempt.proposer == process => {
+                self.on_accept(shared, from, accept);
+            }
+            Message::Accepted { attempt, dead } if is_member => self.on_accepted(process, attempt, dead),
+            Message::Decide { value, .. } => return self.decide(shared, value),
+            Message::Leave { request } if is_member && request > self.executed(process) => {
+                self.leavers.insert(process, request);
+            }
+            _ => {
+                shared.count(Counter::IgnoreStaleAttempt);
+                return Fate::Lives;
+            }
+        }
+        self.drive_change(shared)
+    }
+
+    /// A JOIN came. Returns whether this process is the one to act on it; otherwise the endpoint passes it on.
+    pub fn on_join(&mut self, shared: &mut Shared, from: Address, message: &Message) {
+        let Message::Join { joiner, system_view } = message else { return };
+        let member = self.view.members.iter().find(|m| m.nonce == joiner.nonce);
+        if let Some(member) = member {
+            if self.is_system() || self.executed(member.process) >= joiner.request {
+                // Admitted, and has not heard of it.
+                let admitting = self
+                    .decided
+                    .iter()
+                    .rev()
+                    .find(|(_, value)| {
+                        value.members.iter().any(|m| m.nonce == joiner.nonce)
+                            && (self.is_system() || value.executed.contains(&(joiner.process, joiner.request)))
+                    })
+                    .map(|(number, _)| *number);
+                if let Some(number) = admitting {
+                    self.tell_past(shared, joiner.address, number);
+                }
+            }
+            return;
+        }
+        if !self.is_system()
+            && (*system_view != shared.system_view.number
+                || joiner.request <= self.executed(joiner.process)
+                || !shared.directory.is_entered(self.id, joiner.process))
+        {
+            return;
+        }
+        self.candidates.insert(joiner.nonce, Candidate { joiner: joiner.clone(), fresh: true });
+        if from == joiner.address {
+            let proposer =
+                self.view.members.iter().find(|m| {
+                    if self.is_system() { !shared.suspected(m.process) } else { shared.in_system(m.process) }
+                });
+            if let Some(proposer) = proposer
+                && proposer.process != shared.me
+            {
+                let to = proposer.address;
+                shared.send(to, self.id, self.view.number, message);
+            }
+        }
+    }
+}

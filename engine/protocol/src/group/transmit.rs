@@ -1,0 +1,330 @@
+//! Packets out, and the timers of a group: data, rows, NAKs, repairs.
+
+use super::Group;
+use crate::counters::Counter;
+use crate::event::Event;
+use crate::shared::{Shared, Target};
+use crate::time::Instant;
+use isis_memory::{CHUNK_SIZE, ChunkIndex};
+use isis_wire::Writer;
+use isis_wire::message::StateStatus;
+use isis_wire::packet::{self, DATA_HEADER, DataHeader, HEADER, PacketKind};
+
+/// The most data datagrams of one group in one burst.
+const BURST: usize = 32;
+/// The most bytes asked for in one NAK range.
+const NAK_SPAN: u64 = 1 << 20;
+/// The longest pause between two NAKs for one gap.
+const NAK_PAUSE_MAX_NS: u64 = 20 * crate::time::MILLISECOND;
+
+/// A datagram of stream bytes: the header is complete but for the sum.
+#[derive(Debug)]
+pub struct DataPacket {
+    /// Where to.
+    pub to: Target,
+    /// Packet header, data header, row.
+    pub header: Vec<u8>,
+    /// Where the stream bytes are.
+    pub chunk: ChunkIndex,
+    /// Offset in the chunk.
+    pub offset: usize,
+    /// How many bytes.
+    pub len: usize,
+}
+
+impl Group {
+    /// Closes the open batch and delivers to itself what that makes deliverable.
+    pub(crate) fn publish(&mut self, shared: &mut Shared) {
+        self.plane.publish(&mut shared.region);
+    }
+
+    /// The row as it goes out. While the state is on its way the window counts what is received, up to the backlog's bound.
+    fn row_bytes(&mut self, shared: &Shared) -> Vec<u8> {
+        let mut row = self.plane.rows[self.rank].clone();
+        if self.state != StateStatus::Has {
+            let held: u64 = row.received.iter().zip(&row.consumed).map(|(r, c)| r - c).sum();
+            if held < shared.config.join_backlog {
+                row.consumed.clone_from(&row.received);
+            }
+        }
+        let mut out = Writer::new();
+        row.write(&mut out);
+        self.plane.told_consumed.clone_from(&row.consumed);
+        out.bytes
+    }
+
+    /// Plans this burst's packets of the group.
+    pub fn transmit(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) {
+        if self.departed_until.is_none() {
+            self.transmit_stream(shared, out);
+        }
+        self.transmit_repairs(shared, out);
+    }
+
+    fn transmit_stream(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) {
+        if shared.stalled && !self.is_system() {
+            return;
+        }
+        self.publish(shared);
+        let log = &self.plane.log;
+        if self.peers.is_empty() {
+            self.plane.log.sent = log.published;
+            return;
+        }
+        if log.sent == log.published {
+            return;
+        }
+        let datagram = if self.on_one_site { shared.config.datagram_local } else { shared.config.datagram_network };
+        let mut row = self.row_bytes(shared);
+        let room = datagram - HEADER - DATA_HEADER;
+        if row.len() + 8 > room / 2 {
+            row.clear();
+        }
+        for _ in 0..BURST {
+            let log = &self.plane.log;
+            let from = log.sent;
+            if from >= log.published {
+                break;
+            }
+            row.resize(row.len().div_ceil(8) * 8, 0);
+            let most = ((room - row.len()) / 8 * 8) as u64;
+            let end = log.published.min(from + most);
+            let Some(packet) =
+                self.data_packet(shared, Target::Members(self.id), self.view.number, self.rank, from, end, &row)
+            else {
+                break;
+            };
+            self.plane.log.sent += packet.len as u64;
+            shared.count(Counter::DataSent);
+            if !row.is_empty() {
+                row.clear();
+                self.row_sent_at = shared.now;
+                self.plane.row_due = None;
+            }
+            out.push(packet);
+        }
+        // The end of the stream is in the next row: whoever lost the tail learns of it.
+        self.want_row(shared.now + 2 * shared.config.row_delay_ns);
+    }
+
+    /// A datagram of the stream of `rank` in `view`; `None` if the bytes are not here.
+    #[allow(clippy::too_many_arguments)]
+    fn data_packet(
+        &self,
+        shared: &Shared,
+        to: Target,
+        view: u64,
+        rank: usize,
+        from: u64,
+        end: u64,
+        row: &[u8],
+    ) -> Option<DataPacket> {
+        let plane =
+            if view == self.view.number { &self.plane } else { &self.old.iter().find(|old| old.number == view)?.plane };
+        let len = plane.bytes(&shared.region, rank, from, end).len();
+        if len == 0 {
+            return None;
+        }
+        let chunks = if rank == plane.me { &plane.log.chunks } else { &plane.images[rank].chunks };
+        let (chunk, offset) = chunks.locate(from)?;
+        debug_assert!(offset + len <= CHUNK_SIZE);
+        let mut header = Vec::with_capacity(HEADER + DATA_HEADER + row.len());
+        packet::begin(&mut header, &shared.header(PacketKind::Data, self.id, view));
+        DataHeader { rank: rank as u16, row_len: row.len() as u16, position: from }.write(&mut header);
+        header.extend_from_slice(row);
+        Some(DataPacket { to, header, chunk, offset, len })
+    }
+
+    fn transmit_repairs(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) {
+        for _ in 0..BURST {
+            let Some(mut repair) = self.repairs.pop_front() else { return };
+            let room = (shared.datagram_to(repair.to) - HEADER - DATA_HEADER) / 8 * 8;
+            let end = repair.end.min(repair.from + room as u64);
+            let target = Target::Address(repair.to);
+            let Some(packet) = self.data_packet(shared, target, repair.view, repair.rank, repair.from, end, &[]) else {
+                continue;
+            };
+            shared.count(Counter::RepairsSent);
+            repair.from += packet.len as u64;
+            out.push(packet);
+            if repair.from < repair.end {
+                self.repairs.push_front(repair);
+            }
+        }
+    }
+
+    /// Does what is due: stability, rows, NAKs, flushes, waiting sends, release of memory.
+    pub fn drive(&mut self, shared: &mut Shared) {
+        if self.departed_until.is_none() {
+            if self.plane.update_stability() {
+                self.complete_flushes(shared, false);
+            }
+            self.append_waiting(shared);
+            self.install_state_if_complete(shared);
+            self.deliver(shared);
+            self.complete_flushes(shared, false);
+            self.open_window(shared);
+            self.report_gaps(shared);
+            self.send_row_if_due(shared);
+            self.repeat_leave(shared);
+            self.plane.release(&mut shared.region);
+        }
+        self.repeat_decision(shared);
+        self.release_old(shared);
+    }
+
+    /// Tells the application that a send is worth another try, and who holds it up.
+    fn open_window(&mut self, shared: &mut Shared) {
+        if !self.writable_wanted {
+            return;
+        }
+        let space = self.plane.space(shared.config.window, false);
+        if self.waiting.is_empty() && space >= shared.config.window / 4 {
+            self.writable_wanted = false;
+            self.writable_since = None;
+            self.slow_told = None;
+            if !self.is_system() {
+                shared.emit(Event::Writable { group: self.handle });
+            }
+            return;
+        }
+        let since = self.writable_since.unwrap_or(shared.now);
+        if self.slow_told.is_none() && !self.plane.frozen && shared.now.since(since) > shared.config.suspect_min_ns {
+            let me = self.rank;
+            let slowest = self.plane.rows.iter().enumerate().min_by_key(|(_, row)| row.consumed[me]);
+            if let Some((rank, _)) = slowest {
+                let process = self.view.members[rank].process;
+                self.slow_told = Some(process);
+                shared.emit(Event::Slow { process });
+            }
+        }
+    }
+
+    fn report_gaps(&mut self, shared: &mut Shared) {
+        for rank in 0..self.plane.members {
+            if rank == self.rank {
+                continue;
+            }
+            let image = &mut self.plane.images[rank];
+            if !image.has_gap() {
+                image.nak_at = None;
+                image.nak_count = 0;
+                continue;
+            }
+            let delay = shared.config.nak_delay_ns;
+            let at = *image.nak_at.get_or_insert(shared.now + delay / 2 + shared.random.below(delay));
+            if shared.now < at {
+                continue;
+            }
+            let count = image.nak_count;
+            image.nak_count += 1;
+            let pause = ((4 * delay) << count.min(8)).min(NAK_PAUSE_MAX_NS);
+            image.nak_at = Some(shared.now + shared.random.jitter(pause));
+            self.send_nak(shared, rank, count);
+        }
+    }
+
+    /// Asks the sender first, then in turn whoever is known to have more.
+    fn send_nak(&mut self, shared: &mut Shared, rank: usize, count: u32) {
+        let image = &self.plane.images[rank];
+        let missing = image.contiguous;
+        let alive = |member: usize| member != self.rank && !shared.suspected(self.view.members[member].process);
+        let mut sources: Vec<usize> = Vec::new();
+        if alive(rank) {
+            sources.push(rank);
+        }
+        if let Some(holders) = self.change.holders() {
+            let holding = holders.iter().filter(|(_, received)| received.get(rank).is_some_and(|&r| r > missing));
+            sources
+                .extend(holding.filter_map(|(process, _)| self.rank_of(*process)).filter(|&m| alive(m) && m != rank));
+        } else {
+            let holds =
+                |member: &usize| self.plane.rows[*member].received[rank] > missing || self.change.decided.is_some();
+            sources.extend((0..self.plane.members).filter(|&m| m != rank && alive(m)).filter(holds));
+        }
+        if sources.is_empty() {
+            return;
+        }
+        let source = sources[count as usize % sources.len()];
+        let ranges: Vec<(u64, u64)> = image.gaps(16).into_iter().map(|(a, b)| (a, b.min(a + NAK_SPAN))).collect();
+        let mut out = Writer::new();
+        out.list(&ranges, |out, (a, b)| {
+            out.varint(rank as u64);
+            out.varint(*a);
+            out.varint(*b);
+        });
+        let to = Target::Address(self.view.members[source].address);
+        shared.send_body(to, PacketKind::Nak, self.id, self.view.number, &out.bytes);
+        shared.count(Counter::NaksSent);
+    }
+
+    /// This process does not know yet that everybody has, and is done with, everything.
+    fn is_unsettled(&self) -> bool {
+        let plane = &self.plane;
+        plane.rows.iter().any(|row| row.consumed[self.rank] < plane.log.published)
+            || plane.shown.iter().any(|shown| !shown)
+            || plane.stable.iter().zip(&plane.rows[self.rank].received).any(|(stable, here)| stable < here)
+            || self.old.iter().any(|old| !old.awaited.is_empty())
+    }
+
+    fn row_deadline(&self, shared: &Shared) -> Option<Instant> {
+        if self.peers.is_empty() {
+            return None;
+        }
+        let beat = (self.is_system() || self.is_unsettled()).then(|| self.row_sent_at + shared.config.heartbeat_ns);
+        match (self.plane.row_due, beat) {
+            (Some(due), Some(beat)) => Some(due.min(beat)),
+            (due, beat) => due.or(beat),
+        }
+    }
+
+    fn send_row_if_due(&mut self, shared: &mut Shared) {
+        // Consumption that opens a sender's window is told soon, not at the next heartbeat.
+        let quarter = shared.config.window / 4;
+        let told = &self.plane.told_consumed;
+        let moved =
+            self.plane.rows[self.rank].consumed.iter().zip(told).any(|(now, told)| now - told.min(now) >= quarter);
+        if moved {
+            self.want_row(shared.now);
+        } else if self.plane.rows[self.rank].consumed.iter().zip(told).any(|(now, told)| now > told) {
+            self.want_row(shared.now + 4 * shared.config.row_delay_ns);
+        }
+        if !self.row_deadline(shared).is_some_and(|at| shared.now >= at) {
+            return;
+        }
+        let mut body = vec![u8::from(self.is_unsettled())];
+        body.extend(self.row_bytes(shared));
+        shared.send_body(Target::Members(self.id), PacketKind::Row, self.id, self.view.number, &body);
+        shared.count(Counter::RowsSent);
+        self.row_sent_at = shared.now;
+        self.plane.row_due = None;
+    }
+
+    fn repeat_leave(&mut self, shared: &mut Shared) {
+        let Some(request) = self.leaving else { return };
+        if self.leave_at.is_some_and(|at| shared.now < at) {
+            return;
+        }
+        self.leave_at = Some(shared.now + shared.random.jitter(2 * shared.config.resend_ns));
+        for address in self.peers.clone() {
+            shared.send(address, self.id, self.view.number, &isis_wire::message::Message::Leave { request });
+        }
+    }
+
+    /// When `drive` should be called next.
+    pub fn deadline(&self, shared: &Shared) -> Option<Instant> {
+        let gaps = self.plane.images.iter().filter_map(|image| image.nak_at).min();
+        let live = self.departed_until.is_none();
+        [
+            self.change_deadline(shared),
+            if live { self.row_deadline(shared) } else { None },
+            if live { gaps } else { None },
+            self.tell_at,
+            if live && self.leaving.is_some() { self.leave_at } else { None },
+            self.departed_until,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}

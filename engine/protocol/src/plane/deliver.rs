@@ -1,0 +1,170 @@
+//! What can be delivered, in which order; and the cut of a view change.
+//!
+//! While the view lasts: per-sender FIFO across all kinds; a CBCAST when its vector is covered; an ABCAST when it is also
+//! the next in the total order; a safe message when it, its context, all that its vector covers, its order record and
+//! every ABCAST before it are stable.
+//!
+//! At the cut (PROTOCOL in `docs/protocol.md`, "View change"): the same to a fixpoint, then one *leftover* ABCAST that no
+//! order record covers, and again; then GBCAST payloads. Messages whose causal predecessor died with its sender are
+//! discarded with the rest of that stream, the same ones everywhere.
+
+use super::Plane;
+use crate::event::Kind;
+use crate::stream::inbox::Queued;
+use isis_memory::Region;
+
+impl Plane {
+    /// The next message to deliver: rank of its sender, the message, its place in the total order (0: none).
+    #[inline]
+    pub fn deliver_one(&mut self) -> Option<(usize, Queued, u64)> {
+        if self.frozen {
+            return None;
+        }
+        if let Some(run) = self.order.front() {
+            let rank = usize::from(run.rank);
+            if self.head_is(rank, Kind::Total) && self.covered(rank) && self.safe_enough(rank) {
+                return self.pop_total(rank, true);
+            }
+        }
+        for step in 0..self.members {
+            let rank = (self.cursor + step) % self.members;
+            let Some(head) = self.inbox[rank].queue.front() else { continue };
+            if matches!(head.kind, Kind::Fifo | Kind::Causal) && self.covered(rank) && self.safe_enough(rank) {
+                self.cursor = rank;
+                let message = self.inbox[rank].pop()?;
+                return Some((rank, message, 0));
+            }
+        }
+        if self.finishing { self.deliver_leftover() } else { None }
+    }
+
+    fn deliver_leftover(&mut self) -> Option<(usize, Queued, u64)> {
+        debug_assert!(self.order.is_empty(), "every order entry left after the cut can be delivered");
+        for rank in 0..self.members {
+            if self.head_is(rank, Kind::Total) && self.covered(rank) {
+                return self.pop_total(rank, false);
+            }
+        }
+        for rank in 0..self.members {
+            if self.head_is(rank, Kind::Global) {
+                let message = self.inbox[rank].pop()?;
+                return Some((rank, message, 0));
+            }
+        }
+        None
+    }
+
+    fn head_is(&self, rank: usize, kind: Kind) -> bool {
+        self.inbox[rank].queue.front().is_some_and(|head| head.kind == kind)
+    }
+
+    fn pop_total(&mut self, rank: usize, ordered: bool) -> Option<(usize, Queued, u64)> {
+        if ordered {
+            let run = self.order.front_mut()?;
+            run.count -= 1;
+            if run.count == 0 {
+                self.order.pop_front();
+            }
+        }
+        let message = self.inbox[rank].pop()?;
+        self.order_number += 1;
+        self.last_total[rank] = message.number;
+        Some((rank, message, self.order_number))
+    }
+
+    #[inline]
+    fn covered(&mut self, rank: usize) -> bool {
+        // The vector of delivered counts, without the borrow of the inbox at hand.
+        if self.inbox[rank].clock.covered
+            && self.inbox[rank].queue.front().is_some_and(|head| head.context <= self.inbox[rank].clock.applied)
+        {
+            return true;
+        }
+        let (before, rest) = self.inbox.split_at_mut(rank);
+        let Some((inbox, after)) = rest.split_first_mut() else { return false };
+        inbox.head_covered(rank, |r| if r < rank { before[r].delivered } else { after[r - rank - 1].delivered })
+    }
+
+    /// The safety condition of the head message of `rank`, which is covered.
+    fn safe_enough(&self, rank: usize) -> bool {
+        let inbox = &self.inbox[rank];
+        let Some(head) = inbox.queue.front() else { return false };
+        if !head.safe || self.finishing {
+            return true;
+        }
+        if inbox.stable_messages < head.number {
+            return false;
+        }
+        if head.kind == Kind::Fifo {
+            return true;
+        }
+        let clock = &inbox.clock;
+        if clock.end > self.stable[rank]
+            || clock.vector.iter().enumerate().any(|(r, &value)| r != rank && self.inbox[r].stable_messages < value)
+        {
+            return false;
+        }
+        if head.kind == Kind::Total {
+            let Some(run) = self.order.front() else { return false };
+            return run.end <= self.stable[usize::from(run.holder)]
+                && self.last_total.iter().zip(&self.inbox).all(|(&number, inbox)| inbox.stable_messages >= number);
+        }
+        true
+    }
+
+    /// The view is decided to end at `cut`; everything up to it is here. Afterwards `deliver_one` yields all that is
+    /// still to be delivered in this view.
+    pub fn finish(&mut self, region: &Region, cut: &[u64]) {
+        self.frozen = false;
+        for (rank, &limit) in cut.iter().enumerate() {
+            if rank != self.me {
+                self.parse(region, rank, limit);
+            }
+        }
+        self.finishing = true;
+        let limits = self.deliverable_limits();
+        let mut totals = vec![0u32; self.members];
+        for (rank, inbox) in self.inbox.iter_mut().enumerate() {
+            inbox.drop_unfinished();
+            let keep = limits[rank] - inbox.delivered;
+            inbox.queue.truncate(keep as usize);
+            totals[rank] = inbox.queue.iter().filter(|m| m.kind == Kind::Total).count() as u32;
+        }
+        // R7: order entries that name messages beyond the cut or discarded ones are void.
+        self.order.retain_mut(|run| {
+            let left = &mut totals[usize::from(run.rank)];
+            run.count = run.count.min(*left);
+            *left -= run.count;
+            run.count > 0
+        });
+    }
+
+    /// Per stream, the number of the last message that every survivor can deliver: a message goes, with all behind it,
+    /// when its context lies beyond the cut or its vector names a message that is not among the deliverable ones.
+    fn deliverable_limits(&self) -> Vec<u64> {
+        let vectors: Vec<Vec<Option<Vec<u64>>>> = self.inbox.iter().map(|inbox| inbox.vectors()).collect();
+        let mut limits: Vec<u64> = self.inbox.iter().map(|inbox| inbox.whole).collect();
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for rank in 0..self.members {
+                let inbox = &self.inbox[rank];
+                for (index, message) in inbox.queue.iter().enumerate() {
+                    if message.number > limits[rank] {
+                        break;
+                    }
+                    let fits = message.kind == Kind::Fifo
+                        || vectors[rank][index].as_ref().is_some_and(|vector| {
+                            vector.iter().enumerate().all(|(r, &value)| r == rank || value <= limits[r])
+                        });
+                    if !fits {
+                        limits[rank] = message.number - 1;
+                        changed = true;
+                        break;
+                    }
+                }
+            }
+        }
+        limits
+    }
+}

@@ -1,0 +1,370 @@
+//! The data plane of one view: the streams of all members as this process has them, the rows, and what can be
+//! delivered. One [`Plane`] lives as long as its view (and a little longer, to answer for the view's bytes: rule R8).
+//!
+//! - this file: sending — appending frames, closing batches with CONTEXT and ORDER records, the window;
+//! - [`receive`]: bytes and rows that come in, gaps and repair, stability, giving chunks back;
+//! - [`deliver`]: FIFO, causal, total and safe delivery, and the cut of a view change.
+//!
+//! Owner: `group::Group`. Invariants: a rank below is always below `members`; `rows[me]` changes only while not frozen (R5).
+
+pub mod deliver;
+pub mod receive;
+
+use crate::event::{Kind, SendOptions};
+use crate::stream::inbox::Clock;
+use crate::stream::{Image, Inbox, Log};
+use crate::time::Instant;
+use isis_memory::{ChunkIndex, Region};
+use isis_wire::codec::Writer;
+use isis_wire::frame::{
+    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_SAFE, Frame, FrameKind, frame_size, write_context, write_order,
+};
+use isis_wire::row::Row;
+use std::collections::VecDeque;
+
+/// The most runs in one ORDER record.
+const MAX_RUNS: usize = 4096;
+
+/// A run of the total order not yet delivered: the next `count` ABCASTs of `rank`.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Whose.
+    pub rank: u16,
+    /// How many.
+    pub count: u32,
+    /// Who wrote the record.
+    pub holder: u16,
+    /// Position after the record in the holder's stream.
+    pub end: u64,
+}
+
+/// An open claim: bytes reserved for a message that the application writes in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// The chunk that holds the payload.
+    pub chunk: ChunkIndex,
+    /// Where in it.
+    pub offset: usize,
+    /// How many bytes.
+    pub len: usize,
+    /// Something else was appended meanwhile: the payload has to be copied at commit.
+    pub displaced: bool,
+    /// The stream gave the chunk up: it belongs to the claim now.
+    pub owns_chunk: bool,
+}
+
+/// The data plane of one view.
+#[derive(Debug)]
+pub struct Plane {
+    /// This process's rank.
+    pub me: usize,
+    /// How many members.
+    pub members: usize,
+    /// The own stream.
+    pub log: Log,
+    /// The others' streams (the own entry stays empty).
+    pub images: Vec<Image>,
+    /// The reading end of every stream, the own one included.
+    pub inbox: Vec<Inbox>,
+    /// Everybody's row.
+    pub rows: Vec<Row>,
+    /// Per stream: up to which position every member has it.
+    pub stable: Vec<u64>,
+    consumed_messages: Vec<u64>,
+    /// The total order, as far as known and not delivered.
+    pub order: VecDeque<Run>,
+    /// ABCASTs delivered.
+    pub order_number: u64,
+    last_total: Vec<u64>,
+    /// Number of the last message of each rank that the sequencer has considered.
+    considered: Vec<u64>,
+    considered_clocks: Vec<Clock>,
+    unwritten_runs: Vec<(u16, u32)>,
+    last_context: Vec<u64>,
+    context_wanted: bool,
+    /// From the first PROMISE in the view until DECIDE (R5).
+    pub frozen: bool,
+    /// A GBCAST was appended: no other application frame follows in this view.
+    pub global_sent: bool,
+    finishing: bool,
+    cursor: usize,
+    max_message: usize,
+    /// The open claim.
+    pub claim: Option<Claim>,
+    /// The row should go out by then.
+    pub row_due: Option<Instant>,
+    /// Rows changed since stability was computed.
+    pub rows_changed: bool,
+    /// Who has shown a sign of this view.
+    pub shown: Vec<bool>,
+    /// Consumption that was last told to the others, per stream.
+    pub told_consumed: Vec<u64>,
+}
+
+impl Plane {
+    /// The data plane of a new view.
+    pub fn new(me: usize, members: usize, max_message: usize) -> Plane {
+        let mut shown = vec![false; members];
+        shown[me] = true;
+        Plane {
+            me,
+            members,
+            log: Log::default(),
+            images: (0..members).map(|_| Image::default()).collect(),
+            inbox: (0..members).map(|_| Inbox::new(members)).collect(),
+            rows: vec![Row::zero(members); members],
+            stable: vec![0; members],
+            consumed_messages: vec![0; members],
+            order: VecDeque::new(),
+            order_number: 0,
+            last_total: vec![0; members],
+            considered: vec![0; members],
+            considered_clocks: vec![Clock::default(); members],
+            unwritten_runs: Vec::new(),
+            last_context: vec![0; members],
+            context_wanted: false,
+            frozen: false,
+            global_sent: false,
+            finishing: false,
+            cursor: 0,
+            max_message,
+            claim: None,
+            row_due: None,
+            rows_changed: true,
+            shown,
+            told_consumed: vec![0; members],
+        }
+    }
+
+    /// The rank that orders ABCASTs.
+    pub fn holder(&self) -> usize {
+        0
+    }
+
+    /// How many messages of each rank were delivered here: the vector timestamp of what is sent next.
+    pub fn vector(&self) -> Vec<u64> {
+        self.inbox.iter().map(|inbox| inbox.delivered).collect()
+    }
+
+    /// How many application bytes may be appended now. `throttled_by_received`: for the message that may be in
+    /// progress beyond the window (R1).
+    pub fn space(&self, window: u64, throttled_by_received: bool) -> u64 {
+        let slowest = self
+            .rows
+            .iter()
+            .enumerate()
+            .map(|(rank, row)| match (rank == self.me, throttled_by_received) {
+                (true, true) => self.log.end,
+                (_, false) => row.consumed[self.me],
+                (false, true) => row.received[self.me],
+            })
+            .min()
+            .unwrap_or(0);
+        (slowest + window).saturating_sub(self.log.end)
+    }
+
+    /// Bytes that a message of `len` takes in the stream, cut in fragments.
+    pub fn message_size(len: usize, fragment: usize) -> u64 {
+        let whole = (len / fragment) as u64 * frame_size(fragment) as u64;
+        let rest = len % fragment;
+        if rest > 0 || len == 0 { whole + frame_size(rest) as u64 } else { whole }
+    }
+
+    fn flags(&mut self, options: SendOptions, begin: bool, end: bool) -> u8 {
+        let mut flags = 0;
+        if begin {
+            flags |= FLAG_BEGIN;
+        }
+        if end {
+            flags |= FLAG_END;
+        }
+        if options.safe {
+            flags |= FLAG_SAFE;
+        }
+        if end && options.kind != Kind::Fifo {
+            let changed = self
+                .inbox
+                .iter()
+                .enumerate()
+                .any(|(rank, inbox)| rank != self.me && inbox.delivered > self.last_context[rank]);
+            if changed || self.context_wanted {
+                self.context_wanted = true;
+                flags |= FLAG_CONTEXT_FOLLOWS;
+            }
+        }
+        flags
+    }
+
+    fn frame(&mut self, options: SendOptions, len: usize, begin: bool, end: bool) -> Frame {
+        let kind = match options.kind {
+            Kind::Fifo => FrameKind::Fifo,
+            Kind::Causal => FrameKind::Causal,
+            Kind::Total => FrameKind::Total,
+            _ => FrameKind::Global,
+        };
+        Frame { kind, flags: self.flags(options, begin, end), entry: options.entry, len: len as u32 }
+    }
+
+    /// Appends one fragment of a message. `None`: the region is exhausted.
+    pub fn append_fragment(
+        &mut self,
+        region: &mut Region,
+        options: SendOptions,
+        fragment: &[u8],
+        begin: bool,
+        end: bool,
+    ) -> Option<u64> {
+        debug_assert!(!self.frozen, "a frozen member appends nothing (R5)");
+        self.pass_claim(region);
+        let context_wanted = self.context_wanted;
+        let frame = self.frame(options, fragment.len(), begin, end);
+        let position = self.log.append(region, frame, fragment);
+        match position {
+            Some(_) if end && options.kind == Kind::Global => self.global_sent = true,
+            None => self.context_wanted = context_wanted,
+            _ => {}
+        }
+        position
+    }
+
+    /// Reserves the payload of a message of one fragment. `None`: the region is exhausted.
+    pub fn open_claim(&mut self, region: &mut Region, len: usize) -> Option<Claim> {
+        let (chunk, offset) = self.log.reserve(region, len)?;
+        let claim = Claim { chunk, offset, len, displaced: false, owns_chunk: false };
+        self.claim = Some(claim);
+        Some(claim)
+    }
+
+    /// Before anything else is appended: the reserved bytes become padding, and stay the claim's to write.
+    fn pass_claim(&mut self, region: &mut Region) {
+        if let Some(claim) = &mut self.claim
+            && !claim.displaced
+        {
+            claim.displaced = true;
+            let pad = Frame { kind: FrameKind::Pad, flags: 0, entry: 0, len: claim.len as u32 };
+            self.log.append_reserved(region, pad);
+        }
+    }
+
+    /// Commits an undisplaced claim in place.
+    pub fn commit_in_place(&mut self, region: &mut Region, claim: Claim, options: SendOptions) -> u64 {
+        let frame = self.frame(options, claim.len, true, true);
+        if options.kind == Kind::Global {
+            self.global_sent = true;
+        }
+        self.log.append_reserved(region, frame)
+    }
+
+    fn append_control(&mut self, region: &mut Region, kind: FrameKind, payload: &[u8]) -> bool {
+        self.pass_claim(region);
+        let frame = Frame { kind, flags: 0, entry: 0, len: payload.len() as u32 };
+        self.log.append(region, frame, payload).is_some()
+    }
+
+    /// Closes the open batch: CONTEXT if a message needs one, ORDER for what the sequencer can order now. Then all up to
+    /// the end may be sent. Returns whether the end moved.
+    pub fn publish(&mut self, region: &mut Region) -> bool {
+        if self.frozen {
+            return false;
+        }
+        let before = self.log.published;
+        if self.context_wanted {
+            let entries: Vec<(u16, u64)> = self
+                .inbox
+                .iter()
+                .enumerate()
+                .filter(|(rank, inbox)| *rank != self.me && inbox.delivered > self.last_context[*rank])
+                .map(|(rank, inbox)| (rank as u16, inbox.delivered))
+                .collect();
+            let mut out = Writer::new();
+            write_context(&mut out, &entries);
+            if !self.append_control(region, FrameKind::Context, &out.bytes) {
+                return false;
+            }
+            for (rank, value) in entries {
+                self.last_context[usize::from(rank)] = value;
+            }
+            self.context_wanted = false;
+        }
+        self.parse_own(region, self.log.end);
+        if self.me == self.holder() {
+            self.sequence();
+            while !self.unwritten_runs.is_empty() {
+                let count = self.unwritten_runs.len().min(MAX_RUNS);
+                let mut out = Writer::new();
+                write_order(&mut out, &self.unwritten_runs[..count]);
+                if !self.append_control(region, FrameKind::Order, &out.bytes) {
+                    break;
+                }
+                self.unwritten_runs.drain(..count);
+            }
+            self.parse_own(region, self.log.end);
+        }
+        self.log.published = self.log.end;
+        if self.log.published != before {
+            self.refresh_row();
+        }
+        self.log.published != before
+    }
+
+    /// Whether `publish` would have something to do.
+    pub fn has_unpublished(&self) -> bool {
+        !self.frozen && (self.log.published != self.log.end || self.context_wanted)
+    }
+
+    fn parse_own(&mut self, region: &Region, limit: u64) {
+        let holder = self.me as u16;
+        let order = &mut self.order;
+        let inbox = &mut self.inbox[self.me];
+        inbox.parse(region, &self.log.chunks, limit, self.max_message, &mut |runs, end| {
+            order.extend(runs.into_iter().map(|(rank, count)| Run { rank, count, holder, end }));
+        });
+        self.note_parsed(self.me);
+    }
+
+    /// The sequencer [BSS91]: message k of stream r is considered only when its vector is covered by what was
+    /// considered before, so the total order extends the causal order and cannot deadlock with it.
+    fn sequence(&mut self) {
+        for rank in 0..self.members {
+            self.considered[rank] = self.considered[rank].max(self.inbox[rank].delivered);
+        }
+        let mut progress = true;
+        while progress {
+            progress = false;
+            for rank in 0..self.members {
+                while self.considered[rank] < self.inbox[rank].whole {
+                    let number = self.considered[rank] + 1;
+                    let inbox = &self.inbox[rank];
+                    let kind = inbox.queue[(number - inbox.delivered - 1) as usize].kind;
+                    if kind != Kind::Fifo {
+                        let considered = &self.considered;
+                        let Some(clock) = inbox.clock_of(&mut self.considered_clocks[rank], number) else { break };
+                        if !clock.covered {
+                            clock.covered =
+                                clock.vector.iter().enumerate().all(|(r, &v)| r == rank || considered[r] >= v);
+                        }
+                        if !clock.covered {
+                            break;
+                        }
+                    }
+                    self.considered[rank] = number;
+                    progress = true;
+                    if kind == Kind::Total {
+                        match self.unwritten_runs.last_mut() {
+                            Some((last, count)) if usize::from(*last) == rank && *count < u32::MAX => *count += 1,
+                            _ => self.unwritten_runs.push((rank as u16, 1)),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// There is something that the sequencer, here, has not considered.
+    pub fn may_sequence(&self) -> bool {
+        self.me == self.holder()
+            && !self.frozen
+            && (!self.unwritten_runs.is_empty()
+                || self.inbox.iter().zip(&self.considered).any(|(inbox, &considered)| considered < inbox.whole))
+    }
+}

@@ -1,0 +1,161 @@
+//! Bytes and rows that come in: images, gaps, stability, and giving chunks back.
+
+use super::{Plane, Run};
+use crate::stream::image::Inserted;
+use isis_memory::{ChunkIndex, Region};
+use isis_wire::DecodeError;
+
+impl Plane {
+    /// Bytes of the stream of `rank`. While frozen they are stored, not parsed (R5).
+    pub fn receive(&mut self, region: &mut Region, rank: usize, position: u64, data: &[u8], reach: u64) -> Inserted {
+        if rank == self.me {
+            return Inserted::Duplicate;
+        }
+        let inserted = self.images[rank].insert(region, position, data, reach);
+        if inserted == Inserted::New && !self.frozen {
+            self.parse(region, rank, u64::MAX);
+        }
+        inserted
+    }
+
+    /// Parses what is contiguous of the stream of `rank`, up to `limit`.
+    pub(super) fn parse(&mut self, region: &Region, rank: usize, limit: u64) {
+        let holder = rank as u16;
+        let order = &mut self.order;
+        let image = &self.images[rank];
+        let may_order = rank == 0;
+        self.inbox[rank].parse(
+            region,
+            &image.chunks,
+            image.contiguous.min(limit),
+            self.max_message,
+            &mut |runs, end| {
+                if may_order {
+                    order.extend(runs.into_iter().map(|(rank, count)| Run { rank, count, holder, end }));
+                }
+            },
+        );
+        self.note_parsed(rank);
+        self.refresh_row();
+    }
+
+    /// Control records and fragments at the front are consumed as soon as they are parsed.
+    pub(super) fn note_parsed(&mut self, rank: usize) {
+        if self.inbox[rank].whole == self.consumed_messages[rank] {
+            let parsed = self.inbox[rank].parsed;
+            let consumed = &mut self.rows[self.me].consumed[rank];
+            if !self.frozen && parsed > *consumed {
+                *consumed = parsed;
+                self.rows_changed = true;
+            }
+        }
+    }
+
+    /// The application is done with a message of `rank` that ends at `end`.
+    pub fn consume(&mut self, rank: usize, end: u64) {
+        self.consumed_messages[rank] += 1;
+        let consumed =
+            if self.inbox[rank].whole == self.consumed_messages[rank] { self.inbox[rank].parsed } else { end };
+        let row = &mut self.rows[self.me];
+        row.consumed[rank] = row.consumed[rank].max(consumed);
+        self.rows_changed = true;
+    }
+
+    /// Messages delivered or queued that the application is not done with.
+    pub fn unconsumed(&self) -> u64 {
+        self.inbox.iter().zip(&self.consumed_messages).map(|(inbox, &consumed)| inbox.delivered - consumed).sum()
+    }
+
+    /// Brings the own row up to date, unless frozen.
+    pub fn refresh_row(&mut self) {
+        if self.frozen {
+            return;
+        }
+        let row = &mut self.rows[self.me];
+        row.end = self.log.published;
+        for rank in 0..self.members {
+            row.received[rank] =
+                if rank == self.me { self.log.published } else { self.images[rank].contiguous.max(row.received[rank]) };
+        }
+        self.rows_changed = true;
+    }
+
+    /// Another member's row came.
+    pub fn receive_row(&mut self, rank: usize, bytes: &[u8]) -> Result<(), DecodeError> {
+        if self.rows[rank].merge(bytes)? {
+            self.rows_changed = true;
+            let end = self.rows[rank].end;
+            let image = &mut self.images[rank];
+            image.known_end = image.known_end.max(end);
+        }
+        self.shown[rank] = true;
+        Ok(())
+    }
+
+    /// Recomputes stability from the rows. Returns whether it grew.
+    pub fn update_stability(&mut self) -> bool {
+        if !self.rows_changed {
+            return false;
+        }
+        self.rows_changed = false;
+        let mut grew = false;
+        for rank in 0..self.members {
+            let stable = self.rows.iter().map(|row| row.received[rank]).min().unwrap_or(0);
+            if stable > self.stable[rank] {
+                self.stable[rank] = stable;
+                self.inbox[rank].note_stable(stable);
+                grew = true;
+            }
+        }
+        grew
+    }
+
+    /// Gives back chunks that are stable at all and consumed here.
+    pub fn release(&mut self, region: &mut Region) {
+        for rank in 0..self.members {
+            let done = self.stable[rank].min(self.rows[self.me].consumed[rank]).min(self.inbox[rank].parsed);
+            let claim = &mut self.claim;
+            let chunks = if rank == self.me { &mut self.log.chunks } else { &mut self.images[rank].chunks };
+            chunks.release_before(done, |chunk| give_back(region, claim, chunk));
+        }
+    }
+
+    /// Gives back everything (the view is over and answered for).
+    pub fn release_all(&mut self, region: &mut Region) {
+        let claim = &mut self.claim;
+        self.log.chunks.release_all(|chunk| give_back(region, claim, chunk));
+        for image in &mut self.images {
+            image.chunks.release_all(|chunk| region.give_back(chunk));
+        }
+    }
+
+    /// Bytes of a stream for repair, from `position` to `end` at most, cut at the chunk's end; empty if they are not here.
+    pub fn bytes<'a>(&self, region: &'a Region, rank: usize, position: u64, end: u64) -> &'a [u8] {
+        let (chunks, here) = if rank == self.me {
+            (&self.log.chunks, self.log.published)
+        } else {
+            (&self.images[rank].chunks, self.images[rank].contiguous)
+        };
+        if position >= here { &[] } else { chunks.slice(region, position, end.min(here)) }
+    }
+
+    /// Up to which frame border this process has each stream: what a PROMISE reports.
+    pub fn borders(&self) -> Vec<u64> {
+        self.inbox.iter().map(|inbox| inbox.parsed).collect()
+    }
+
+    /// Everything up to `cut` is here.
+    pub fn has_all(&self, cut: &[u64]) -> bool {
+        (0..self.members).all(|rank| {
+            let here = if rank == self.me { self.log.published } else { self.images[rank].contiguous };
+            here >= cut[rank]
+        })
+    }
+}
+
+fn give_back(region: &mut Region, claim: &mut Option<super::Claim>, chunk: ChunkIndex) {
+    match claim {
+        Some(claim) if claim.chunk == chunk => claim.owns_chunk = true,
+        _ => region.give_back(chunk),
+    }
+}

@@ -1,0 +1,293 @@
+//! What all groups of an endpoint share: identity, time, memory, peers, and the queues that the endpoint hands out.
+
+use crate::channel::{Receiver, Sender};
+use crate::config::Config;
+use crate::counters::{Counter, Counters};
+use crate::detector::Detector;
+use crate::directory::{Directory, Operation, Outcome};
+use crate::event::Event;
+use crate::id::{GroupId, ProcessId, SystemId};
+use crate::random::Random;
+use crate::time::Instant;
+use isis_memory::Region;
+use isis_wire::message::{Code, MemberEntry, Message, PieceHeader};
+use isis_wire::packet::{self, HEADER, Header, PacketKind};
+use isis_wire::{Address, Writer};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Room for a piece's header and packet header in a datagram.
+const PIECE_OVERHEAD: usize = HEADER + 16;
+/// The most state bytes that wait in one channel.
+const CHANNEL_LIMIT: usize = 4 << 20;
+
+/// What has to be consumed when an event is done with.
+#[derive(Clone, Copy, Debug)]
+pub struct Consume {
+    /// The group.
+    pub group: GroupId,
+    /// The view that the message was delivered in.
+    pub view: u64,
+    /// Whose stream.
+    pub rank: usize,
+    /// Where the message ends.
+    pub end: u64,
+}
+
+/// An event on its way to the application.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// The event.
+    pub event: Event,
+    /// For a message: what its consumption moves.
+    pub consume: Option<Consume>,
+}
+
+/// Both directions of one lane between this process and a peer.
+#[derive(Debug)]
+pub struct Lane {
+    /// To the peer.
+    pub sender: Sender,
+    /// From the peer.
+    pub receiver: Receiver,
+}
+
+/// Another process of the system view.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its entry in the system view.
+    pub entry: MemberEntry,
+    /// Tells from silence whether it failed (other sites only).
+    pub detector: Detector,
+    /// When it was heard last.
+    pub heard_at: Instant,
+    /// It was suspected when last looked at (for counting).
+    pub suspected: bool,
+    /// Known dead: for certain here, or by the word of its site-mates.
+    pub reported_dead: bool,
+    /// It was known dead for certain here (own site).
+    pub dead_here: bool,
+    /// Point-to-point messages (0) and state transfer (1).
+    pub lanes: [Option<Box<Lane>>; 2],
+    /// When it was last told something that it missed.
+    pub told_at: Option<Instant>,
+}
+
+/// The system view as every group sees it.
+#[derive(Clone, Debug, Default)]
+pub struct SystemView {
+    /// Its number; 0: not in a system.
+    pub number: u64,
+    /// The processes, oldest first.
+    pub members: Vec<MemberEntry>,
+}
+
+/// A packet of protocol messages, rows, channel frames: everything but stream data.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Where to: one address, or all other members of a group.
+    pub to: Target,
+    /// The whole packet.
+    pub packet: Vec<u8>,
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// To one process.
+    Address(Address),
+    /// To every other member of a group.
+    Members(GroupId),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// All stream bytes.
+    pub region: Region,
+    /// The generator.
+    pub random: Random,
+    /// The time of the present call.
+    pub now: Instant,
+    /// This process in its system; zero before.
+    pub me: ProcessId,
+    /// The system; zero before.
+    pub system: SystemId,
+    /// The system view installed here.
+    pub system_view: SystemView,
+    /// The other processes of it.
+    pub peers: BTreeMap<ProcessId, Peer>,
+    /// Births of all processes of the system view.
+    pub births: FxHashMap<u64, ProcessId>,
+    /// Frozen for want of a quorum.
+    pub stalled: bool,
+    /// The replicated directory.
+    pub directory: Directory,
+    /// Packets to send.
+    pub outbox: VecDeque<Outgoing>,
+    /// Events for the application.
+    pub events: VecDeque<Pending>,
+    /// The counters.
+    pub counters: Counters,
+    /// Directory operations delivered, for the endpoint to act on.
+    pub outcomes: VecDeque<(Operation, Outcome)>,
+    /// Numbers the point-to-point messages sent.
+    pub unicast_number: u64,
+    next_piece: u64,
+}
+
+impl Shared {
+    /// For a process without a system.
+    pub fn new(config: Config, region: Region, now: Instant) -> Shared {
+        Shared {
+            random: Random::new(config.seed ^ config.nonce.birth()),
+            config,
+            region,
+            now,
+            me: ProcessId::default(),
+            system: SystemId::default(),
+            system_view: SystemView::default(),
+            peers: BTreeMap::new(),
+            births: FxHashMap::default(),
+            stalled: false,
+            directory: Directory::default(),
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            outcomes: VecDeque::new(),
+            unicast_number: 0,
+            next_piece: 0,
+        }
+    }
+
+    /// Counts.
+    pub fn count(&mut self, counter: Counter) {
+        self.counters.add(counter, 1);
+    }
+
+    /// A system view was decided: the peers are those that it lists.
+    pub fn adopt_system_view(&mut self, members: &[MemberEntry], number: u64) {
+        let now = self.now;
+        self.system_view = SystemView { number, members: members.to_vec() };
+        self.peers.retain(|process, _| members.iter().any(|m| m.process == *process));
+        for member in members.iter().filter(|m| m.nonce != self.config.nonce) {
+            let (min, max) = (self.config.suspect_min_ns, self.config.suspect_max_ns);
+            self.peers.entry(member.process).or_insert_with(|| Peer {
+                entry: member.clone(),
+                detector: Detector::new(now, min, max),
+                heard_at: now,
+                suspected: false,
+                reported_dead: false,
+                dead_here: false,
+                lanes: [None, None],
+                told_at: None,
+            });
+        }
+        self.births = members.iter().map(|m| (m.nonce.birth(), m.process)).collect();
+    }
+
+    /// Is in the installed system view.
+    pub fn in_system(&self, process: ProcessId) -> bool {
+        process == self.me || self.peers.contains_key(&process)
+    }
+
+    /// Is believed to have failed: silent for too long (other sites), or dead.
+    pub fn suspected(&self, process: ProcessId) -> bool {
+        match self.peers.get(&process) {
+            None => process != self.me,
+            Some(peer) => {
+                peer.reported_dead || (peer.entry.site != self.config.site && peer.detector.suspected(self.now))
+            }
+        }
+    }
+
+    /// The processes of this site that are known dead here (R10).
+    pub fn dead_here(&self) -> Vec<ProcessId> {
+        self.peers.iter().filter(|(_, peer)| peer.dead_here).map(|(&process, _)| process).collect()
+    }
+
+    /// A header of a packet of this process.
+    pub fn header(&self, kind: PacketKind, group: GroupId, view: u64) -> Header {
+        Header { kind, birth: self.config.nonce.birth(), system: self.system, group, view }
+    }
+
+    /// The largest datagram towards an address: a process of this site, or any other.
+    pub fn datagram_to(&self, to: Address) -> usize {
+        let local = self.peers.values().any(|peer| peer.entry.address == to && peer.entry.site == self.config.site);
+        if local { self.config.datagram_local } else { self.config.datagram_network }
+    }
+
+    /// Sends a protocol message, in pieces if it is longer than a datagram.
+    pub fn send(&mut self, to: Address, group: GroupId, view: u64, message: &Message) {
+        let system = self.system;
+        self.send_as(system, to, group, view, message);
+    }
+
+    /// As `send`, in the name of another system than the own (discovery, joining).
+    pub fn send_as(&mut self, system: SystemId, to: Address, group: GroupId, view: u64, message: &Message) {
+        let mut writer = Writer::new();
+        message.encode(&mut writer);
+        let bytes = writer.bytes;
+        let mut header = self.header(PacketKind::Message, group, view);
+        header.system = system;
+        let room = self.datagram_to(to) - PIECE_OVERHEAD;
+        if bytes.len() <= room {
+            let mut packet = Vec::with_capacity(HEADER + bytes.len());
+            packet::begin(&mut packet, &header);
+            packet.extend_from_slice(&bytes);
+            packet::seal(&mut packet, &[]);
+            self.outbox.push_back(Outgoing { to: Target::Address(to), packet });
+            return;
+        }
+        header.kind = PacketKind::Piece;
+        self.next_piece += 1;
+        let count = bytes.len().div_ceil(room);
+        if count > usize::from(u16::MAX) {
+            self.count(Counter::MessageTooLong);
+            return;
+        }
+        for (index, piece) in bytes.chunks(room).enumerate() {
+            let mut writer = Writer::new();
+            PieceHeader { number: self.next_piece, index: index as u16, count: count as u16 }.write(&mut writer);
+            let mut packet = Vec::with_capacity(PIECE_OVERHEAD + piece.len());
+            packet::begin(&mut packet, &header);
+            packet.extend_from_slice(&writer.bytes);
+            packet.extend_from_slice(piece);
+            packet::seal(&mut packet, &[]);
+            self.outbox.push_back(Outgoing { to: Target::Address(to), packet });
+        }
+    }
+
+    /// Sends a packet with this body.
+    pub fn send_body(&mut self, to: Target, kind: PacketKind, group: GroupId, view: u64, body: &[u8]) {
+        let mut packet = Vec::with_capacity(HEADER + body.len());
+        packet::begin(&mut packet, &self.header(kind, group, view));
+        packet.extend_from_slice(body);
+        packet::seal(&mut packet, &[]);
+        self.outbox.push_back(Outgoing { to, packet });
+    }
+
+    /// An event without bytes to consume.
+    pub fn emit(&mut self, event: Event) {
+        self.events.push_back(Pending { event, consume: None });
+    }
+
+    /// The lane to a peer, made when first needed.
+    pub fn lane(&mut self, process: ProcessId, lane: usize) -> Option<&mut Lane> {
+        let max_message = self.config.max_message + (1 << 16);
+        let local = self.config.site;
+        let peer = self.peers.get_mut(&process)?;
+        let frame = if peer.entry.site == local {
+            self.config.datagram_local.min(self.config.datagram_network.max(8192))
+        } else {
+            self.config.datagram_network
+        } - HEADER
+            - 32;
+        let most = self.config.datagram_local.max(self.config.datagram_network);
+        Some(peer.lanes[lane].get_or_insert_with(|| {
+            Box::new(Lane { sender: Sender::new(frame, CHANNEL_LIMIT), receiver: Receiver::new(most, max_message) })
+        }))
+    }
+}

@@ -1,0 +1,307 @@
+//! What was read from a stream and is not yet delivered: messages by number, and the contexts that date them.
+//!
+//! Frames are parsed from the contiguous prefix, once. A message is whole when its END frame was parsed; a message of
+//! several fragments is put together in a buffer of its own. CONTEXT records carry the changed entries of the sender's
+//! vector timestamp; a message names the context by its ordinal. ORDER records are handed to the caller at once:
+//! control acts when it is contiguous, not when the messages before it are delivered.
+
+use super::Chunks;
+use crate::event::{Body, Kind};
+use isis_memory::{CHUNK_SIZE, Region};
+use isis_wire::frame::{
+    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_SAFE, FRAME_HEADER, Frame, FrameKind, read_context, read_order,
+};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A whole message, not yet delivered.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// Its number in its stream: 1, 2, …
+    pub number: u64,
+    /// Its ordering.
+    pub kind: Kind,
+    /// Deliver only when stable.
+    pub safe: bool,
+    /// Its entry point.
+    pub entry: u8,
+    /// The ordinal of the context that dates it; 0: the zero vector.
+    pub context: u64,
+    /// Position after its last frame.
+    pub end: u64,
+    /// Its bytes.
+    pub body: Body,
+}
+
+/// A CONTEXT record.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Position after the record.
+    pub end: u64,
+    /// The entries `(rank, value)` that changed.
+    pub entries: Vec<(u16, u64)>,
+}
+
+/// A vector timestamp that follows the contexts of one stream.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    /// The entries, by rank.
+    pub vector: Vec<u64>,
+    /// The ordinal of the context applied last.
+    pub applied: u64,
+    /// Position after that context's record.
+    pub end: u64,
+    /// The vector was found covered: it stays so.
+    pub covered: bool,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    kind: Kind,
+    safe: bool,
+    entry: u8,
+    bytes: Vec<u8>,
+}
+
+/// The reading end of one stream.
+#[derive(Debug)]
+pub struct Inbox {
+    members: usize,
+    /// Everything before was parsed.
+    pub parsed: u64,
+    /// How many whole messages were parsed.
+    pub whole: u64,
+    /// How many messages were delivered.
+    pub delivered: u64,
+    /// How many ABCASTs were delivered.
+    pub delivered_total: u64,
+    /// Messages `delivered + 1 ..= whole`.
+    pub queue: VecDeque<Queued>,
+    /// Contexts later than `clock.applied`.
+    pub contexts: VecDeque<Context>,
+    contexts_seen: u64,
+    /// The clock of the message at the head of the queue.
+    pub clock: Clock,
+    /// Ends of whole messages that are not known stable.
+    ends: VecDeque<u64>,
+    /// How many messages are known stable.
+    pub stable_messages: u64,
+    /// A GBCAST payload is whole (it waits for the view change).
+    pub has_global: bool,
+    unfinished: Option<Unfinished>,
+    /// The stream makes no sense from `parsed` on.
+    pub broken: bool,
+}
+
+/// What ORDER parsing yields: runs and the position after the record.
+pub type OrderSink<'a> = dyn FnMut(Vec<(u16, u32)>, u64) + 'a;
+
+impl Inbox {
+    /// For a stream of a view with `members`.
+    pub fn new(members: usize) -> Inbox {
+        Inbox {
+            members,
+            parsed: 0,
+            whole: 0,
+            delivered: 0,
+            delivered_total: 0,
+            queue: VecDeque::new(),
+            contexts: VecDeque::new(),
+            contexts_seen: 0,
+            clock: Clock { vector: vec![0; members], ..Clock::default() },
+            ends: VecDeque::new(),
+            stable_messages: 0,
+            has_global: false,
+            unfinished: None,
+            broken: false,
+        }
+    }
+
+    /// Parses whole frames up to `limit`, which must be within the contiguous prefix. Returns whether any was.
+    pub fn parse(
+        &mut self,
+        region: &Region,
+        chunks: &Chunks,
+        limit: u64,
+        max_message: usize,
+        order: &mut OrderSink<'_>,
+    ) -> bool {
+        let before = self.parsed;
+        while self.parsed + FRAME_HEADER as u64 <= limit && !self.broken {
+            let Some((chunk, start)) = chunks.locate(self.parsed) else { break };
+            let bytes = region.chunk(chunk);
+            let available = (limit - self.parsed).min((CHUNK_SIZE - start) as u64) as usize;
+            let mut offset = start;
+            while offset + FRAME_HEADER <= start + available {
+                let Ok(frame) = Frame::parse(&bytes[offset..offset + FRAME_HEADER], CHUNK_SIZE - offset) else {
+                    self.broken = true;
+                    break;
+                };
+                if offset + frame.size() > start + available {
+                    break;
+                }
+                let end = self.parsed + frame.size() as u64;
+                let at = offset + FRAME_HEADER;
+                let payload = &bytes[at..at + frame.len as usize];
+                let body = Body::Chunk { chunk, offset: at as u32, len: frame.len };
+                if !self.take_frame(frame, payload, body, end, max_message, order) {
+                    self.broken = true;
+                    break;
+                }
+                self.parsed = end;
+                offset += frame.size();
+            }
+            if offset == start || offset < CHUNK_SIZE {
+                break;
+            }
+        }
+        self.parsed != before
+    }
+
+    fn take_frame(
+        &mut self,
+        frame: Frame,
+        payload: &[u8],
+        body: Body,
+        end: u64,
+        max_message: usize,
+        order: &mut OrderSink<'_>,
+    ) -> bool {
+        let kind = match frame.kind {
+            FrameKind::Fifo => Kind::Fifo,
+            FrameKind::Causal => Kind::Causal,
+            FrameKind::Total => Kind::Total,
+            FrameKind::Global => Kind::Global,
+            FrameKind::Pad => return true,
+            FrameKind::Context => {
+                let Ok(entries) = read_context(payload, self.members) else { return false };
+                self.contexts_seen += 1;
+                self.contexts.push_back(Context { end, entries });
+                return true;
+            }
+            FrameKind::Order => {
+                let Ok(runs) = read_order(payload, self.members) else { return false };
+                order(runs, end);
+                return true;
+            }
+        };
+        let begin = frame.flags & FLAG_BEGIN != 0;
+        let last = frame.flags & FLAG_END != 0;
+        let (kind, safe, entry, body) = match (begin, last, self.unfinished.take()) {
+            (true, true, None) => (kind, frame.flags & FLAG_SAFE != 0, frame.entry, body),
+            (true, false, None) => {
+                let safe = frame.flags & FLAG_SAFE != 0;
+                self.unfinished = Some(Unfinished { kind, safe, entry: frame.entry, bytes: payload.to_vec() });
+                return true;
+            }
+            (false, last, Some(mut unfinished)) if unfinished.kind == kind => {
+                if unfinished.bytes.len() + payload.len() > max_message {
+                    return false;
+                }
+                unfinished.bytes.extend_from_slice(payload);
+                if !last {
+                    self.unfinished = Some(unfinished);
+                    return true;
+                }
+                (kind, unfinished.safe, unfinished.entry, Body::Owned(Arc::from(unfinished.bytes)))
+            }
+            _ => return false,
+        };
+        self.whole += 1;
+        if kind == Kind::Global {
+            self.has_global = true;
+        }
+        let context = self.contexts_seen + u64::from(frame.flags & FLAG_CONTEXT_FOLLOWS != 0);
+        self.ends.push_back(end);
+        self.queue.push_back(Queued { number: self.whole, kind, safe, entry, context, end, body });
+        true
+    }
+
+    /// The stream is stable up to `position`: counts the messages that are.
+    pub fn note_stable(&mut self, position: u64) {
+        while self.ends.front().is_some_and(|&end| end <= position) {
+            self.ends.pop_front();
+            self.stable_messages += 1;
+        }
+    }
+
+    /// Brings `clock` to the context `ordinal`; `false` if its record is not here yet.
+    /// `contexts` are those later than `base`.
+    fn advance(contexts: &VecDeque<Context>, base: u64, clock: &mut Clock, ordinal: u64) -> bool {
+        if ordinal > base + contexts.len() as u64 {
+            return false;
+        }
+        while clock.applied < ordinal {
+            let context = &contexts[(clock.applied - base) as usize];
+            for &(rank, value) in &context.entries {
+                clock.vector[usize::from(rank)] = value;
+            }
+            clock.end = context.end;
+            clock.applied += 1;
+            clock.covered = false;
+        }
+        true
+    }
+
+    /// Whether the vector timestamp of the head message is known and covered by `counts` (its sender's own entry apart).
+    /// FBCASTs have none.
+    #[inline]
+    pub fn head_covered(&mut self, sender: usize, counts: impl Fn(usize) -> u64) -> bool {
+        let Some(head) = self.queue.front() else { return false };
+        if head.kind == Kind::Fifo {
+            return true;
+        }
+        let base = self.clock.applied;
+        if head.context > base {
+            if !Inbox::advance(&self.contexts, base, &mut self.clock, head.context) {
+                return false;
+            }
+            self.contexts.drain(..(head.context - base) as usize);
+        }
+        if !self.clock.covered {
+            self.clock.covered =
+                self.clock.vector.iter().enumerate().all(|(rank, &value)| rank == sender || counts(rank) >= value);
+        }
+        self.clock.covered
+    }
+
+    /// Brings `clock` (the sequencer's, ahead of the head's) to the context of message `number`, which is queued.
+    pub fn clock_of<'a>(&self, clock: &'a mut Clock, number: u64) -> Option<&'a mut Clock> {
+        if clock.applied < self.clock.applied || clock.vector.is_empty() {
+            *clock = self.clock.clone();
+        }
+        let message = &self.queue[(number - self.delivered - 1) as usize];
+        if Inbox::advance(&self.contexts, self.clock.applied, clock, message.context) { Some(clock) } else { None }
+    }
+
+    /// Takes the head message as delivered.
+    pub fn pop(&mut self) -> Option<Queued> {
+        let message = self.queue.pop_front()?;
+        self.delivered = message.number;
+        if message.kind == Kind::Total {
+            self.delivered_total += 1;
+        }
+        Some(message)
+    }
+
+    /// How many of the contexts are here: messages that name a later one are not dated.
+    pub fn contexts_here(&self) -> u64 {
+        self.contexts_seen
+    }
+
+    /// The vectors of all queued messages (`None`: its record is not here), for the cut.
+    pub fn vectors(&self) -> Vec<Option<Vec<u64>>> {
+        let mut clock = self.clock.clone();
+        self.queue
+            .iter()
+            .map(|m| {
+                Inbox::advance(&self.contexts, self.clock.applied, &mut clock, m.context).then(|| clock.vector.clone())
+            })
+            .collect()
+    }
+
+    /// Drops the unfinished message, if any (a view change's cut).
+    pub fn drop_unfinished(&mut self) {
+        self.unfinished = None;
+    }
+}

@@ -1,0 +1,70 @@
+//! The sender's side of a stream: frames are appended at the end; what lies before `published` may be sent.
+
+use super::Chunks;
+use isis_memory::{CHUNK_SIZE, ChunkIndex, Region};
+use isis_wire::frame::{FRAME_HEADER, Frame, FrameKind, frame_size};
+
+/// An outgoing stream.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Where the bytes are.
+    pub chunks: Chunks,
+    /// Position after the last frame.
+    pub end: u64,
+    /// Everything before may be sent and is final.
+    pub published: u64,
+    /// Everything before was sent once.
+    pub sent: u64,
+}
+
+impl Log {
+    /// The position at which a frame of `len` payload bytes would start, after padding up to the next chunk if needed.
+    pub fn position_for(&self, len: usize) -> u64 {
+        let offset = (self.end % CHUNK_SIZE as u64) as usize;
+        if offset + frame_size(len) <= CHUNK_SIZE { self.end } else { self.end + (CHUNK_SIZE - offset) as u64 }
+    }
+
+    /// Fills the rest of the current chunk so that a frame of `len` fits; `false`: the region is exhausted.
+    fn make_room(&mut self, region: &mut Region, len: usize) -> Option<(ChunkIndex, usize)> {
+        let start = self.position_for(len);
+        let place = self.chunks.locate_or_take(region, start)?;
+        if start != self.end {
+            let space = (start - self.end) as usize;
+            let pad = Frame { kind: FrameKind::Pad, flags: 0, entry: 0, len: (space - FRAME_HEADER) as u32 };
+            let (chunk, offset) = self.chunks.locate(self.end).expect("padding goes behind a frame of the same chunk");
+            region.chunk_mut(chunk)[offset..offset + FRAME_HEADER].copy_from_slice(&pad.header());
+            self.end = start;
+        }
+        Some(place)
+    }
+
+    /// Appends a frame. `None`: the region is exhausted (nothing was appended but perhaps padding).
+    pub fn append(&mut self, region: &mut Region, frame: Frame, payload: &[u8]) -> Option<u64> {
+        debug_assert_eq!(frame.len as usize, payload.len());
+        let (chunk, offset) = self.make_room(region, payload.len())?;
+        let bytes = &mut region.chunk_mut(chunk)[offset..offset + frame.size()];
+        bytes[..FRAME_HEADER].copy_from_slice(&frame.header());
+        bytes[FRAME_HEADER..FRAME_HEADER + payload.len()].copy_from_slice(payload);
+        bytes[FRAME_HEADER + payload.len()..].fill(0);
+        let position = self.end;
+        self.end += frame.size() as u64;
+        Some(position)
+    }
+
+    /// Makes room for a frame of `len` bytes at the end without appending it: where its payload lies.
+    pub fn reserve(&mut self, region: &mut Region, len: usize) -> Option<(ChunkIndex, usize)> {
+        let (chunk, offset) = self.make_room(region, len)?;
+        Some((chunk, offset + FRAME_HEADER))
+    }
+
+    /// Appends the frame whose payload was written in place after [`Log::reserve`].
+    pub fn append_reserved(&mut self, region: &mut Region, frame: Frame) -> u64 {
+        let (chunk, offset) = self.chunks.locate(self.end).expect("reserved");
+        let bytes = &mut region.chunk_mut(chunk)[offset..offset + frame.size()];
+        bytes[..FRAME_HEADER].copy_from_slice(&frame.header());
+        bytes[FRAME_HEADER + frame.len as usize..].fill(0);
+        let position = self.end;
+        self.end += frame.size() as u64;
+        position
+    }
+}
