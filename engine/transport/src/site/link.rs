@@ -42,7 +42,7 @@ const SEND_BUFFER: usize = 1 << 20;
 const SEARCH_FIRST_NS: u64 = 5_000_000;
 /// … and after this long in the end: for the case that a newcomer could not reach us.
 const SEARCH_LAST_NS: u64 = 1_000_000_000;
-/// How often a peer without a connection, or a watched one, is tested for death.
+/// How often a peer without a connection or process descriptor, or a watched one, is tested for death.
 const TEST_NS: u64 = 20_000_000;
 /// A connection without a HELLO is closed after this long.
 const HELLO_NS: u64 = 5_000_000_000;
@@ -234,7 +234,7 @@ impl SiteLink {
             self.test_ns = now_ns + TEST_NS;
             self.test_unconnected();
         }
-        let testing = !self.watched.is_empty() || self.peers.iter().any(|peer| peer.connections == 0);
+        let testing = !self.watched.is_empty() || self.peers.iter().any(Peer::needs_tests);
         if testing { self.search_ns.min(self.test_ns) } else { self.search_ns }
     }
 

@@ -61,7 +61,7 @@ impl SiteLink {
 
     pub(super) fn test_unconnected(&mut self) {
         let dead: Vec<u128> =
-            self.peers.iter().filter(|peer| peer.connections == 0 && peer.is_dead()).map(|peer| peer.nonce).collect();
+            self.peers.iter().filter(|peer| peer.needs_tests() && peer.is_dead()).map(|peer| peer.nonce).collect();
         for nonce in dead {
             self.counters.site_deaths_by_file += 1;
             self.on_death(nonce);
@@ -101,6 +101,12 @@ impl SiteLink {
 }
 
 impl Peer {
+    /// Nothing that epoll reports would tell its death: it has no connection, or no process descriptor (and a forked
+    /// child may keep its connection open).
+    pub(super) fn needs_tests(&self) -> bool {
+        self.connections == 0 || self.pidfd.is_none()
+    }
+
     /// Whether it is dead for certain.
     pub(super) fn is_dead(&self) -> bool {
         self.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd()))
