@@ -394,7 +394,7 @@ impl Run {
             for (process, member) in &members {
                 let (Some(view), Some(reference)) = (&member.view, &first.view) else { continue };
                 let agrees = view.number == reference.number && view.group == reference.group;
-                if !agrees || !same(view, &processes) || view.members.iter().any(|m| !m.1) {
+                if !agrees || !same(view, &processes) {
                     return Some(format!("{process:?} has {view:?}, members should be {processes:?}"));
                 }
                 if member.in_view != first.in_view {

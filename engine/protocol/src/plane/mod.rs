@@ -102,10 +102,12 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// The data plane of a new view.
+    /// The data plane of a new view (of no members at all for the last one that leaves).
     pub fn new(me: usize, members: usize, max_message: usize) -> Plane {
         let mut shown = vec![false; members];
-        shown[me] = true;
+        if let Some(own) = shown.get_mut(me) {
+            *own = true;
+        }
         Plane {
             me,
             members,
