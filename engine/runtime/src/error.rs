@@ -69,6 +69,10 @@ impl From<Refused> for NodeError {
             Refused::Ended => NodeError::Ended,
             Refused::BadClaim => NodeError::BadClaim,
             Refused::BadKind => NodeError::BadKind,
+            Refused::AlreadyMember => NodeError::system(
+                "join",
+                std::io::Error::new(std::io::ErrorKind::AlreadyExists, "this process is in that group already"),
+            ),
         }
     }
 }
