@@ -98,7 +98,6 @@ fn three_inline_nodes_form_a_group() {
 }
 
 #[test]
-#[ignore = "both last members close at once: the core panics"]
 fn three_threaded_nodes_form_a_group() {
     three_nodes(Mode::Threaded);
 }
