@@ -119,7 +119,10 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                 let destination = match sent.to {
                     Some(to) => {
                         let same_pair = (earlier.sender, Channel::PointToPoint) == (key.sender, key.channel);
-                        to == process && (same_pair || history.limits.across_groups)
+                        // What was sent to a joiner before its first view (its donor may have been lost) is not owed.
+                        let numbers = installed.get(&(process, group_of(history, sender, sent.group)));
+                        let was_in = numbers.is_some_and(|n| n.iter().any(|v| *v <= sent.view));
+                        to == process && was_in && (same_pair || history.limits.across_groups)
                     }
                     None => {
                         let group = group_of(history, sender, sent.group);

@@ -227,8 +227,8 @@ impl Application {
         }
         it.multicasts = number;
         it.own_undelivered += 1;
-        ctx.records.ledger.note(key, len);
         let (group, view) = (it.group(), it.view_number());
+        ctx.records.ledger.note(key, group, len);
         self.note(ctx, Seen::Send { key, kind, safe, len: len as u32, group, view });
         Ok(key)
     }
@@ -278,8 +278,8 @@ impl Application {
     fn posted(&mut self, ctx: &mut Context<'_>, member: usize, key: Key, kind: Kind, to: Process, len: usize) -> Key {
         let it = &mut self.members[member];
         it.sends += 1;
-        ctx.records.ledger.note(key, len);
         let (group, view) = (it.group(), it.view_number());
+        ctx.records.ledger.note(key, group, len);
         self.note(ctx, Seen::SendTo { key, kind, to, len: len as u32, group, view });
         key
     }
@@ -427,9 +427,9 @@ impl Application {
         let (key, mut intact) = if delivery.kind == Kind::Reply {
             // A reply has no entry byte: take the one that its key asks for.
             let entry = bytes.get(8).copied().unwrap_or(0);
-            ctx.records.ledger.read(sender, channel, entry, bytes)
+            ctx.records.ledger.read((sender, delivery.id.group), channel, entry, bytes)
         } else {
-            ctx.records.ledger.read(sender, channel, delivery.entry, bytes)
+            ctx.records.ledger.read((sender, delivery.id.group), channel, delivery.entry, bytes)
         };
         let own = self.admitted.map(|a| a.1);
         // A reply names the message that it answers, and that was this process's.

@@ -2,10 +2,11 @@
 //! that no byte is wrong.
 //!
 //! A message of at least [`NAMED`] bytes carries its key. A shorter one (0 bytes is a legal length) is found by its
-//! sender, its length and its entry byte, which is the low byte of its number, in the ledger of short messages.
+//! sender, its group, its length and its entry byte, which is the low byte of its number, in the ledger of short messages.
 //! Owner: the world holds the ledger.
 
 use crate::trace::{Channel, Key, Process, mix};
+use isis_protocol::id::GroupId;
 
 /// From this length on a message carries its key.
 pub const NAMED: usize = 12;
@@ -15,18 +16,29 @@ fn filler(key: Key) -> u64 {
 }
 
 fn fill(bytes: &mut [u8], mut word: u64) {
-    for part in bytes.chunks_mut(8) {
-        part.copy_from_slice(&word.to_le_bytes()[..part.len()]);
-        word = word.wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(29);
+    let (words, rest) = bytes.as_chunks_mut::<8>();
+    for part in words {
+        *part = word.to_le_bytes();
+        word = following(word);
     }
+    let last = word.to_le_bytes();
+    let len = rest.len();
+    rest.copy_from_slice(&last[..len]);
 }
 
 fn is_filled(bytes: &[u8], mut word: u64) -> bool {
-    bytes.chunks(8).all(|part| {
-        let good = part == &word.to_le_bytes()[..part.len()];
-        word = word.wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(29);
-        good
-    })
+    let (words, rest) = bytes.as_chunks::<8>();
+    for part in words {
+        if u64::from_le_bytes(*part) != word {
+            return false;
+        }
+        word = following(word);
+    }
+    rest == &word.to_le_bytes()[..rest.len()]
+}
+
+fn following(word: u64) -> u64 {
+    word.wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(29)
 }
 
 /// The entry byte of a message.
@@ -50,19 +62,25 @@ pub fn write(key: Key, bytes: &mut [u8]) {
 /// The short messages of a run.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    short: Vec<(Key, usize)>,
+    short: Vec<(Key, GroupId, usize)>,
 }
 
 impl Ledger {
     /// Notes a message that was sent.
-    pub fn note(&mut self, key: Key, len: usize) {
+    pub fn note(&mut self, key: Key, group: GroupId, len: usize) {
         if len < NAMED {
-            self.short.push((key, len));
+            self.short.push((key, group, len));
         }
     }
 
     /// Which message these bytes are, and whether they are whole. `sender`: who the engine says sent it.
-    pub fn read(&self, sender: Option<Process>, channel: Channel, entry_byte: u8, bytes: &[u8]) -> (Option<Key>, bool) {
+    pub fn read(
+        &self,
+        (sender, group): (Option<Process>, GroupId),
+        channel: Channel,
+        entry_byte: u8,
+        bytes: &[u8],
+    ) -> (Option<Key>, bool) {
         if bytes.len() >= NAMED {
             let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             let channel = if bytes[6] == 0 { Channel::Multicast } else { Channel::PointToPoint };
@@ -72,11 +90,15 @@ impl Ledger {
                 && sender.is_none_or(|s| s == key.sender);
             return (Some(key), intact);
         }
-        let fits = |(key, len): &&(Key, usize)| {
-            Some(key.sender) == sender && key.channel == channel && *len == bytes.len() && entry(*key) == entry_byte
+        let fits = |(key, of, len): &&(Key, GroupId, usize)| {
+            Some(key.sender) == sender
+                && *of == group
+                && key.channel == channel
+                && *len == bytes.len()
+                && entry(*key) == entry_byte
         };
         match self.short.iter().rev().find(fits) {
-            Some((key, _)) => (Some(*key), is_filled(bytes, filler(*key))),
+            Some((key, _, _)) => (Some(*key), is_filled(bytes, filler(*key))),
             None => (None, false),
         }
     }
@@ -141,12 +163,13 @@ mod tests {
             let key = Key { sender: Process(3), join: 1, channel: Channel::Multicast, number };
             let mut bytes = vec![0; number as usize % 40];
             write(key, &mut bytes);
-            ledger.note(key, bytes.len());
-            let read = ledger.read(Some(Process(3)), Channel::Multicast, entry(key), &bytes);
+            ledger.note(key, GroupId(1), bytes.len());
+            let sender = (Some(Process(3)), GroupId(1));
+            let read = ledger.read(sender, Channel::Multicast, entry(key), &bytes);
             assert_eq!(read, (Some(key), true));
             if let Some(last) = bytes.last_mut() {
                 *last ^= 1;
-                assert_ne!(ledger.read(Some(Process(3)), Channel::Multicast, entry(key), &bytes), read);
+                assert_ne!(ledger.read(sender, Channel::Multicast, entry(key), &bytes), read);
             }
         }
     }

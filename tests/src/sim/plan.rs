@@ -162,7 +162,7 @@ impl Plan {
             large: [4 * fragment, 20_000, 100_000][random.below(3) as usize],
             leave_permille: [0, 2, 10][random.below(3) as usize],
             close_permille: [0, 0, 3][random.below(3) as usize],
-            budget: 150,
+            budget: [15, 40, 120][random.below(3) as usize],
         }
     }
 
