@@ -261,7 +261,7 @@ impl Endpoint {
     pub fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<(), Refused> {
         self.at(now);
         let (group, shared) = self.open(group)?;
-        if to.sender != shared.me && !shared.in_system(to.sender) {
+        if group.rank_of(to.sender).is_none() {
             return Err(Refused::NoSuchProcess);
         }
         group.send_to(shared, to.sender, 0, Some(to), data)
@@ -323,6 +323,12 @@ impl Endpoint {
         }
         let pending = self.shared.events.pop_front()?;
         self.consumed = pending.consume;
+        if let Event::View { group, view, .. } = &pending.event
+            && let Some(it) = self.groups.get_mut(&view.group)
+            && it.handle == *group
+        {
+            it.told_view = view.number;
+        }
         Some(pending.event)
     }
 

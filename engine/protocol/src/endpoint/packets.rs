@@ -3,7 +3,7 @@
 use super::Endpoint;
 use crate::counters::Counter;
 use crate::group::Fate;
-use crate::id::{GroupId, Nonce, ProcessId, SystemId};
+use crate::id::{GroupId, Nonce, ProcessId};
 use crate::shared::Target;
 use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, MAX_MESSAGE, Message, PieceHeader, StateBlock};
 use isis_wire::packet::{Header, Packet, PacketError, PacketKind};
@@ -215,6 +215,9 @@ impl Endpoint {
             _ => match known {
                 Some(process) => self.on_group_message(from, header, process, message),
                 None if self.is_admission_elsewhere(header, &message) => self.give_way(header.system),
+                None if self.looking.asked_elsewhere(header.system) => {
+                    self.answer_elsewhere(from, header, &message);
+                }
                 None => match message {
                     // Whoever tells that this process is no more in the system is in a view that we do not know.
                     Message::Decide { value, .. } if header.system == self.shared.system => {
@@ -490,7 +493,7 @@ impl Endpoint {
     fn is_admission_elsewhere(&self, header: &Header, message: &Message) -> bool {
         let nonce: Nonce = self.shared.config.nonce;
         header.system != self.shared.system
-            && header.system != SystemId::default()
+            && self.looking.asked_elsewhere(header.system)
             && header.group == GroupId::SYSTEM
             && matches!(message, Message::Decide { value, snapshot: Some(_) }
                 if value.members.iter().any(|m| m.nonce == nonce))

@@ -44,6 +44,8 @@ pub(super) struct Looking {
     asked_record: bool,
     /// What the record was asked for.
     founding: Option<SystemId>,
+    /// The older system that was asked to admit this process (R13).
+    elsewhere: Option<SystemId>,
     /// The site belongs to this system: found nothing else.
     bound: Option<SystemId>,
 }
@@ -59,8 +61,14 @@ impl Looking {
             tries: 0,
             asked_record: false,
             founding: None,
+            elsewhere: None,
             bound: None,
         }
+    }
+
+    /// This system was asked to admit the process, which is in another one.
+    pub(super) fn asked_elsewhere(&self, system: SystemId) -> bool {
+        self.elsewhere == Some(system)
     }
 
     pub(super) fn add_address(&mut self, address: Address) {
@@ -127,6 +135,7 @@ impl Endpoint {
                 && self.shared.config.expected_sites == 0
                 && (system < self.shared.system || self.shared.stalled);
             if gives_way {
+                self.looking.elsewhere = Some(system);
                 let message = Message::Join { joiner: self.own_joiner(), system_view: 0 };
                 self.shared.send_as(
                     system,
@@ -453,6 +462,17 @@ impl Endpoint {
         self.groups.clear();
         self.shared.peers.clear();
         self.shared.emit(event);
+    }
+
+    /// The older system prepares to admit this process.
+    pub(super) fn answer_elsewhere(&mut self, from: Address, header: &Header, message: &Message) {
+        let nonce = self.shared.config.nonce;
+        if let Message::Prepare { attempt, joiners } = message
+            && joiners.iter().any(|j| j.nonce == nonce)
+        {
+            let answer = Message::JoinerReady { attempt: *attempt, nonce, request: 0 };
+            self.shared.send_as(header.system, from, GroupId::SYSTEM, header.view, &answer);
+        }
     }
 
     /// R13: the older system has admitted this process; it ends here, and comes back there as a new incarnation.

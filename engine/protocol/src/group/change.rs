@@ -141,7 +141,7 @@ impl Group {
     fn wants_change(&self, shared: &Shared) -> bool {
         self.plane.frozen
             || self.view.members.iter().any(|member| !self.required(shared, member.process))
-            || self.leaving.is_some()
+            || self.leave_request().is_some()
             || self.leavers.keys().any(|process| self.rank_of(*process).is_some())
             || self.plane.inbox.iter().any(|inbox| inbox.has_global)
             || !self.eligible_joiners(shared).is_empty()
@@ -345,7 +345,7 @@ impl Group {
             received: self.plane.borders(),
             accepted: self.change.accepted.clone(),
             state: self.state,
-            leaving: self.leaving.unwrap_or(0),
+            leaving: self.leave_request().unwrap_or(0),
             dead: shared.dead_here(),
         })
     }

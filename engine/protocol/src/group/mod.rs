@@ -123,6 +123,8 @@ pub struct Group {
     pub peers: Vec<Address>,
     /// All members are on this site: large datagrams.
     pub on_one_site: bool,
+    /// The view that the application was told of last.
+    pub told_view: u64,
     /// The present view's data plane.
     pub plane: Plane,
     /// The change to the next view.
@@ -190,6 +192,7 @@ impl Group {
             rank,
             peers: Vec::new(),
             on_one_site: true,
+            told_view: 0,
             plane: Plane::new(rank, members, shared.config.max_message),
             change: Change::new(shared.now),
             old: VecDeque::new(),
@@ -240,12 +243,19 @@ impl Group {
         self.departed_until.is_none() && self.leaving.is_none() && self.state == StateStatus::Has
     }
 
+    /// The number of the own leave request, once it may be acted on: all earlier sends are in the stream (R3).
+    pub(crate) fn leave_request(&self) -> Option<u64> {
+        if self.waiting.is_empty() { self.leaving } else { None }
+    }
+
     /// Multicasts, or keeps the message for a moment that allows it.
     pub fn multicast(&mut self, shared: &mut Shared, options: SendOptions, data: &[u8]) -> Result<(), Refused> {
         if data.len() > shared.config.max_message {
             return Err(Refused::TooLong);
         }
-        let held_up = self.is_held_up(shared);
+        // In sending-view mode the application must have been told of the view that the message will belong to.
+        let untold = self.options.sending_view && self.told_view != self.view.number;
+        let held_up = self.is_held_up(shared) || untold;
         if self.waiting.is_empty() && !held_up && self.append_whole(shared, options, data) {
             shared.count(Counter::MessagesMulticast);
             return Ok(());
@@ -393,7 +403,8 @@ impl Group {
     /// Multicasts the claimed bytes. On `WouldBlock` the claim stays open.
     pub fn commit(&mut self, shared: &mut Shared, options: SendOptions) -> Result<(), Refused> {
         let claim = self.claimed()?;
-        let in_place = !claim.displaced && self.plane.claim.is_some() && !self.is_held_up(shared);
+        let untold = self.options.sending_view && self.told_view != self.view.number;
+        let in_place = !untold && !claim.displaced && self.plane.claim.is_some() && !self.is_held_up(shared);
         if in_place && self.waiting.is_empty() {
             self.plane.claim = None;
             self.plane.commit_in_place(&mut shared.region, claim, options);

@@ -301,7 +301,7 @@ impl Group {
     }
 
     fn repeat_leave(&mut self, shared: &mut Shared) {
-        let Some(request) = self.leaving else { return };
+        let Some(request) = self.leave_request() else { return };
         if self.leave_at.is_some_and(|at| shared.now < at) {
             return;
         }
@@ -320,7 +320,7 @@ impl Group {
             if live { self.row_deadline(shared) } else { None },
             if live { gaps } else { None },
             self.tell_at,
-            if live && self.leaving.is_some() { self.leave_at } else { None },
+            if live && self.leave_request().is_some() { self.leave_at } else { None },
             self.departed_until,
         ]
         .into_iter()
