@@ -88,6 +88,8 @@ impl Config {
 pub struct JoinOptions {
     /// The joiner wants the group's state before its first view. Without it, it counts as having the state at once.
     pub wants_state: bool,
-    /// A multicast during a view change is refused at once instead of being kept for the next view (*sending view* mode).
+    /// *Sending view* mode: a message is delivered in the view that its sender was told of when it sent it. A multicast
+    /// during a view change is refused with `WouldBlock` instead of being kept for the next view, and no message may be
+    /// longer than the window.
     pub sending_view: bool,
 }

@@ -14,6 +14,7 @@ use crate::checker::{self, Limits, Violation};
 use crate::trace::{Event, Process, ViewSeen};
 use isis_protocol::random::Random;
 use isis_protocol::time::{MILLISECOND, SECOND};
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Events that one run may take: an engine that works without end is a bug.
@@ -146,6 +147,14 @@ impl Run {
     }
 
     fn end(&mut self) {
+        if !self.settled && std::env::var_os("ISIS_SIM_DESCRIBE").is_some() {
+            for node in self.world.alive().collect::<Vec<_>>() {
+                if let Some(endpoint) = &self.world.nodes[node].endpoint {
+                    let process = self.world.nodes[node].process;
+                    let _ = write!(std::io::stderr(), "{process:?}: {}", endpoint.describe());
+                }
+            }
+        }
         self.world.records.trace.push(self.world.now(), Process::WORLD, Event::End);
     }
 

@@ -330,6 +330,12 @@ impl Endpoint {
         }
         let Some(rank) = rank_of(&value.members, me) else { return };
         let index = handle.0 as usize;
+        if !value.members.iter().any(|m| m.state == StateStatus::Has) {
+            // Admitted to a group that ends with this very view: nobody with the state is left.
+            self.operations.push_back(Operation::Disclaim { group: id, process: me });
+            self.handles[index].phase = Phase::Disclaiming(id);
+            return;
+        }
         let state = value.members[rank].state;
         let view = ViewRecord {
             number: value.number,

@@ -1,6 +1,7 @@
 //! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`system`]: finding or
 //! founding a system, losing it. [`joining`]: from a name to a member. [`drive`]: what is due.
 
+mod describe;
 mod drive;
 mod joining;
 mod packets;

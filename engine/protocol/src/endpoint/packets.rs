@@ -204,7 +204,7 @@ impl Endpoint {
             Message::Candidate { nonce, site, address } => {
                 self.looking.note_candidate(self.shared.now, nonce, site, address);
             }
-            Message::Found { system, contacts, stalled } => self.on_found(system, contacts, stalled),
+            Message::Found { system, contacts, stalled } => self.on_found(system, contacts, stalled, known),
             Message::Join { .. } if header.system == self.shared.system && self.process().is_some() => {
                 self.on_join(from, header, known, &message);
             }

@@ -112,6 +112,10 @@ impl Endpoint {
             let contacts: Vec<Address> = view.members.iter().take(CONTACTS).map(|m| m.address).collect();
             let message = Message::Found { system: self.shared.system, contacts, stalled: self.shared.stalled };
             self.shared.send(address, GroupId::SYSTEM, 0, &message);
+            if !view_has(&self.shared.system_view.members, address) {
+                // It looks for a system, or is in another one: worth a question of our own (R13).
+                self.looking.add_address(address);
+            }
         } else {
             let now = self.shared.now;
             self.looking.note_candidate(now, nonce, site, address);
@@ -122,7 +126,13 @@ impl Endpoint {
     }
 
     /// "There is."
-    pub(super) fn on_found(&mut self, system: SystemId, contacts: Vec<Address>, stalled: bool) {
+    pub(super) fn on_found(
+        &mut self,
+        system: SystemId,
+        contacts: Vec<Address>,
+        stalled: bool,
+        teller: Option<ProcessId>,
+    ) {
         let now = self.shared.now;
         if system == SystemId::default() || contacts.is_empty() {
             return;
@@ -136,6 +146,14 @@ impl Endpoint {
                 && (system < self.shared.system || self.shared.stalled);
             if gives_way {
                 self.looking.elsewhere = Some(system);
+                if teller.is_none() {
+                    // The others of this system may have no other way to learn of that one.
+                    let message = Message::Found { system, contacts: contacts.clone(), stalled };
+                    let to: Vec<Address> = self.shared.peers.values().map(|peer| peer.entry.address).collect();
+                    for address in to {
+                        self.shared.send(address, GroupId::SYSTEM, 0, &message);
+                    }
+                }
                 let message = Message::Join { joiner: self.own_joiner(), system_view: 0 };
                 self.shared.send_as(
                     system,
@@ -523,4 +541,8 @@ impl Endpoint {
             self.closing = Some(self.shared.now + self.shared.config.linger_ns);
         }
     }
+}
+
+fn view_has(members: &[MemberEntry], address: Address) -> bool {
+    members.iter().any(|m| m.address == address)
 }

@@ -256,6 +256,10 @@ impl Group {
         // In sending-view mode the application must have been told of the view that the message will belong to.
         let untold = self.options.sending_view && self.told_view != self.view.number;
         let held_up = self.is_held_up(shared) || untold;
+        let size = Plane::message_size(data.len(), fragment_of(shared));
+        if self.options.sending_view && size > shared.config.window {
+            return Err(Refused::TooLong);
+        }
         if self.waiting.is_empty() && !held_up && self.append_whole(shared, options, data) {
             shared.count(Counter::MessagesMulticast);
             return Ok(());
@@ -265,7 +269,8 @@ impl Group {
                 && (self.waiting_bytes + data.len() as u64 <= shared.config.window || self.waiting.is_empty())
         } else {
             // R1: one message beyond the window may be in progress.
-            self.waiting.is_empty()
+            !self.options.sending_view
+                && self.waiting.is_empty()
                 && data.len() > fragment_of(shared)
                 && self.plane.space(shared.config.window, false) > 0
         };
