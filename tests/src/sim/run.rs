@@ -201,6 +201,10 @@ impl Run {
         }
         // The lowest slots are never given up: somebody will be found there sooner or later.
         seeds.extend(others.first());
+        if self.healed {
+            // An operator who starts a process again names every host that there is.
+            seeds = others;
+        }
         let mut profile = self.plan.profile.clone();
         if profile.groups.len() > 1 && self.random.below(100) >= self.plan.second_group_percent {
             profile.groups.truncate(1);
@@ -322,6 +326,12 @@ impl Run {
             self.world.lag(node, 0);
             if let Some(behaviour) = &mut self.world.nodes[node].behaviour {
                 behaviour.quiet = true;
+            }
+        }
+        // Systems that were founded apart can only meet if somebody tells one of the other.
+        for to in self.world.alive().collect::<Vec<_>>() {
+            for slot in 0..self.world.slots.len() as u32 {
+                self.world.timeline.at(self.world.now() + MILLISECOND, Happening::Peer { to: to as u32, slot });
             }
         }
         let nobody = self.world.alive().next().is_none();
