@@ -67,6 +67,8 @@ pub struct ViewSeen {
     pub members: Vec<(Process, bool)>,
     /// The site of each member, by rank.
     pub sites: Vec<u32>,
+    /// Who is new in it, or new again.
+    pub joined: Vec<Process>,
     /// Who went, and how.
     pub departed: Vec<(ProcessId, bool)>,
     /// This process's rank as it was told; `u16::MAX` where it was told none.

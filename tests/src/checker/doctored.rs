@@ -29,6 +29,7 @@ fn seen(group: GroupId, number: u64, members: &[Process], departed: &[Process], 
         number,
         members: members.iter().map(|&p| (p, true)).collect(),
         sites: members.iter().map(|p| p.0).collect(),
+        joined: Vec::new(),
         departed: departed.iter().map(|p| (ProcessId::new(0, p.0 as u16, 1), false)).collect(),
         rank: members.iter().position(|&p| p == reader).map_or(u16::MAX, |r| r as u16),
     })

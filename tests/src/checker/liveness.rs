@@ -54,20 +54,24 @@ fn open<'h, 'a>(history: &'h History<'a>) -> BTreeMap<GroupKey, Vec<&'h Membersh
     groups
 }
 
-/// Calls `visit` with every (message, receiver) such that the message was sent by a member that stays to the end, and the
-/// receiver was a member from the view on in which it was sent.
+/// Calls `visit` with every (message, receiver) such that the message was sent by a process that is up at the end, as a
+/// member that stays to the end or has left in order, and the receiver was a member from the view on in which it was sent
+/// (the sender itself too, unless it left).
 fn owed(
     history: &History<'_>,
     mut visit: impl FnMut(&crate::trace::Key, &super::history::Sent, &Membership<'_>, bool),
 ) {
-    for members in open(history).values() {
+    for (group, members) in &open(history) {
         let mut got: Vec<(&Membership<'_>, BTreeSet<crate::trace::Key>)> = Vec::new();
         for membership in members {
             let taken = membership.installs.iter().flat_map(|i| &i.taken);
             got.push((membership, taken.filter_map(|t| t.delivered.key).collect()));
         }
         for (key, sent) in history.sends.iter().filter(|(_, s)| s.to.is_none()) {
-            if !members.iter().any(|m| m.process == key.sender && m.join == key.join) {
+            let is_sender = |m: &&Membership<'_>| m.process == key.sender && m.join == key.join;
+            let left = history.up(key.sender)
+                && history.memberships.iter().any(|m| is_sender(&m) && m.left.is_some() && m.group == Some(*group));
+            if !left && !members.iter().any(|m| is_sender(m)) {
                 continue;
             }
             for (receiver, keys) in &got {

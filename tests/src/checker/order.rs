@@ -90,14 +90,18 @@ fn walk(history: &History<'_>, mut visit: impl FnMut(&Clocks, usize, Process, Ke
 /// 12. If the sending of m happened before the sending of m', nobody delivers m' without having delivered m before, if it
 ///     is a destination of both.
 pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
-    // Which view numbers of a group a process installed.
-    let mut installed: BTreeMap<(Process, GroupKey), Vec<u64>> = BTreeMap::new();
-    for membership in &history.memberships {
-        if let Some(group) = membership.group {
-            let numbers = membership.installs.iter().map(|i| i.view.number);
-            installed.entry((membership.process, group)).or_default().extend(numbers);
+    // The memberships of a process in a group, by the record of their first view.
+    let mut stays: BTreeMap<(Process, GroupKey), BTreeMap<usize, usize>> = BTreeMap::new();
+    for (index, membership) in history.memberships.iter().enumerate() {
+        if let (Some(group), Some(first)) = (membership.group, membership.installs.first()) {
+            stays.entry((membership.process, group)).or_default().insert(first.record, index);
         }
     }
+    // What a process owes to the membership that it is in at a record: to one that it left it owes nothing any more.
+    let stay_at = |process: Process, group: GroupKey, record: usize| {
+        let stay = stays.get(&(process, group))?.range(..record).next_back()?;
+        Some(&history.memberships[*stay.1])
+    };
     let mut delivered: BTreeMap<(Process, Key), usize> = BTreeMap::new();
     for (record, process, taken) in history.deliveries() {
         if let Some(key) = taken.key {
@@ -116,22 +120,18 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                     continue;
                 }
                 let sent = &history.sends[&earlier];
+                let group = group_of(history, sender, sent.group);
+                let Some(stay) = stay_at(process, group, record) else { continue };
                 let destination = match sent.to {
                     Some(to) => {
                         let same_pair = (earlier.sender, Channel::PointToPoint) == (key.sender, key.channel);
                         // What was sent to a joiner before its first view (its donor may have been lost) is not owed.
-                        let numbers = installed.get(&(process, group_of(history, sender, sent.group)));
-                        let was_in = numbers.is_some_and(|n| n.iter().any(|v| *v <= sent.view));
+                        let was_in = stay.installs.first().is_some_and(|i| i.view.number <= sent.view);
                         to == process && was_in && (same_pair || history.limits.across_groups)
                     }
                     None => {
-                        let group = group_of(history, sender, sent.group);
-                        let numbers = installed.get(&(process, group));
-                        let view = match history.homes.get(&earlier) {
-                            Some(home) => home.1,
-                            None => sent.view,
-                        };
-                        numbers.is_some_and(|n| n.contains(&view))
+                        let view = history.homes.get(&earlier).map_or(sent.view, |home| home.1);
+                        stay.installs.iter().any(|i| i.view.number == view)
                     }
                 };
                 let when = delivered.get(&(process, earlier));

@@ -110,10 +110,8 @@ pub fn ranking_by_age(history: &History<'_>, found: &mut Vec<Violation>) {
             }
             // Somebody may leave and come back between two views: it is a joiner then, and its age starts anew.
             let returned = |p: Process| {
-                let mut own = members.iter().map(|&m| &history.memberships[m]).filter(|m| m.process == p);
-                let begins = own.clone().any(|m| m.installs.first().is_some_and(|i| i.view.number == *b));
-                // A joiner whose donor was lost begins later than the view that admitted it: it has not been away.
-                begins && own.any(|m| m.installs.first().is_some_and(|i| i.view.number < *b)) && old.view.has(p)
+                let left = |m: &usize| history.memberships[*m].left.is_some_and(|left| left < new.record);
+                new.view.joined.contains(&p) && members.iter().any(|m| history.memberships[*m].process == p && left(m))
             };
             let stayed: Vec<_> = old.view.processes().filter(|&p| new.view.has(p) && !returned(p)).collect();
             let prefix: Vec<_> = new.view.processes().take(stayed.len()).collect();

@@ -411,6 +411,12 @@ impl Application {
             number: view.number,
             members: view.members.iter().map(|m| (process_of(m.nonce), m.has_state)).collect(),
             sites: view.members.iter().map(|m| u32::from(m.process.site())).collect(),
+            joined: view
+                .members
+                .iter()
+                .filter(|m| view.joined.contains(&m.process))
+                .map(|m| process_of(m.nonce))
+                .collect(),
             departed: view.departed.iter().map(|(p, how)| (*p, ViewSeen::by_request(*how))).collect(),
             rank,
         }
