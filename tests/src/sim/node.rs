@@ -57,6 +57,8 @@ pub struct Node {
     pub told: Vec<Process>,
     /// This process's clock is so far ahead of virtual time.
     pub clock_ns: u64,
+    /// Turns so far.
+    pub turns: u64,
     consume_at: u64,
 }
 
@@ -102,6 +104,7 @@ impl Node {
             system: None,
             told: Vec::new(),
             clock_ns,
+            turns: 0,
             consume_at: 0,
         }
     }
@@ -125,6 +128,7 @@ impl Node {
         timeline: &mut Timeline<Happening>,
     ) -> Outcome {
         let mut outcome = Outcome::default();
+        self.turns += 1;
         let now = self.clock(time);
         let Some(endpoint) = self.endpoint.as_mut() else { return outcome };
         for _ in 0..PACKETS_PER_TURN {

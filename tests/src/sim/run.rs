@@ -103,8 +103,15 @@ impl Run {
         run.world.seal();
         let mut violations = checker::check(&run.world.records.trace, limits);
         if run.events > MOST_EVENTS || run.world.flooded.is_some() {
-            let what = format!("work without end ({:?} events, flood by {:?})", run.events, run.world.flooded);
-            violations.push(Violation { property: 0, what, records: Vec::new() });
+            let busiest = run.world.nodes.iter().max_by_key(|n| n.turns);
+            let what = format!(
+                "work without end: {} events, {} packets, busiest {:?}, flood by {:?}",
+                run.events,
+                run.world.network.tally.sent,
+                busiest.map(|n| (n.process, n.turns)),
+                run.world.flooded
+            );
+            violations.insert(0, Violation { property: 0, what, records: Vec::new() });
         } else if panicked.is_none() && !run.settled && violations.is_empty() {
             let what = format!("the run does not settle: {}", run.unsettled().unwrap_or_default());
             violations.push(Violation { property: 26, what, records: Vec::new() });
