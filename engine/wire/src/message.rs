@@ -290,6 +290,8 @@ code_messages! {
             site: SiteKey,
             /// Where it is.
             address: Address,
+            /// It may found a system; a process whose site belongs to one may not.
+            may_found: bool,
         },
         /// "There is", from a member of one.
         Found = 2 {
@@ -308,6 +310,8 @@ code_messages! {
             site: SiteKey,
             /// Where it is.
             address: Address,
+            /// It may found a system; a process whose site belongs to one may not.
+            may_found: bool,
         },
         /// Asks to be admitted to the system, or to the group of the header.
         Join = 4 {

@@ -198,11 +198,11 @@ impl Endpoint {
     ) -> Result<(), DecodeError> {
         let message = Message::decode(body)?;
         match message {
-            Message::Discover { nonce, site, address } => {
-                self.on_discover(nonce, site, address);
+            Message::Discover { nonce, address, may_found, .. } => {
+                self.on_discover(nonce, address, may_found);
             }
-            Message::Candidate { nonce, site, address } => {
-                self.looking.note_candidate(self.shared.now, nonce, site, address);
+            Message::Candidate { nonce, address, may_found, .. } => {
+                self.looking.note_candidate(self.shared.now, nonce, address, may_found);
             }
             Message::Found { system, contacts, stalled } => self.on_found(system, contacts, stalled, known),
             Message::Join { .. } if header.system == self.shared.system && self.process().is_some() => {

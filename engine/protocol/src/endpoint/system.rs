@@ -28,6 +28,7 @@ const MAX_ADDRESSES: usize = 256;
 struct Seeker {
     address: Address,
     seen: Instant,
+    may_found: bool,
 }
 
 /// The search for a system; goes on slowly inside one, for others to merge with (R13).
@@ -77,9 +78,9 @@ impl Looking {
         }
     }
 
-    pub(super) fn note_candidate(&mut self, now: Instant, nonce: Nonce, _site: SiteKey, address: Address) {
+    pub(super) fn note_candidate(&mut self, now: Instant, nonce: Nonce, address: Address, may_found: bool) {
         if self.seekers.len() < MAX_ADDRESSES || self.seekers.contains_key(&nonce) {
-            self.seekers.insert(nonce, Seeker { address, seen: now });
+            self.seekers.insert(nonce, Seeker { address, seen: now, may_found });
         }
     }
 }
@@ -87,7 +88,8 @@ impl Looking {
 impl Endpoint {
     fn discover(&self) -> Message {
         let config = &self.shared.config;
-        Message::Discover { nonce: config.nonce, site: config.site, address: config.address }
+        let may_found = self.process().is_none() && self.looking.bound.is_none();
+        Message::Discover { nonce: config.nonce, site: config.site, address: config.address, may_found }
     }
 
     fn own_joiner(&self) -> Joiner {
@@ -103,7 +105,7 @@ impl Endpoint {
     }
 
     /// "Is there a system?"
-    pub(super) fn on_discover(&mut self, nonce: Nonce, site: SiteKey, address: Address) {
+    pub(super) fn on_discover(&mut self, nonce: Nonce, address: Address, may_found: bool) {
         if nonce == self.shared.config.nonce {
             return;
         }
@@ -118,9 +120,14 @@ impl Endpoint {
             }
         } else {
             let now = self.shared.now;
-            self.looking.note_candidate(now, nonce, site, address);
+            self.looking.note_candidate(now, nonce, address, may_found);
             let config = &self.shared.config;
-            let answer = Message::Candidate { nonce: config.nonce, site: config.site, address: config.address };
+            let answer = Message::Candidate {
+                nonce: config.nonce,
+                site: config.site,
+                address: config.address,
+                may_found: self.looking.bound.is_none(),
+            };
             self.shared.send(address, GroupId::SYSTEM, 0, &answer);
         }
     }
@@ -226,12 +233,12 @@ impl Endpoint {
             self.shared.send_as(system, to, GroupId::SYSTEM, 0, &message);
             return;
         }
-        let lowest = self.looking.seekers.keys().all(|nonce| *nonce > self.shared.config.nonce);
+        let own = self.shared.config.nonce;
+        let lowest = self.looking.seekers.iter().all(|(nonce, seeker)| *nonce > own || !seeker.may_found);
         if now.since(self.looking.since) >= discovery && lowest && !self.looking.asked_record {
             self.looking.asked_record = true;
             let id = u128::from(self.shared.random.next()) << 64 | u128::from(self.shared.random.next());
             self.site_requests.push_back(SiteRequest::Found(SystemId(id | 1)));
-            self.looking.bound = None;
             self.looking.founding = Some(SystemId(id | 1));
         }
     }
@@ -251,7 +258,10 @@ impl Endpoint {
         match answer {
             _ if self.process().is_some() || self.looking.found.is_some() => {}
             SiteAnswer::BelongsTo(system) => self.looking.bound = Some(system),
-            SiteAnswer::Granted => self.found_system(system),
+            SiteAnswer::Granted => {
+                self.looking.bound = None;
+                self.found_system(system);
+            }
         }
     }
 

@@ -193,7 +193,7 @@ impl Group {
 
     /// When `drive_change` should be called next.
     pub fn change_deadline(&self, shared: &Shared) -> Option<Instant> {
-        if self.departed_until.is_some() {
+        if self.departed_until.is_some() || (shared.stalled && !self.is_system()) {
             return None;
         }
         match &self.change.proposer {
