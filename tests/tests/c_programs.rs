@@ -1,0 +1,173 @@
+//! C programs against `include/isis.h` and `libisis.so`, each compiled by the system's compiler and run by itself.
+//!
+//! The library is built here, alone (`cargo build -p isis-ffi`), in the profile of this test: a workspace build would
+//! unite its features with those that only tests may have. These variables change that, for sanitizers and valgrind:
+//!
+//! - `ISIS_TEST_LIBRARY_DIR`: link the libisis.so of this directory, and build nothing.
+//! - `ISIS_TEST_CFLAGS`: more flags for the compiler.
+//! - `ISIS_TEST_RUNNER`: a command to run the programs by.
+//! - `ISIS_TEST_SLOW`: a factor for time limits.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+fn words(variable: &str) -> Vec<String> {
+    std::env::var(variable).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+}
+
+/// Where libisis.so is, built if need be.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        if let Some(directory) = std::env::var_os("ISIS_TEST_LIBRARY_DIR") {
+            return directory.into();
+        }
+        // This program is <target>/<profile>/deps/c_programs-…
+        let program = std::env::current_exe().expect("this program's path");
+        let output = program.parent().and_then(Path::parent).expect("the profile's directory").to_owned();
+        let profile = match output.file_name().and_then(|name| name.to_str()).expect("a profile") {
+            "debug" => "dev",
+            name => name,
+        };
+        let target = output.parent().expect("the target directory");
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "-p", "isis-ffi", "--lib", "--profile", profile, "--target-dir"])
+            .arg(target)
+            .current_dir(workspace())
+            .status()
+            .expect("cargo");
+        assert!(status.success(), "libisis does not build");
+        output
+    })
+}
+
+/// Compiles tests/c/<name>.c.
+fn compile(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c-{name}-{}", std::process::id()));
+    let output = Command::new("cc")
+        .args(["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pedantic", "-D_GNU_SOURCE", "-pthread"])
+        .args(words("ISIS_TEST_CFLAGS"))
+        .arg("-I")
+        .arg(workspace().join("include"))
+        .arg("-o")
+        .arg(&program)
+        .arg(workspace().join("tests/c").join(format!("{name}.c")))
+        .arg("-L")
+        .arg(library())
+        .arg("-lisis")
+        .arg(format!("-Wl,-rpath,{}", library().display()))
+        .output()
+        .expect("a C compiler");
+    assert!(output.status.success(), "{name}.c: {}", text(&output));
+    program
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Compiles and runs a program in a directory of its own; gives what it printed.
+fn run(name: &str, arguments: &[&str]) -> String {
+    run_with(name, arguments, &[])
+}
+
+fn run_with(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let program = compile(name);
+    let site = tempfile::Builder::new().prefix("isis-c-").tempdir().expect("a directory");
+    let mut command = words("ISIS_TEST_RUNNER");
+    command.push(program.to_str().expect("a UTF-8 path").to_owned());
+    let output = Command::new(&command[0])
+        .args(&command[1..])
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .env("ISIS_RUNTIME_DIR", site.path())
+        .output()
+        .expect("run the program");
+    let printed = text(&output);
+    assert!(output.status.success(), "{name} {arguments:?}: {}\n{printed}", output.status);
+    std::fs::remove_file(&program).expect("remove the program");
+    println!("{printed}");
+    printed
+}
+
+/// Runs a program that reports its checks, at least `least` of them.
+fn checks(name: &str, arguments: &[&str], least: u64) {
+    let printed = run(name, arguments);
+    let count = printed.lines().filter_map(|line| line.strip_suffix(" checks")?.rsplit(' ').next()?.parse::<u64>().ok());
+    let count: u64 = count.sum();
+    assert!(count >= least, "{name} made {count} checks, not {least}");
+}
+
+#[test]
+fn only_isis_names_are_exported() {
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libisis.so")).output().expect("nm");
+    let names: Vec<String> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.split_whitespace().last().map(str::to_owned))
+        .filter(|name| !name.starts_with("__asan") && !name.starts_with("__odr_asan"))
+        .collect();
+    let strangers: Vec<&String> = names.iter().filter(|name| !name.starts_with("isis_")).collect();
+    assert!(strangers.is_empty(), "exported too: {strangers:?}");
+    for function in functions_of_the_header() {
+        assert!(names.contains(&function), "{function} is in the header, but not in the library");
+    }
+    assert_eq!(names.len(), functions_of_the_header().len(), "the library exports what the header does not have");
+}
+
+/// Every name in the header that is declared as a function.
+fn functions_of_the_header() -> Vec<String> {
+    let header = std::fs::read_to_string(workspace().join("include/isis.h")).expect("isis.h");
+    let mut functions = Vec::new();
+    for line in header.lines().filter(|line| !line.starts_with([' ', '#', '/', '}']) && !line.starts_with("typedef")) {
+        let Some((before, _)) = line.split_once('(') else { continue };
+        let name = before.rsplit([' ', '*']).next().expect("a last word");
+        functions.push(name.to_owned());
+    }
+    assert!(functions.len() > 50, "the header was not understood: {functions:?}");
+    functions
+}
+
+#[test]
+fn bad_input_tries_every_entry_point() {
+    let program = std::fs::read_to_string(workspace().join("tests/c/bad_input.c")).expect("bad_input.c");
+    let missing: Vec<String> =
+        functions_of_the_header().into_iter().filter(|name| !program.contains(&format!("{name}("))).collect();
+    // The two whose function is hidden behind a macro are called in parentheses.
+    let missing: Vec<&String> = missing.iter().filter(|name| !program.contains(&format!("({name})("))).collect();
+    assert!(missing.is_empty(), "bad_input.c does not try {missing:?}");
+}
+
+#[test]
+fn bad_input_without_an_instance() {
+    checks("bad_input", &[], 50_000);
+}
+
+#[test]
+fn bad_input_inline() {
+    checks("bad_input", &["inline"], 50_000);
+}
+
+#[test]
+fn bad_input_threaded() {
+    checks("bad_input", &["threaded"], 50_000);
+}
+
+#[test]
+fn options() {
+    checks("options", &[], 20);
+}
+
+#[test]
+fn single_inline() {
+    checks("single", &["inline"], 900);
+}
+
+#[test]
+fn single_threaded() {
+    checks("single", &["threaded"], 900);
+}
