@@ -135,13 +135,13 @@ static void bad_options(void)
     uint64_t size;
 
     CHECK(text != NULL);
-    EXPECT(ISIS_EINVAL, isis_options_init(NULL));
+    EXPECT(ISIS_EINVAL, isis_options_init((isis_options_t *)NULL));
     EXPECT(ISIS_EINVAL, (isis_options_init)(NULL));
     EXPECT(ISIS_EINVAL, isis_options_init_size(NULL, sizeof options));
     EXPECT(ISIS_EINVAL, isis_options_init_size(&options, 0));
     EXPECT(ISIS_EINVAL, isis_options_init_size(&options, 8));
     EXPECT(ISIS_EINVAL, isis_options_init_size(&options, UINT64_MAX));
-    EXPECT(ISIS_EINVAL, isis_join_options_init(NULL));
+    EXPECT(ISIS_EINVAL, isis_join_options_init((isis_join_options_t *)NULL));
     EXPECT(ISIS_EINVAL, (isis_join_options_init)(NULL));
     EXPECT(ISIS_EINVAL, isis_join_options_init_size(&join, 1));
     EXPECT(ISIS_EINVAL, isis_options_set(NULL, "mode", "inline"));

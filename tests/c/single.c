@@ -2,7 +2,6 @@
  * One process, alone in its group: what each call does, what a callback may do, who may use a handle.
  * Argument: the mode, "inline" or "threaded".
  */
-#define _GNU_SOURCE
 #include "check.h"
 
 #include <poll.h>

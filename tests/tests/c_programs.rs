@@ -11,6 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
@@ -48,7 +49,10 @@ fn library() -> &'static Path {
 
 /// Compiles tests/c/<name>.c.
 fn compile(name: &str) -> PathBuf {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c-{name}-{}", std::process::id()));
+    // Tests run at the same time, and two may compile the same program.
+    static COMPILED: AtomicUsize = AtomicUsize::new(0);
+    let number = COMPILED.fetch_add(1, Ordering::Relaxed);
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c-{name}-{}-{number}", std::process::id()));
     let output = Command::new("cc")
         .args(["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pedantic", "-D_GNU_SOURCE", "-pthread"])
         .args(words("ISIS_TEST_CFLAGS"))
@@ -98,14 +102,16 @@ fn run_with(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Str
 /// Runs a program that reports its checks, at least `least` of them.
 fn checks(name: &str, arguments: &[&str], least: u64) {
     let printed = run(name, arguments);
-    let count = printed.lines().filter_map(|line| line.strip_suffix(" checks")?.rsplit(' ').next()?.parse::<u64>().ok());
+    let count =
+        printed.lines().filter_map(|line| line.strip_suffix(" checks")?.rsplit(' ').next()?.parse::<u64>().ok());
     let count: u64 = count.sum();
     assert!(count >= least, "{name} made {count} checks, not {least}");
 }
 
 #[test]
 fn only_isis_names_are_exported() {
-    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libisis.so")).output().expect("nm");
+    let output =
+        Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libisis.so")).output().expect("nm");
     let names: Vec<String> = String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| line.split_whitespace().last().map(str::to_owned))
@@ -170,4 +176,26 @@ fn single_inline() {
 #[test]
 fn single_threaded() {
     checks("single", &["threaded"], 900);
+}
+
+#[test]
+fn senders_of_four_threads() {
+    checks("threads", &[], 20_000);
+}
+
+#[test]
+fn members_inline() {
+    checks("members", &["inline", "500"], 50);
+}
+
+#[test]
+fn members_threaded() {
+    checks("members", &["threaded", "500"], 50);
+}
+
+#[test]
+fn hello_greets_itself() {
+    let printed = run("hello", &[]);
+    assert!(printed.contains("1 members, 1 new, 0 gone; my rank is 0"), "{printed}");
+    assert!(printed.contains("hello, says member 0"), "{printed}");
 }
