@@ -149,6 +149,11 @@
 #define ISIS_EUNSUPPORTED -22
 
 /**
+ * This process is a member of that group already, or is joining it.
+ */
+#define ISIS_EALREADY -23
+
+/**
  * Room for settings in isis_options_t.
  */
 #define ISIS_OPTIONS_ROOM 8168
@@ -305,7 +310,7 @@
 
 /**
  * A command that its call had accepted was refused later (threaded mode): `code` says why, `text` which; `number` is
- * that of a flush.
+ * that of a flush. After a refused join the group's handle is closed when the callback returns.
  */
 #define ISIS_EVENT_REFUSED 16
 
@@ -502,7 +507,8 @@ typedef struct isis_message_t {
  */
 typedef struct isis_claim_t {
     /**
-     * Where to write; 8-byte aligned. Valid until the claim is committed or aborted, or its group's handle is closed.
+     * Where to write; 8-byte aligned. Valid until the claim is committed or aborted, or its group's handle is closed,
+     * or a call gave ISIS_EPOISONED.
      */
     void *data;
     /**
@@ -766,10 +772,11 @@ int32_t isis_join_options_init(struct isis_join_options_t *options);
 
 /**
  * Joins the group of this name (1 to 255 bytes), or creates it. Never blocks: ISIS_EVENT_JOINED tells that this process
- * is a member and has the state. The handle may be used before. `options` NULL: the defaults, without state.
+ * is a member and has the state; until then the handle serves to leave again, and sends give ISIS_ENOTMEMBER. `options`
+ * NULL: the defaults, without state.
  *
  * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_EENDED, ISIS_EAGAIN, ISIS_ELIMIT,
- * ISIS_EUNSUPPORTED (ordering, role). On an error `*group` is NULL.
+ * ISIS_EALREADY, ISIS_EUNSUPPORTED (ordering, role). On an error `*group` is NULL.
  */
 int32_t isis_group_join(struct isis_t *isis,
                         const char *name,

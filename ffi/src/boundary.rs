@@ -73,6 +73,9 @@ pub fn guarded(object: *mut (), body: impl FnOnce(&Instance) -> Status) -> Statu
             Err(failure)
         }
     };
+    if instance.is_poisoned() {
+        instance.bury();
+    }
     Instance::release_if_over(pointer);
     result
 }

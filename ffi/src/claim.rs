@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct isis_claim_t {
-    /// Where to write; 8-byte aligned. Valid until the claim is committed or aborted, or its group's handle is closed.
+    /// Where to write; 8-byte aligned. Valid until the claim is committed or aborted, or its group's handle is closed,
+    /// or a call gave ISIS_EPOISONED.
     pub data: *mut c_void,
     /// How many bytes.
     pub len: u64,

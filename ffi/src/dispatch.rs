@@ -187,8 +187,12 @@ impl Instance {
             }
             NodeEvent::Refused { group, command, reason, number } => {
                 let code = node_failure(reason.into()).code();
-                let (group, text) = (self.group_handle(group), command_name(command).as_ptr());
-                self.tell(isis_event_t { group, code, number, text, ..plain(ISIS_EVENT_REFUSED) });
+                let (about, text) = (self.group_handle(group), command_name(command).as_ptr());
+                self.tell(isis_event_t { group: about, code, number, text, ..plain(ISIS_EVENT_REFUSED) });
+                if command == CommandName::Join {
+                    self.join_refused.set((group, code));
+                    self.forget_group(group);
+                }
             }
             NodeEvent::Poisoned => {
                 self.poison();

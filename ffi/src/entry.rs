@@ -50,7 +50,7 @@ pub const ISIS_EVENT_SLOW: u32 = 14;
 /// isis_close is complete; the handle is closed when the callback returns.
 pub const ISIS_EVENT_CLOSED: u32 = 15;
 /// A command that its call had accepted was refused later (threaded mode): `code` says why, `text` which; `number` is
-/// that of a flush.
+/// that of a flush. After a refused join the group's handle is closed when the callback returns.
 pub const ISIS_EVENT_REFUSED: u32 = 16;
 /// An internal error: the handle is unusable, close it. The others see a crash.
 pub const ISIS_EVENT_POISONED: u32 = 17;

@@ -55,9 +55,11 @@ pub const ISIS_ERANGE: i32 = -20;
 pub const ISIS_ENOVIEW: i32 = -21;
 /// This build or this platform cannot do it.
 pub const ISIS_EUNSUPPORTED: i32 = -22;
+/// This process is a member of that group already, or is joining it.
+pub const ISIS_EALREADY: i32 = -23;
 
 /// Each code with its name and its text, by falling number.
-const TEXTS: [(i32, &str); 23] = [
+const TEXTS: [(i32, &str); 24] = [
     (ISIS_OK, "ISIS_OK: it worked\0"),
     (ISIS_EINVAL, "ISIS_EINVAL: bad argument\0"),
     (ISIS_EHANDLE, "ISIS_EHANDLE: not an open handle of this kind\0"),
@@ -81,6 +83,7 @@ const TEXTS: [(i32, &str); 23] = [
     (ISIS_ERANGE, "ISIS_ERANGE: index out of range\0"),
     (ISIS_ENOVIEW, "ISIS_ENOVIEW: no view yet\0"),
     (ISIS_EUNSUPPORTED, "ISIS_EUNSUPPORTED: not possible here\0"),
+    (ISIS_EALREADY, "ISIS_EALREADY: already a member of that group\0"),
 ];
 
 /// Why a call did not work; [`fail`] and [`Failure::from`] make them.

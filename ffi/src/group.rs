@@ -118,6 +118,15 @@ impl Instance {
     }
 }
 
+impl Instance {
+    fn why_not_joined(&self, core: GroupHandle) -> Failure {
+        match self.join_refused.get() {
+            (group, code) if group == core => plain(code),
+            _ => plain(error::ISIS_ENOTMEMBER),
+        }
+    }
+}
+
 /// Refuses the group of all processes where a group of the program's is meant.
 pub fn ordinary(group: GroupHandle) -> Result<GroupHandle, Failure> {
     if group == SYSTEM_GROUP {
@@ -158,10 +167,11 @@ pub unsafe extern "C" fn isis_join_options_init(options: *mut isis_join_options_
 }
 
 /// Joins the group of this name (1 to 255 bytes), or creates it. Never blocks: ISIS_EVENT_JOINED tells that this process
-/// is a member and has the state. The handle may be used before. `options` NULL: the defaults, without state.
+/// is a member and has the state; until then the handle serves to leave again, and sends give ISIS_ENOTMEMBER. `options`
+/// NULL: the defaults, without state.
 ///
 /// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_EENDED, ISIS_EAGAIN, ISIS_ELIMIT,
-/// ISIS_EUNSUPPORTED (ordering, role). On an error `*group` is NULL.
+/// ISIS_EALREADY, ISIS_EUNSUPPORTED (ordering, role). On an error `*group` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isis_group_join(
     isis: *mut isis_t,
@@ -221,7 +231,7 @@ pub unsafe extern "C" fn isis_group_join_wait(
             Some(match instance.with_group(core, |group| group.joined) {
                 Some(false) => return None,
                 Some(true) => Ok(ISIS_OK),
-                None => Err(plain(error::ISIS_ENOTMEMBER)),
+                None => Err(instance.why_not_joined(core)),
             })
         });
         match joined {

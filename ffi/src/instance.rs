@@ -21,6 +21,7 @@ use crate::table::{self, Noun};
 use isis_protocol::{GroupHandle, ProcessId};
 use isis_runtime::{Node, NodeError, NodeEvent};
 use std::cell::{Cell, RefCell, RefMut};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ pub struct Instance {
     /// States that are being handed to joiners.
     pub transfers: RefCell<Vec<Transfer>>,
     phase: Cell<Phase>,
+    /// The last join that was refused after its call had accepted it, and why.
+    pub join_refused: Cell<(GroupHandle, i32)>,
     /// The system has gone on without this process.
     pub evicted: Cell<bool>,
     /// Calls on this thread's stack that are inside a callback of this instance.
@@ -90,11 +93,18 @@ impl Instance {
         self.phase.get() == Phase::Poisoned
     }
 
-    /// Ends it as a crash would. Its memory stays: a callback may be reading a message, the program writing a claim.
+    /// Takes no more calls. The node ends with [`Instance::bury`], when no callback can be reading its bytes.
     #[cold]
     pub fn poison(&self) {
         self.phase.set(Phase::Poisoned);
-        if let Ok(mut node) = self.node.try_borrow_mut() {
+    }
+
+    /// Ends a poisoned node as a crash would, once no callback is on the stack.
+    #[cold]
+    pub fn bury(&self) {
+        if self.callbacks.get() == 0
+            && let Ok(mut node) = self.node.try_borrow_mut()
+        {
             let _ = catch_unwind(AssertUnwindSafe(|| node.poison()));
         }
     }
@@ -236,6 +246,7 @@ pub fn node_failure(why: NodeError) -> Failure {
         NodeError::Poisoned => error::ISIS_EPOISONED,
         NodeError::Forked => error::ISIS_EFORKED,
         NodeError::Option(why) => return option_failure(why),
+        NodeError::System { ref error, .. } if error.kind() == ErrorKind::AlreadyExists => error::ISIS_EALREADY,
         NodeError::System { .. } | NodeError::Transport(_) => error::ISIS_ESYSTEM,
     };
     fail(code, format_args!("{why}"))
@@ -254,6 +265,7 @@ fn open(options: &isis_options_t) -> Result<*mut Instance, Failure> {
         groups: RefCell::new(Vec::new()),
         transfers: RefCell::new(Vec::new()),
         phase: Cell::new(Phase::Running),
+        join_refused: Cell::new((SYSTEM_GROUP, ISIS_OK)),
         evicted: Cell::new(false),
         callbacks: Cell::new(0),
         held_bytes: Rc::new(Cell::new(0)),

@@ -209,7 +209,7 @@ static void texts(void)
     CHECK(strcmp(isis_version(), "") != 0);
     CHECK_EQ(isis_version_number(),
              ISIS_VERSION_MAJOR * 1000000 + ISIS_VERSION_MINOR * 1000 + ISIS_VERSION_PATCH);
-    for (code = ISIS_EUNSUPPORTED; code <= ISIS_OK; code++)
+    for (code = ISIS_EALREADY; code <= ISIS_OK; code++)
         CHECK(strncmp(isis_strerror(code), "ISIS_", 5) == 0);
     CHECK(strncmp(isis_strerror(ISIS_EAGAIN), "ISIS_EAGAIN", 11) == 0);
     CHECK(strcmp(isis_strerror(1), "unknown code") == 0);
@@ -261,6 +261,10 @@ static void bad_arguments(const char *mode)
     EXPECT(ISIS_EINVAL, isis_group_join(isis, "name", &join, &group));
     CHECK(group == NULL);
     OK(isis_group_join_wait(isis, "name", NULL, patience(), &group));
+
+    EXPECT(ISIS_EALREADY, isis_group_join_wait(isis, "name", NULL, patience(), &none));
+    CHECK(none == NULL);
+    CHECK_EQ(OK(isis_view_size(group)), 1);
 
     /* Handles of another kind. */
     bad_instance((isis_t *)group);

@@ -8,6 +8,7 @@
 //! - `ISIS_TEST_RUNNER`: a command to run the programs by.
 //! - `ISIS_TEST_SLOW`: a factor for time limits.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -23,10 +24,10 @@ fn words(variable: &str) -> Vec<String> {
 
 /// Where libisis.so is, built if need be.
 fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
+    static LIBRARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = LIBRARY.get_or_init(|| {
         if let Some(directory) = std::env::var_os("ISIS_TEST_LIBRARY_DIR") {
-            return directory.into();
+            return Ok(directory.into());
         }
         // This program is <target>/<profile>/deps/c_programs-…
         let program = std::env::current_exe().expect("this program's path");
@@ -36,15 +37,18 @@ fn library() -> &'static Path {
             name => name,
         };
         let target = output.parent().expect("the target directory");
-        let status = Command::new(env!("CARGO"))
+        let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "-p", "isis-ffi", "--lib", "--profile", profile, "--target-dir"])
             .arg(target)
             .current_dir(workspace())
-            .status()
+            .output()
             .expect("cargo");
-        assert!(status.success(), "libisis does not build");
-        output
-    })
+        if built.status.success() { Ok(output) } else { Err(text(&built)) }
+    });
+    match built {
+        Ok(directory) => directory,
+        Err(why) => panic!("libisis does not build: {why}"),
+    }
 }
 
 /// Compiles tests/c/<name>.c.
@@ -82,7 +86,11 @@ fn run(name: &str, arguments: &[&str]) -> String {
 
 fn run_with(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let program = compile(name);
-    let site = tempfile::Builder::new().prefix("isis-c-").tempdir().expect("a directory");
+    let site = tempfile::Builder::new()
+        .prefix("isis-c-")
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .expect("a directory");
     let mut command = words("ISIS_TEST_RUNNER");
     command.push(program.to_str().expect("a UTF-8 path").to_owned());
     let output = Command::new(&command[0])
