@@ -201,6 +201,14 @@ fn members_threaded() {
     checks("members", &["threaded", "500"], 50);
 }
 
+/// The same with datagrams lost, doubled and delayed.
+#[test]
+fn members_over_a_bad_network() {
+    let faults = [("ISIS_FAULTS", "drop=5,dup=2,delay_ms=1,seed=7")];
+    run_with("members", &["inline", "200"], &faults);
+    run_with("members", &["threaded", "200"], &faults);
+}
+
 #[test]
 fn hello_greets_itself() {
     let printed = run("hello", &[]);

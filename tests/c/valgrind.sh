@@ -1,0 +1,10 @@
+#!/bin/sh
+# The C tests under valgrind. Its threads take turns, so that a spinning one does not starve the others
+# (--fair-sched=yes). Arguments: test names, as for cargo test.
+set -eu
+cd "$(dirname "$0")/../.."
+export ISIS_TEST_RUNNER="valgrind --quiet --fair-sched=yes --error-exitcode=99 --leak-check=full
+    --errors-for-leak-kinds=definite --trace-children=no"
+export ISIS_TEST_SLOW="${ISIS_TEST_SLOW:-20}"
+export ISIS_WAIT="${ISIS_WAIT:-block}"
+exec cargo test --quiet -p isis-tests --test c_programs -- "$@"
