@@ -14,6 +14,7 @@ RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" \
 # Leaks are looked for, too: LeakSanitizer runs at each program's exit.
 export ISIS_TEST_LIBRARY_DIR="$target/$triple/debug"
 export ISIS_TEST_CFLAGS="-fsanitize=address -fno-omit-frame-pointer"
+export ISIS_TEST_CATCHES="heap-buffer-overflow"
 export ISIS_TEST_SLOW="${ISIS_TEST_SLOW:-3}"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0}"
 exec cargo test --quiet -p isis-tests --test c_programs -- "$@"

@@ -6,6 +6,7 @@
 //! - `ISIS_TEST_LIBRARY_DIR`: link the libisis.so of this directory, and build nothing.
 //! - `ISIS_TEST_CFLAGS`: more flags for the compiler.
 //! - `ISIS_TEST_RUNNER`: a command to run the programs by.
+//! - `ISIS_TEST_CATCHES`: what that watcher says of a read beyond a buffer; it is tried.
 //! - `ISIS_TEST_SLOW`: a factor for time limits.
 
 use std::os::unix::fs::PermissionsExt;
@@ -85,6 +86,14 @@ fn run(name: &str, arguments: &[&str]) -> String {
 }
 
 fn run_with(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = execute(name, arguments, environment);
+    let printed = text(&output);
+    assert!(output.status.success(), "{name} {arguments:?}: {}\n{printed}", output.status);
+    println!("{printed}");
+    printed
+}
+
+fn execute(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let program = compile(name);
     let site = tempfile::Builder::new()
         .prefix("isis-c-")
@@ -100,11 +109,8 @@ fn run_with(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Str
         .env("ISIS_RUNTIME_DIR", site.path())
         .output()
         .expect("run the program");
-    let printed = text(&output);
-    assert!(output.status.success(), "{name} {arguments:?}: {}\n{printed}", output.status);
     std::fs::remove_file(&program).expect("remove the program");
-    println!("{printed}");
-    printed
+    output
 }
 
 /// Runs a program that reports its checks, at least `least` of them.
@@ -114,6 +120,14 @@ fn checks(name: &str, arguments: &[&str], least: u64) {
         printed.lines().filter_map(|line| line.strip_suffix(" checks")?.rsplit(' ').next()?.parse::<u64>().ok());
     let count: u64 = count.sum();
     assert!(count >= least, "{name} made {count} checks, not {least}");
+}
+
+/// Under a sanitizer or valgrind: shows that it watches what the library reads.
+#[test]
+fn a_planted_over_read_is_caught() {
+    let Ok(word) = std::env::var("ISIS_TEST_CATCHES") else { return };
+    let output = execute("overread", &[], &[]);
+    assert!(!output.status.success() && text(&output).contains(&word), "not caught: {}", text(&output));
 }
 
 #[test]
