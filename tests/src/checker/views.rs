@@ -153,7 +153,13 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
                 let what = format!("system view {b} keeps {} of {} sites of view {a}", kept.len(), sites.len());
                 history.blame(found, 20, what, &[old.record, new.record]);
             }
-            for process in old.view.processes().filter(|&p| !new.view.has(p)) {
+            // Whoever never installed a view of this system never knew of it: it may have gone to another one.
+            let inside = |p: Process| {
+                members
+                    .iter()
+                    .any(|&m| history.memberships[m].process == p && !history.memberships[m].installs.is_empty())
+            };
+            for process in old.view.processes().filter(|&p| !new.view.has(p) && inside(p)) {
                 cut_off(history, process, new.record, found);
             }
         }

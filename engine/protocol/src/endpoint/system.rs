@@ -114,7 +114,8 @@ impl Endpoint {
             let contacts: Vec<Address> = view.members.iter().take(CONTACTS).map(|m| m.address).collect();
             let message = Message::Found { system: self.shared.system, contacts, stalled: self.shared.stalled };
             self.shared.send(address, GroupId::SYSTEM, 0, &message);
-            if !view_has(&self.shared.system_view.members, address) {
+            // By its nonce: it may live where a dead member lived.
+            if !self.shared.system_view.members.iter().any(|m| m.nonce == nonce) {
                 // It looks for a system, or is in another one: worth a question of our own (R13).
                 self.looking.add_address(address);
             }
@@ -551,8 +552,4 @@ impl Endpoint {
             self.closing = Some(self.shared.now + self.shared.config.linger_ns);
         }
     }
-}
-
-fn view_has(members: &[MemberEntry], address: Address) -> bool {
-    members.iter().any(|m| m.address == address)
 }
