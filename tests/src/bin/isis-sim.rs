@@ -70,6 +70,8 @@ struct Sums {
     reordered: u64,
     parted: u64,
     overflowed: u64,
+    turns: u64,
+    busiest: (u64, u64),
     harm: [u64; 8],
     longest_ns: u64,
 }
@@ -84,6 +86,8 @@ impl Sums {
         self.deliveries += report.deliveries;
         self.virtual_ns += report.world.now();
         self.longest_ns = self.longest_ns.max(report.world.now());
+        self.turns += report.world.turns;
+        self.busiest = self.busiest.max((report.world.turns, report.seed));
         self.packets += tally.sent;
         self.lost += tally.lost;
         self.duplicated += tally.duplicated;
@@ -119,6 +123,7 @@ impl Sums {
             "  {} packets: {} lost, {} duplicated, {} reordered, {} parted, {} overflowed",
             self.packets, self.lost, self.duplicated, self.reordered, self.parted, self.overflowed
         );
+        println!("  {} turns, most in seed {}: {}", self.turns, self.busiest.1, self.busiest.0);
         let [crashes, sites, hangs, lags, partitions, one_way, restarts, ends] = self.harm;
         println!(
             "  {crashes} crashes, {sites} site crashes, {hangs} hangs, {lags} slow consumers, {partitions} partitions, \
