@@ -5,7 +5,6 @@ use isis_tests::sim::run::Run;
 
 /// Repeated runs write the same trace, byte by byte, and send the same packets.
 #[test]
-#[ignore = "waits for the protocol core"]
 fn same_seed_same_bytes() {
     let options = Options::default();
     let mut records = 0;

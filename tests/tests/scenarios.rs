@@ -8,7 +8,6 @@ use isis_tests::sim::network::Verdict;
 /// [SOSP87] §2: a process failure is a clean event. Three processes of one site form a group, one is killed, and the rest
 /// have the next view, with the same messages before it (properties 4, 9, 17).
 #[test]
-#[ignore = "waits for the protocol core"]
 fn three_on_one_site_lose_one() {
     let mut s = Scenario::new(&[3]);
     let [a, b, c] = s.start_all();
@@ -25,7 +24,6 @@ fn three_on_one_site_lose_one() {
 
 /// What only one survivor received of a dead sender's messages reaches the other one before the next view (property 9).
 #[test]
-#[ignore = "waits for the protocol core"]
 fn what_one_survivor_has_the_other_gets() {
     let mut s = Scenario::new(&[3]);
     let [a, b, c] = s.start_all();
@@ -44,7 +42,6 @@ fn what_one_survivor_has_the_other_gets() {
 /// A minority of sites stalls and delivers nothing; the majority goes on; after the partition the minority is evicted
 /// (property 20).
 #[test]
-#[ignore = "waits for the protocol core"]
 fn a_minority_stalls() {
     let mut s = Scenario::new(&[1, 1, 1]);
     let [a, b, c] = s.start_all();
@@ -60,7 +57,6 @@ fn a_minority_stalls() {
 
 /// Packets that are held and released late do no harm: nothing is delivered twice, or after the view (properties 7, 10).
 #[test]
-#[ignore = "waits for the protocol core"]
 fn late_packets_are_harmless() {
     let mut s = Scenario::new(&[3]);
     let [a, b, c] = s.start_all();
