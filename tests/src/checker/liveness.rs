@@ -71,7 +71,7 @@ fn owed(
             let is_sender = |m: &&Membership<'_>| m.process == key.sender && m.join == key.join;
             let left = history.up(key.sender)
                 && history.memberships.iter().any(|m| is_sender(&m) && m.left.is_some() && m.group == Some(*group));
-            if !left && !members.iter().any(|m| is_sender(m)) {
+            if !left && !members.iter().any(is_sender) {
                 continue;
             }
             for (receiver, keys) in &got {
