@@ -153,11 +153,10 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
                 let what = format!("system view {b} keeps {} of {} sites of view {a}", kept.len(), sites.len());
                 history.blame(found, 20, what, &[old.record, new.record]);
             }
-            // Whoever never installed a view of this system never knew of it: it may have gone to another one.
+            // Who was not told of its admission yet never knew that it was in: it may go to another system, or come again.
             let inside = |p: Process| {
-                members
-                    .iter()
-                    .any(|&m| history.memberships[m].process == p && !history.memberships[m].installs.is_empty())
+                let told = |m: &usize| history.memberships[*m].installs.first().is_some_and(|i| i.record < new.record);
+                members.iter().any(|m| history.memberships[*m].process == p && told(m))
             };
             for process in old.view.processes().filter(|&p| !new.view.has(p) && inside(p)) {
                 cut_off(history, process, new.record, found);
@@ -170,9 +169,10 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
             match &history.trace.records[record].event {
                 Event::Stalled => stalled = Some(record),
                 Event::Resumed | Event::Evicted => stalled = None,
-                Event::Deliver(_) | Event::View { .. } | Event::Send { .. } => {
+                // A multicast call may be accepted: it is kept, as during a view change, and nothing of it goes out.
+                Event::Deliver(_) | Event::View { .. } => {
                     if let Some(since) = stalled {
-                        let what = "a stalled process sends, delivers or installs a view".to_string();
+                        let what = "a stalled process delivers or installs a view".to_string();
                         history.blame(found, 20, what, &[since, record]);
                         break;
                     }

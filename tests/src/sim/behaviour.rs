@@ -89,7 +89,7 @@ impl Behaviour {
         self.retry(app, ctx);
         let due = self.next_ns <= time;
         let reacts = stirred && self.random.below(100) < self.profile.react_percent;
-        if (due || reacts) && !app.stalled && !self.quiet {
+        if (due || reacts) && !self.quiet {
             self.one_action(app, ctx);
         }
         if due {
