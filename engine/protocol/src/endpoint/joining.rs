@@ -19,7 +19,10 @@ use crate::id::{GroupHandle, GroupId, ProcessId};
 use crate::time::Instant;
 use isis_wire::Address;
 use isis_wire::message::{Joiner, MAX_NAME, MemberEntry, Message, StateStatus, Value};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+
+/// How many members a joiner asks at a time.
+const ASKED_AT_ONCE: usize = 3;
 
 /// What the application's handle stands for.
 #[derive(Debug)]
@@ -64,7 +67,8 @@ pub(super) struct Asking {
     entered: u64,
     tries: usize,
     resend_at: Instant,
-    not_here: BTreeSet<ProcessId>,
+    /// Who answered that it is not in the group, and when.
+    not_here: BTreeMap<ProcessId, Instant>,
 }
 
 impl Endpoint {
@@ -175,7 +179,10 @@ impl Endpoint {
                         .filter(|e| e.process != me && !e.disclaimed && self.shared.in_system(e.process))
                         .map(|e| e.process)
                         .collect();
-                    if others.iter().all(|process| asking.not_here.contains(process)) {
+                    // Who was no member a while ago may be one now.
+                    let patience = 20 * self.shared.config.resend_ns;
+                    asking.not_here.retain(|_, at| now.since(*at) < patience);
+                    if others.iter().all(|process| asking.not_here.contains_key(process)) {
                         handle.phase = Phase::Disclaiming(group);
                         self.operations.push_back(Operation::Disclaim { group, process: me });
                         continue;
@@ -184,13 +191,17 @@ impl Endpoint {
                         continue;
                     }
                     asking.resend_at = now + pause / 4;
-                    let contact = others[asking.tries % others.len()];
+                    let unknown: Vec<ProcessId> =
+                        others.into_iter().filter(|process| !asking.not_here.contains_key(process)).collect();
+                    let first = asking.tries;
                     asking.tries += 1;
                     let request = asking.request;
                     let wants_state = handle.options.wants_state;
-                    if let Some(peer) = self.shared.peers.get(&contact) {
-                        let to = peer.entry.address;
-                        self.send_join(to, group, request, wants_state);
+                    for step in 0..unknown.len().min(ASKED_AT_ONCE) {
+                        if let Some(peer) = self.shared.peers.get(&unknown[(first + step) % unknown.len()]) {
+                            let to = peer.entry.address;
+                            self.send_join(to, group, request, wants_state);
+                        }
                     }
                 }
                 _ => {}
@@ -258,7 +269,7 @@ impl Endpoint {
                                 entered: self.shared.directory.operations,
                                 tries: 0,
                                 resend_at: self.shared.now,
-                                not_here: BTreeSet::new(),
+                                not_here: BTreeMap::new(),
                             });
                             if self.handles[index].abandoned {
                                 self.operations.push_back(Operation::Remove { group, process: me });
@@ -324,19 +335,28 @@ impl Endpoint {
     pub(super) fn join_by_decision(&mut self, id: GroupId, value: Value) {
         let me = self.shared.me;
         let system_view = self.shared.system_view.number;
-        let Some((handle, asking)) = self.asking(id) else { return };
-        if value.system_view > system_view || !value.executed.contains(&(me, asking.request)) {
+        // The admission may answer an earlier request than the present one, but not one from before the last leave.
+        let executed = value.executed.iter().find(|(process, _)| *process == me).map_or(0, |(_, request)| *request);
+        let left = self.left_requests.get(&id).copied().unwrap_or(0);
+        if value.system_view > system_view || executed <= left || !value.joined.contains(&me) {
             return;
         }
         let Some(rank) = rank_of(&value.members, me) else { return };
-        let index = handle.0 as usize;
+        let index = match self.asking(id) {
+            Some((handle, _)) => handle.0 as usize,
+            None => match self.ghost(id) {
+                Some(index) => index,
+                None => return,
+            },
+        };
         if !value.members.iter().any(|m| m.state == StateStatus::Has) {
             // Admitted to a group that ends with this very view: nobody with the state is left.
             self.operations.push_back(Operation::Disclaim { group: id, process: me });
             self.handles[index].phase = Phase::Disclaiming(id);
             return;
         }
-        let state = value.members[rank].state;
+        let ghost = self.handles[index].name.is_empty();
+        let state = if ghost { StateStatus::Needs } else { value.members[rank].state };
         let view = ViewRecord {
             number: value.number,
             members: value.members.clone(),
@@ -344,6 +364,7 @@ impl Endpoint {
             next_site: 0,
         };
         let options = self.handles[index].options.clone();
+        let handle = GroupHandle(index as u32);
         let mut group = Group::new(&self.shared, id, handle, options, view, state);
         // As at the others, `joined` are those that the view before did not have.
         let old: Vec<MemberEntry> =
@@ -353,12 +374,36 @@ impl Endpoint {
         self.enter_group(index, group);
     }
 
+    /// Admitted to a group that this process no longer wants to be in, by a request that it has given up: its answers are
+    /// needed there, so it enters without telling the application, and leaves at once.
+    fn ghost(&mut self, id: GroupId) -> Option<usize> {
+        let on_its_way = self.handles.iter().any(|handle| match handle.phase {
+            Phase::Entering | Phase::Waiting | Phase::Pausing(_) | Phase::Disclaiming(_) => {
+                self.shared.directory.lookup(&handle.name) == Some(id)
+            }
+            Phase::Member(group) => group == id,
+            _ => false,
+        });
+        if on_its_way {
+            return None;
+        }
+        self.handles.push(Handle {
+            name: String::new(),
+            options: JoinOptions::default(),
+            phase: Phase::Waiting,
+            abandoned: true,
+        });
+        Some(self.handles.len() - 1)
+    }
+
     /// A process that was asked is not in the group.
     pub(super) fn on_not_here(&mut self, process: ProcessId, group: GroupId, directory: u64) {
         if let Some((_, asking)) = self.asking(group)
             && directory >= asking.entered
         {
-            asking.not_here.insert(process);
+            let now = self.shared.now;
+            let Some((_, asking)) = self.asking(group) else { return };
+            asking.not_here.insert(process, now);
         }
     }
 
@@ -367,9 +412,15 @@ impl Endpoint {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let handle = group.handle;
         group.restart_transfer(StateStatus::Has);
+        if let Some(request) = group.leaving {
+            self.left_requests.insert(id, request);
+        }
         self.operations.push_back(Operation::Remove { group: id, process: self.shared.me });
-        self.handles[handle.0 as usize].phase = Phase::Gone;
-        self.shared.emit(Event::Left { group: handle });
+        let entry = &mut self.handles[handle.0 as usize];
+        entry.phase = Phase::Gone;
+        if !entry.name.is_empty() {
+            self.shared.emit(Event::Left { group: handle });
+        }
     }
 
     /// Nobody with the state is left: disclaim, and begin anew at the directory.
@@ -379,6 +430,7 @@ impl Endpoint {
         group.restart_transfer(StateStatus::Needs);
         group.dissolve(&mut self.shared);
         self.operations.push_back(Operation::Disclaim { group: id, process: self.shared.me });
-        self.handles[handle.0 as usize].phase = Phase::Disclaiming(id);
+        let entry = &mut self.handles[handle.0 as usize];
+        entry.phase = if entry.name.is_empty() { Phase::Gone } else { Phase::Disclaiming(id) };
     }
 }

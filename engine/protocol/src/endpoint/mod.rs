@@ -74,6 +74,8 @@ pub struct Endpoint {
     told_strangers_at: Instant,
     next_request: u64,
     next_flush: u64,
+    /// The number of the last leave from each group: admissions by earlier requests are stale.
+    left_requests: BTreeMap<GroupId, u64>,
     closing: Option<Instant>,
     ended: Option<Ended>,
     early: Vec<(ProcessId, packets::Early)>,
@@ -102,6 +104,7 @@ impl Endpoint {
             told_strangers_at: Instant::ZERO,
             next_request: 0,
             next_flush: 0,
+            left_requests: BTreeMap::new(),
             closing: None,
             ended: None,
             early: Vec::new(),

@@ -283,6 +283,7 @@ impl Endpoint {
         let number = group.view.number;
         match message {
             Message::Installed { number } => group.note_shown(process, number),
+            Message::Behind { .. } if header.view == 0 => group.tell_admission(&mut self.shared, from, process),
             Message::Behind { .. } => group.tell_past(&mut self.shared, from, header.view),
             Message::Decide { value, .. } if header.group == GroupId::SYSTEM && value.number > number + 1 => {
                 if !value.members.iter().any(|m| m.process == self.shared.me) {
@@ -322,7 +323,9 @@ impl Endpoint {
         match message {
             Message::Prepare { attempt, joiners } => {
                 let Some((_, asking)) = self.asking(header.group) else {
-                    return self.shared.count(Counter::IgnoreUnknownGroup);
+                    // Perhaps a member by a request that was given up: the decision will tell.
+                    self.shared.count(Counter::IgnoreUnknownGroup);
+                    return self.shared.send(from, header.group, 0, &Message::Behind { reserved: 0 });
                 };
                 let request = asking.request;
                 // R9 binds a joiner as well.

@@ -202,6 +202,17 @@ impl Group {
         }
     }
 
+    /// Tells a member the decision that admitted it, if that is still known.
+    pub fn tell_admission(&mut self, shared: &mut Shared, to: isis_wire::Address, process: ProcessId) {
+        let admission = self.decided.iter().rev().find(|(_, value)| value.joined.contains(&process));
+        if let Some((number, _)) = admission
+            && self.rank_of(process).is_some()
+        {
+            let number = *number;
+            self.tell_past(shared, to, number);
+        }
+    }
+
     /// Repeats the last decision to those of the new view who have not shown it.
     pub fn repeat_decision(&mut self, shared: &mut Shared) {
         if !self.tell_at.is_some_and(|at| shared.now >= at) {

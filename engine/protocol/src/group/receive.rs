@@ -119,21 +119,9 @@ impl Group {
         let Message::Join { joiner, system_view } = message else { return };
         let member = self.view.members.iter().find(|m| m.nonce == joiner.nonce);
         if let Some(member) = member {
-            if self.is_system() || self.executed(member.process) >= joiner.request {
-                // Admitted, and has not heard of it.
-                let admitting = self
-                    .decided
-                    .iter()
-                    .rev()
-                    .find(|(_, value)| {
-                        value.members.iter().any(|m| m.nonce == joiner.nonce)
-                            && (self.is_system() || value.executed.contains(&(joiner.process, joiner.request)))
-                    })
-                    .map(|(number, _)| *number);
-                if let Some(number) = admitting {
-                    self.tell_past(shared, joiner.address, number);
-                }
-            }
+            // Admitted, and has not heard of it.
+            let process = member.process;
+            self.tell_admission(shared, joiner.address, process);
             return;
         }
         if !self.is_system()

@@ -80,7 +80,14 @@ impl Group {
             };
             shared.emit(event);
             self.state = StateStatus::Has;
-            shared.events.append(&mut self.backlog);
+            let (me, peers) = (shared.me, &shared.peers);
+            let alive = |process| process == me || peers.contains_key(&process);
+            // A point-to-point message of a process that the system excluded meanwhile is dropped.
+            let backlog = std::mem::take(&mut self.backlog);
+            shared.events.extend(backlog.into_iter().filter(|pending| match &pending.event {
+                Event::Message(delivery) => pending.consume.is_some() || alive(delivery.id.sender),
+                _ => true,
+            }));
         }
     }
 
