@@ -202,7 +202,10 @@ impl Endpoint {
         if self.process().is_some() {
             // Slowly, for other systems.
             self.looking.ask_at = now + self.shared.random.jitter(self.shared.config.suspect_max_ns / 2);
-            let members: BTreeSet<Address> = self.shared.system_view.members.iter().map(|m| m.address).collect();
+            // A member that is silent may have made room for a process of another system.
+            let shared = &self.shared;
+            let members: BTreeSet<Address> =
+                shared.system_view.members.iter().filter(|m| !shared.suspected(m.process)).map(|m| m.address).collect();
             let message = self.discover();
             for address in self.looking.addresses.clone() {
                 if !members.contains(&address) {

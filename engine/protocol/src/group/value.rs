@@ -79,6 +79,8 @@ impl Group {
 
         let mut next_site = self.view.next_site;
         let mut joined = Vec::new();
+        // Consecutive views intersect: where nobody stays the group ends, and joiners begin anew at the directory.
+        let joiners = if members.is_empty() { &[] } else { joiners };
         let admitted = self.admitted(shared, &members, joiners, ready);
         for joiner in joiners {
             if !admitted.contains(&joiner.nonce) {
