@@ -47,6 +47,9 @@ pub struct Transmit<'a> {
     pub payload: &'a [u8],
 }
 
+/// A packet of the present burst: where to, its first part, and where in the region its second part lies.
+type Planned = (Target, Vec<u8>, Option<(isis_memory::ChunkIndex, usize, usize)>);
+
 /// Why an endpoint does nothing any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Ended {
@@ -80,7 +83,7 @@ pub struct Endpoint {
     ended: Option<Ended>,
     early: Vec<(ProcessId, packets::Early)>,
     consumed: Option<Consume>,
-    burst: Vec<(Target, Vec<u8>, Option<(isis_memory::ChunkIndex, usize, usize)>)>,
+    burst: Vec<Planned>,
     data: Vec<DataPacket>,
     dirty: bool,
 }

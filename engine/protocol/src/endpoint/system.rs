@@ -312,11 +312,9 @@ impl Endpoint {
         }
         let asked = self.looking.found.as_ref().is_some_and(|(system, _, _)| *system == header.system);
         match message {
-            Message::Prepare { attempt, joiners } if asked => {
-                if joiners.iter().any(|j| j.nonce == nonce) {
-                    let answer = Message::JoinerReady { attempt, nonce, request: 0 };
-                    self.shared.send_as(header.system, from, GroupId::SYSTEM, header.view, &answer);
-                }
+            Message::Prepare { attempt, joiners } if asked && joiners.iter().any(|j| j.nonce == nonce) => {
+                let answer = Message::JoinerReady { attempt, nonce, request: 0 };
+                self.shared.send_as(header.system, from, GroupId::SYSTEM, header.view, &answer);
             }
             Message::Decide { value, snapshot: Some(snapshot) } if asked => {
                 let Some(own) = value.members.iter().find(|m| m.nonce == nonce) else { return };

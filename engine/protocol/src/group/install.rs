@@ -215,7 +215,7 @@ impl Group {
 
     /// Repeats the last decision to those of the new view who have not shown it.
     pub fn repeat_decision(&mut self, shared: &mut Shared) {
-        if !self.tell_at.is_some_and(|at| shared.now >= at) {
+        if self.tell_at.is_none_or(|at| shared.now < at) {
             return;
         }
         let Some(last) = self.old.back() else {
@@ -269,7 +269,7 @@ impl Group {
     /// Gives all memory back; the group is gone.
     pub fn dissolve(&mut self, shared: &mut Shared) {
         for pending in &mut shared.events {
-            if !pending.consume.is_some_and(|consume| consume.group == self.id) {
+            if pending.consume.is_none_or(|consume| consume.group != self.id) {
                 continue;
             }
             pending.consume = None;

@@ -289,7 +289,7 @@ impl Group {
         } else if self.plane.rows[self.rank].consumed.iter().zip(told).any(|(now, told)| now > told) {
             self.want_row(shared.now + 4 * shared.config.row_delay_ns);
         }
-        if !self.row_deadline(shared).is_some_and(|at| shared.now >= at) {
+        if self.row_deadline(shared).is_none_or(|at| shared.now < at) {
             return;
         }
         let mut body = vec![u8::from(self.is_unsettled())];
