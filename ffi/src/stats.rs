@@ -3,7 +3,6 @@
 use crate::boundary::{self, Output, on_instance};
 use crate::error::{self, ISIS_OK, fail};
 use crate::instance::{Instance, isis_t};
-use std::collections::HashMap;
 use std::ffi::{CString, c_char};
 use std::sync::Mutex;
 
@@ -18,13 +17,18 @@ pub struct isis_stat_t {
 }
 
 /// The names as C strings: as many as there are counters in the library, made once and kept for good.
-static NAMES: Mutex<Option<HashMap<&'static str, CString>>> = Mutex::new(None);
+static NAMES: Mutex<Vec<(&'static str, CString)>> = Mutex::new(Vec::new());
 
 fn c_name(name: &'static str) -> *const c_char {
     let mut names = NAMES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let names = names.get_or_insert_with(HashMap::new);
-    // The map never gives a string up, and moving a CString does not move its bytes.
-    names.entry(name).or_insert_with(|| CString::new(name).unwrap_or_default()).as_ptr()
+    // The list never gives a string up, and moving a CString does not move its bytes.
+    if let Some((_, known)) = names.iter().find(|(known, _)| *known == name) {
+        return known.as_ptr();
+    }
+    let made = CString::new(name).unwrap_or_default();
+    let pointer = made.as_ptr();
+    names.push((name, made));
+    pointer
 }
 
 impl Instance {

@@ -237,8 +237,10 @@ static void bad_arguments(const char *mode)
     uint64_t *crooked = (uint64_t *)(void *)(room + 1);
 
     test_options(&options, mode);
+    OK(isis_options_set(&options, "discovery_ns", "60s"));
     EXPECT(ISIS_ETIMEDOUT, isis_open_wait(&options, 0, &isis));
     CHECK(isis == NULL);
+    OK(isis_options_set(&options, "discovery_ns", "100ms"));
     OK(isis_open_wait(&options, patience(), &isis));
     EXPECT(ISIS_EINVAL, isis_group_join(isis, "name", NULL, NULL));
     EXPECT(ISIS_EINVAL, isis_group_join(isis, NULL, NULL, &group));

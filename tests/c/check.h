@@ -95,6 +95,13 @@ static inline uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
+/* Lets others run: where threads take turns, as under valgrind, a program that spins holds up the library's own. */
+static inline void breathe(void)
+{
+    struct timespec pause = {0, 50000};
+    nanosleep(&pause, NULL);
+}
+
 /* Options of a test in this mode: "inline" or "threaded". */
 static inline void test_options(isis_options_t *options, const char *mode)
 {

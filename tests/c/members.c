@@ -228,7 +228,8 @@ static void obey(unsigned each)
             uint32_t kind = kinds[number % 4];
             uint32_t question = kind == ISIS_CAUSAL && number % 40 == 1;
             while (multicast(kind, question ? ENTRY_QUESTION : ENTRY_PLAIN, 0) == ISIS_EAGAIN) {
-                OK(isis_poll(isis, 64));
+                if (OK(isis_poll(isis, 64)) == 0)
+                    breathe();
                 pay_answers();
                 CHECK(now_ns() < end);
             }
@@ -243,7 +244,8 @@ static void obey(unsigned each)
             if (multicast(ISIS_TOTAL, ENTRY_PLAIN, 0) == ISIS_OK) {
                 number++;
                 more -= view_members == 3;
-            }
+            } else
+                breathe();
             CHECK(now_ns() < end);
         }
         OK(isis_flush_wait(group, patience()));

@@ -81,7 +81,8 @@ int main(void)
         CHECK(pthread_create(&threads[index], NULL, send_all, &numbers[index]) == 0);
     end = now_ns() + patience();
     while (came < THREADS * EACH) {
-        OK(isis_poll(isis, 0));
+        if (OK(isis_poll(isis, 0)) == 0)
+            breathe();
         CHECK(now_ns() < end);
     }
     for (index = 0; index < THREADS; index++)

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 export ISIS_TEST_RUNNER="valgrind --quiet --fair-sched=yes --error-exitcode=99 --leak-check=full
-    --errors-for-leak-kinds=definite --trace-children=no"
+    --errors-for-leak-kinds=definite --show-leak-kinds=definite --trace-children=no"
 export ISIS_TEST_CATCHES="Invalid read"
 export ISIS_TEST_SLOW="${ISIS_TEST_SLOW:-20}"
 export ISIS_WAIT="${ISIS_WAIT:-block}"
