@@ -1,6 +1,7 @@
 #!/bin/sh
 # The C tests under valgrind. Its threads take turns, so that a spinning one does not starve the others
-# (--fair-sched=yes). Arguments: test names, as for cargo test.
+# (--fair-sched=yes). Arguments: test names, as for cargo test. The programs of several processes are left out: valgrind
+# 3.19 knows no pidfd_open, by which one process learns of another's death.
 set -eu
 cd "$(dirname "$0")/../.."
 export ISIS_TEST_RUNNER="valgrind --quiet --fair-sched=yes --error-exitcode=99 --leak-check=full
@@ -8,4 +9,4 @@ export ISIS_TEST_RUNNER="valgrind --quiet --fair-sched=yes --error-exitcode=99 -
 export ISIS_TEST_CATCHES="Invalid read"
 export ISIS_TEST_SLOW="${ISIS_TEST_SLOW:-20}"
 export ISIS_WAIT="${ISIS_WAIT:-block}"
-exec cargo test --quiet -p isis-tests --test c_programs -- "$@"
+exec cargo test --quiet -p isis-tests --test c_programs -- --skip members "$@"
