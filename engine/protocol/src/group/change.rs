@@ -166,6 +166,13 @@ impl Group {
         }
         self.accept_if_fetched(shared);
         let now = shared.now;
+        self.give_up_fetching(shared);
+        let outdated = |own: &Proposer| own.attempt.system_view != self.attempt_view(shared);
+        if self.change.proposer.as_ref().is_some_and(outdated) {
+            // R9: an attempt that names an older system view will be refused; who was needed for it may be dead.
+            self.change.proposer = None;
+            self.start_attempt(shared);
+        }
         if self.change.proposer.is_some() {
             if let Some(fate) = self.drive_proposer(shared) {
                 return fate;
@@ -437,6 +444,42 @@ impl Group {
             self.on_accepted(shared.me, attempt, dead);
         } else {
             shared.send(from, self.id, self.view.number, &Message::Accepted { attempt, dead });
+        }
+    }
+
+    /// Somebody who may have what is missing up to the cut is alive.
+    fn can_fetch(&self, shared: &Shared, accept: &Accept) -> bool {
+        accept.value.cut.iter().enumerate().all(|(rank, &end)| {
+            rank == self.rank
+                || self.plane.images[rank].contiguous >= end
+                || accept.holders.iter().any(|(process, received)| {
+                    *process != shared.me
+                        && self.required(shared, *process)
+                        && received.get(rank).is_some_and(|&here| here >= end)
+                })
+        })
+    }
+
+    /// What is missing died with its holders: a higher attempt has to follow.
+    fn give_up_fetching(&mut self, shared: &mut Shared) {
+        let Some((from, accept)) = &self.change.fetching else { return };
+        if self.can_fetch(shared, accept) {
+            return;
+        }
+        let (from, attempt) = (*from, accept.attempt);
+        self.change.fetching = None;
+        if attempt.proposer == shared.me {
+            self.on_cannot_fetch(shared, attempt);
+        } else {
+            shared.send(from, self.id, self.view.number, &Message::CannotFetch { attempt });
+        }
+    }
+
+    /// A member cannot fetch what the own attempt's value needs.
+    pub fn on_cannot_fetch(&mut self, shared: &mut Shared, attempt: Attempt) {
+        if self.change.proposer.as_ref().is_some_and(|own| own.attempt == attempt) {
+            self.change.proposer = None;
+            self.change.not_before = shared.now + shared.random.jitter(shared.config.resend_ns);
         }
     }
 
