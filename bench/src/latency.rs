@@ -1,0 +1,58 @@
+//! `latency`: one message at a time at light load, from send to own delivery; once from the youngest member, whose ABCASTs
+//! the oldest one orders, and once from the oldest.
+
+use crate::fleet::Fleet;
+use crate::report;
+use crate::talk::{KindName, Order};
+use crate::throughput::Load;
+use clap::Args;
+use serde_json::json;
+use std::time::Duration;
+
+/// The arguments.
+#[derive(Args, Clone, Debug)]
+pub struct Latency {
+    #[command(flatten)]
+    load: Load,
+    /// Messages a second (the next one waits for the last one in any case).
+    #[arg(long, default_value_t = 5_000)]
+    rate: u64,
+    /// Seconds to measure, for each of the two senders.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+}
+
+/// Runs it.
+pub fn run(args: &Latency) -> Result<(), String> {
+    let mut text = vec![format!("{}, one at a time, at most {} a second", args.load.text(), args.rate)];
+    let mut results = Vec::new();
+    for (name, last) in [("youngest member", true), ("oldest member (the sequencer)", false)] {
+        let mut fleet = Fleet::new()?;
+        let start = args.load.start(&fleet, args.rate.clamp(1, 1_000_000), true, 0)?;
+        for _ in 0..args.load.members {
+            fleet.start(&start)?;
+        }
+        fleet.assemble()?;
+        let rank = if last { args.load.members - 1 } else { 0 };
+        let index = fleet.of_rank(rank).ok_or("a rank without a member")?;
+        fleet.order(index, &Order::Load)?;
+        std::thread::sleep(Duration::from_millis(300));
+        fleet.order_all(&Order::Measure)?;
+        std::thread::sleep(Duration::from_secs(args.seconds.clamp(1, 600)));
+        let measured = fleet.measured()?;
+        let (checked, _) = fleet.settle(args.load.kind == KindName::Total)?;
+        fleet.quit()?;
+        let mut latency = report::histogram();
+        for one in &measured {
+            latency.add(&one.histogram).map_err(|error| format!("{error:?}"))?;
+        }
+        text.push(format!("  from the {name}: {}; {checked} checked", report::percentile_text(&latency)));
+        results.push(json!({ "rank": rank, "latency": report::percentiles(&latency), "checked": checked }));
+    }
+    let value = json!({
+        "members": args.load.members, "size": args.load.size, "kind": args.load.kind, "mode": args.load.mode,
+        "transport": args.load.transport, "seconds": args.seconds, "rate": args.rate, "send_to_own_delivery": results,
+    });
+    report::publish(args.load.json, "latency", &text, value);
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! `view-change`: under load, one member is killed, and the survivors tell when they have the next view; then a newcomer
+//! joins and tells when it has the state. The oldest member (the sequencer), the youngest and others die in turn.
+
+use crate::fleet::Fleet;
+use crate::report;
+use crate::talk::{KindName, Order, Report};
+use crate::throughput::Load;
+use clap::Args;
+use hdrhistogram::Histogram;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The arguments.
+#[derive(Args, Clone, Debug)]
+pub struct ViewChange {
+    #[command(flatten)]
+    load: Load,
+    /// Deaths and joins.
+    #[arg(long, default_value_t = 10)]
+    rounds: u16,
+    /// Messages a second of each member; 0 = as many as the window takes.
+    #[arg(long, default_value_t = 10_000)]
+    rate: u64,
+    /// Bytes of the group's state.
+    #[arg(long, default_value_t = 1 << 20)]
+    state: usize,
+}
+
+/// What the rounds took.
+struct Times {
+    kill: Histogram<u64>,
+    kill_last: Histogram<u64>,
+    admitted: Histogram<u64>,
+    joined: Histogram<u64>,
+    transfer: Histogram<u64>,
+}
+
+/// Runs it.
+pub fn run(args: &ViewChange) -> Result<(), String> {
+    let mut fleet = Fleet::new()?;
+    if args.load.members < 2 {
+        return Err("--members must be at least 2".to_owned());
+    }
+    let start = args.load.start(&fleet, args.rate, false, args.state)?;
+    for _ in 0..args.load.members {
+        fleet.start(&start)?;
+    }
+    fleet.assemble()?;
+    fleet.order_all(&Order::Load)?;
+    let new = report::histogram;
+    let mut times = Times { kill: new(), kill_last: new(), admitted: new(), joined: new(), transfer: new() };
+    for round in 0..args.rounds {
+        std::thread::sleep(Duration::from_millis(300));
+        while fleet.hear(Duration::ZERO)?.is_some() {}
+        let rank = [0, args.load.members - 1, args.load.members / 2][usize::from(round) % 3];
+        kill(&mut fleet, rank, &mut times)?;
+        std::thread::sleep(Duration::from_millis(200));
+        while fleet.hear(Duration::ZERO)?.is_some() {}
+        let index = fleet.start(&start)?;
+        join(&mut fleet, index, &mut times)?;
+        fleet.order(index, &Order::Load)?;
+        if !args.load.json {
+            crate::progress(&format!(
+                "  round {} of {}: kill → view {}, join → view {}",
+                round + 1,
+                args.rounds,
+                report::time_text(times.kill.value_at_quantile(0.5)),
+                report::time_text(times.joined.value_at_quantile(0.5))
+            ));
+        }
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let (checked, _) = fleet.settle(args.load.kind == KindName::Total)?;
+    fleet.quit()?;
+    let text = [
+        format!("{}, each sending {} a second, state {} B", args.load.text(), args.rate, args.state),
+        format!("  kill -9 → next view, at each survivor: {}", report::percentile_text(&times.kill)),
+        format!("  kill -9 → next view, at the last survivor: {}", report::percentile_text(&times.kill_last)),
+        format!("  start of a process → admitted to the system: {}", report::percentile_text(&times.admitted)),
+        format!("  admitted → first view, state included: {}", report::percentile_text(&times.joined)),
+        format!("  of that, first to last block of the state: {}", report::percentile_text(&times.transfer)),
+        format!("  {checked} messages checked at each member: no loss, no repetition, order kept, state handed over"),
+    ];
+    let value = json!({
+        "members": args.load.members, "size": args.load.size, "kind": args.load.kind, "mode": args.load.mode,
+        "transport": args.load.transport, "rounds": args.rounds, "rate": args.rate, "state": args.state,
+        "kill_to_view": report::percentiles(&times.kill), "kill_to_last_view": report::percentiles(&times.kill_last),
+        "start_to_admitted": report::percentiles(&times.admitted), "admitted_to_view": report::percentiles(&times.joined),
+        "state_transfer": report::percentiles(&times.transfer), "checked": checked,
+    });
+    report::publish(args.load.json, "view-change", &text, value);
+    Ok(())
+}
+
+fn kill(fleet: &mut Fleet, rank: u16, times: &mut Times) -> Result<(), String> {
+    let victim = fleet.of_rank(rank).ok_or("a rank without a member")?;
+    let left = fleet.alive().len() - 1;
+    let at = fleet.kill(victim)?;
+    let mut seen = BTreeMap::new();
+    fleet.until("the view after a death", |_, index, report| {
+        if let Report::View { at: view_at, members, .. } = report
+            && members.len() == left
+        {
+            seen.insert(index, view_at.saturating_sub(at));
+        }
+        seen.len() == left
+    })?;
+    for took in seen.values() {
+        times.kill.saturating_record(*took);
+    }
+    times.kill_last.saturating_record(seen.values().copied().max().unwrap_or(0));
+    Ok(())
+}
+
+fn join(fleet: &mut Fleet, index: usize, times: &mut Times) -> Result<(), String> {
+    let started = fleet.seats[index].started_at;
+    let mut admitted = 0;
+    let mut state = None;
+    fleet.until("the first view of a joiner", |_, from, report| {
+        match report {
+            _ if from != index => (),
+            Report::Admitted { at, .. } => admitted = *at,
+            Report::State { first_at, at, .. } => state = Some((*first_at, *at)),
+            Report::View { at, .. } => {
+                times.admitted.saturating_record(admitted.saturating_sub(started));
+                times.joined.saturating_record(at.saturating_sub(admitted));
+                return true;
+            }
+            _ => (),
+        }
+        false
+    })?;
+    let (first_at, at) = state.ok_or("a joiner got no state")?;
+    times.transfer.saturating_record(at - first_at);
+    fleet.assemble()
+}
