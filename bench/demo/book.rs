@@ -16,7 +16,7 @@ pub enum Line {
     /// It has this view.
     View { at: u64, number: u64, rank: u16, members: Vec<u64> },
     /// It received the book.
-    State { at: u64, bytes: u64 },
+    State { at: u64, bytes: u64, orders: u64, quotes: u64 },
     /// It has delivered so much.
     Rate { orders: u64, quotes: u64 },
     /// How long orders took, in nanoseconds.
@@ -37,7 +37,7 @@ fn parse(text: &str) -> Line {
         ("view", &[at, number, _, rank, ref members @ ..]) => {
             Line::View { at, number, rank: rank as u16, members: members.to_vec() }
         }
-        ("state", &[at, bytes, _]) => Line::State { at, bytes },
+        ("state", &[at, bytes, orders, quotes]) => Line::State { at, bytes, orders, quotes },
         ("rate", &[_, orders, quotes]) => Line::Rate { orders, quotes },
         ("lat", _) => Line::Latencies(numbers),
         ("sent", &[process, orders, quotes]) => Line::Sent { process, orders, quotes },
@@ -161,7 +161,7 @@ impl Books {
         let seat = &mut self.seats[index];
         match line {
             Line::Admitted { process, .. } => seat.process = *process,
-            Line::Rate { orders, quotes } => seat.rate = (*orders, *quotes),
+            Line::Rate { orders, quotes } | Line::State { orders, quotes, .. } => seat.rate = (*orders, *quotes),
             Line::Latencies(values) => {
                 for value in values {
                     self.part.saturating_record((*value).max(1));

@@ -137,7 +137,7 @@ fn join(books: &mut Books, joiner: usize) -> Result<(u64, u64, u64, u64), String
         match books.hear(end.saturating_duration_since(Instant::now()))? {
             Some((index, line)) if index == joiner => match line {
                 Line::Admitted { at, .. } => admitted = at.saturating_sub(started),
-                Line::State { at, bytes: len } => {
+                Line::State { at, bytes: len, .. } => {
                     state = Some(at.saturating_sub(started));
                     bytes = len;
                 }

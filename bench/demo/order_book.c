@@ -230,7 +230,8 @@ static void on_event(void *user, const isis_event_t *event)
         printf("\n");
         break;
     case ISIS_EVENT_STATE_RECEIVED:
-        printf("state %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", now_ns(), event->number, book.orders);
+        printf("state %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", now_ns(), event->number, book.orders,
+               book.quotes);
         break;
     case ISIS_EVENT_EVICTED:
     case ISIS_EVENT_POISONED:
