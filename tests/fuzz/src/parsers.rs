@@ -1,0 +1,121 @@
+//! The parsers of `isis-wire` and of the directory: any bytes are survived, and what is read is written alike.
+
+use isis_protocol::directory::{Directory, Operation};
+use isis_wire::frame::{FRAME_HEADER, Frame, read_context, read_order, write_context, write_order};
+use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, Message, PieceHeader, StateBlock};
+use isis_wire::packet::{self, DataHeader, HEADER, Packet, PacketKind};
+use isis_wire::row::Row;
+use isis_wire::{Reader, Writer};
+
+/// Space in a chunk.
+const CHUNK: usize = 64 * 1024;
+
+/// A datagram: as it is, and with its sum put right, so that the fuzzer gets past the checksum.
+pub fn packet(data: &[u8]) {
+    let _ = Packet::parse(data);
+    if data.len() < HEADER {
+        return;
+    }
+    let mut sealed = data.to_vec();
+    packet::seal(&mut sealed, &[]);
+    let Ok(packet) = Packet::parse(&sealed) else { return };
+    let mut header = Vec::new();
+    packet::begin(&mut header, &packet.header);
+    header.extend_from_slice(packet.body);
+    packet::seal(&mut header, &[]);
+    assert_eq!(header, sealed, "a header is written as it was read");
+    if packet.header.kind == PacketKind::Data
+        && let Ok((data, row, bytes)) = DataHeader::parse(packet.body)
+    {
+        assert_eq!(row.len(), usize::from(data.row_len));
+        assert_eq!(bytes.len() % 8, 0);
+        assert!(data.position.checked_add(bytes.len() as u64).is_some());
+    }
+}
+
+/// Frames of a stream, with the payloads of control records.
+pub fn frame(data: &[u8]) {
+    let Some((&members, data)) = data.split_first() else { return };
+    let members = usize::from(members);
+    let mut at = 0;
+    while at < data.len() {
+        let Ok(frame) = Frame::parse(&data[at..], CHUNK - at % CHUNK) else { break };
+        assert_eq!(Frame::parse(&frame.header(), CHUNK), Ok(frame));
+        at += frame.size();
+    }
+    if let Ok(entries) = read_context(data, members) {
+        assert!(entries.iter().all(|(rank, _)| usize::from(*rank) < members));
+        let mut out = Writer::new();
+        write_context(&mut out, &entries);
+        assert_eq!(read_context(&out.bytes, members), Ok(entries));
+    }
+    if let Ok(runs) = read_order(data, members) {
+        assert!(runs.iter().all(|(rank, count)| usize::from(*rank) < members && *count > 0));
+        let mut out = Writer::new();
+        write_order(&mut out, &runs);
+        assert_eq!(read_order(&out.bytes, members), Ok(runs));
+    }
+    assert!(data.len() < FRAME_HEADER || at <= data.len() + CHUNK);
+}
+
+/// Rows: merging never goes back, and merging twice changes nothing.
+pub fn row(data: &[u8]) {
+    let Some((&members, data)) = data.split_first() else { return };
+    let members = usize::from(members % 65);
+    let mut row = Row::zero(members);
+    let middle = data.len() / 2;
+    for part in [&data[..middle], &data[middle..], data] {
+        let before = row.clone();
+        let merged = row.merge(part);
+        assert!(row.end >= before.end);
+        assert!(row.received.iter().zip(&before.received).all(|(now, then)| now >= then));
+        assert!(row.received.iter().zip(&row.consumed).all(|(received, consumed)| received >= consumed));
+        match merged {
+            Ok(changed) => {
+                assert_eq!(changed, row != before);
+                assert_eq!(row.merge(part), Ok(false), "merging is idempotent");
+            }
+            Err(_) => assert_eq!(row, before, "a bad row changes nothing"),
+        }
+    }
+    let mut out = Writer::new();
+    row.write(&mut out);
+    let mut copy = Row::zero(members);
+    assert!(copy.merge(&out.bytes).is_ok());
+    assert_eq!(copy, row);
+}
+
+fn round_trip<T: Code + PartialEq + std::fmt::Debug>(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    let Ok(value) = T::read(&mut reader) else { return };
+    let mut out = Writer::new();
+    value.write(&mut out);
+    assert_eq!(T::read(&mut Reader::new(&out.bytes)), Ok(value));
+}
+
+/// Protocol messages, what travels on channels, directory operations and snapshots.
+pub fn message(data: &[u8]) {
+    let Some((&which, data)) = data.split_first() else { return };
+    match which % 8 {
+        0 | 7 => {
+            if let Ok(message) = Message::decode(data) {
+                let mut out = Writer::new();
+                message.encode(&mut out);
+                assert_eq!(Message::decode(&out.bytes), Ok(message));
+            }
+        }
+        1 => round_trip::<PieceHeader>(data),
+        2 => round_trip::<ChannelHeader>(data),
+        3 => round_trip::<ChannelAck>(data),
+        4 => round_trip::<Envelope>(data),
+        5 => round_trip::<StateBlock>(data),
+        _ => {
+            if let Ok(operation) = Operation::decode(data) {
+                assert_eq!(Operation::decode(&operation.encode()), Ok(operation));
+            }
+            if let Ok(directory) = Directory::decode(data) {
+                let _ = Directory::decode(&directory.encode());
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Seeds of the corpus: for each target a few inputs that get past its first checks. `corpus/` holds them as files, with
+//! what fuzzing found besides; a test of the project says whether the files are there.
+
+use isis_wire::frame::{FLAG_BEGIN, FLAG_END, Frame, FrameKind, write_context, write_order};
+use isis_wire::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
+use isis_wire::message::{
+    Accept, Attempt, ChannelAck, ChannelHeader, Code, Envelope, Joiner, MemberEntry, Message, PieceHeader, Promise,
+    StateBlock, StateStatus, Value,
+};
+use isis_wire::packet::{self, DataHeader, Header, PacketKind};
+use isis_wire::row::Row;
+use isis_wire::{Address, Writer};
+use isis_protocol::directory::{Directory, Operation};
+
+/// The seeds of a target, each with a name.
+pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+    match target {
+        "packet" => packets(),
+        "frame" => frames(),
+        "row" => rows(),
+        "message" => messages(),
+        "endpoint" => scripts(),
+        _ => Vec::new(),
+    }
+}
+
+fn packets() -> Vec<(String, Vec<u8>)> {
+    let kinds = [
+        PacketKind::Data,
+        PacketKind::Row,
+        PacketKind::Nak,
+        PacketKind::Message,
+        PacketKind::Piece,
+        PacketKind::Channel,
+        PacketKind::ChannelAck,
+    ];
+    let seed = |kind: PacketKind| {
+        let header = Header { kind, birth: 5, system: SystemId(1 << 90), group: GroupId(3), view: 7 };
+        let mut out = Vec::new();
+        packet::begin(&mut out, &header);
+        if kind == PacketKind::Data {
+            DataHeader { rank: 1, row_len: 8, position: 64 }.write(&mut out);
+            out.extend_from_slice(&[0; 24]);
+        } else {
+            out.extend_from_slice(&[1, 2, 3]);
+        }
+        packet::seal(&mut out, &[]);
+        (format!("{kind:?}").to_lowercase(), out)
+    };
+    kinds.into_iter().map(seed).collect()
+}
+
+fn frames() -> Vec<(String, Vec<u8>)> {
+    let mut stream = vec![3];
+    for kind in [FrameKind::Fifo, FrameKind::Total, FrameKind::Pad] {
+        stream.extend_from_slice(&Frame { kind, flags: FLAG_BEGIN | FLAG_END, entry: 1, len: 5 }.header());
+        stream.extend_from_slice(b"hello\0\0\0");
+    }
+    let mut context = Writer::new();
+    context.u8(3);
+    write_context(&mut context, &[(0, 4), (2, 1 << 40)]);
+    let mut order = Writer::new();
+    order.u8(3);
+    write_order(&mut order, &[(0, 1), (2, 300)]);
+    vec![("stream".into(), stream), ("context".into(), context.bytes), ("order".into(), order.bytes)]
+}
+
+fn rows() -> Vec<(String, Vec<u8>)> {
+    let row = Row { end: 800, received: vec![800, 64, 1 << 40], consumed: vec![640, 0, 8] };
+    let mut out = Writer::new();
+    out.u8(3);
+    row.write(&mut out);
+    vec![("three".into(), out.bytes)]
+}
+
+fn sample_value() -> Value {
+    let entry = |slot: u16, state| MemberEntry {
+        process: ProcessId::new(0, slot, 1),
+        nonce: Nonce(9),
+        site: SiteKey(100),
+        address: Address { ip: [1; 16], port: 80 },
+        state,
+    };
+    let donor = ProcessId::new(0, 0, 1);
+    Value {
+        number: 4,
+        system_view: 2,
+        members: vec![
+            entry(0, StateStatus::Has),
+            entry(1, StateStatus::From { donor, view: 4 }),
+            entry(2, StateStatus::Needs),
+        ],
+        cut: vec![8, 1 << 20],
+        left: vec![ProcessId(7)],
+        joined: vec![ProcessId::new(0, 2, 1)],
+        executed: vec![(donor, 2)],
+        next_site: 1,
+    }
+}
+
+/// One message of every variant.
+pub fn all_messages() -> Vec<Message> {
+    let attempt = Attempt { system_view: 2, counter: 1, proposer: ProcessId::new(0, 0, 1) };
+    let (nonce, site, address) = (Nonce(5), SiteKey(100), Address { ip: [2; 16], port: 9 });
+    let joiner = Joiner { process: ProcessId(1), nonce, site, address, request: 1, wants_state: true };
+    let promise = Promise {
+        attempt,
+        received: vec![8, 16],
+        accepted: Some((attempt, sample_value())),
+        state: StateStatus::Has,
+        leaving: 0,
+        dead: vec![ProcessId(3)],
+    };
+    let accept = Accept { attempt, value: sample_value(), holders: vec![(ProcessId(1), vec![8, 16])] };
+    vec![
+        Message::Discover { nonce, site, address, may_found: true },
+        Message::Found { system: SystemId(7), contacts: vec![address], stalled: false },
+        Message::Candidate { nonce, site, address, may_found: false },
+        Message::Join { joiner: joiner.clone(), system_view: 2 },
+        Message::Prepare { attempt, joiners: vec![joiner] },
+        Message::Promised { promise },
+        Message::JoinerReady { attempt, nonce, request: 1 },
+        Message::Refuse { promised: attempt },
+        Message::Accept { accept },
+        Message::Accepted { attempt, dead: vec![ProcessId(3)] },
+        Message::CannotFetch { attempt },
+        Message::Decide { value: sample_value(), snapshot: Some(Directory::default().encode()) },
+        Message::Installed { number: 4 },
+        Message::Behind { reserved: 0 },
+        Message::Leave { request: 2 },
+        Message::NotHere { directory: 3 },
+        Message::Deaths { dead: vec![ProcessId(3)] },
+    ]
+}
+
+fn messages() -> Vec<(String, Vec<u8>)> {
+    let mut list: Vec<(String, Vec<u8>)> = Vec::new();
+    for message in all_messages() {
+        let mut out = Writer::new();
+        out.u8(0);
+        message.encode(&mut out);
+        list.push((message.name().to_lowercase(), out.bytes));
+    }
+    let mut add = |name: &str, which: u8, write: &dyn Fn(&mut Writer)| {
+        let mut out = Writer::new();
+        out.u8(which);
+        write(&mut out);
+        list.push((name.to_owned(), out.bytes));
+    };
+    let to = ProcessId(4);
+    add("piece", 1, &|out| PieceHeader { number: 1, index: 0, count: 2 }.write(out));
+    add("channel", 2, &|out| ChannelHeader { to, lane: 1, number: 9, begin: true, end: false }.write(out));
+    add("channel-ack", 3, &|out| ChannelAck { to, lane: 0, next: 3, bitmap: u64::MAX }.write(out));
+    add("envelope", 4, &|out| {
+        let answers = Some(((3, to), 5));
+        let data = b"reply".to_vec();
+        Envelope { group: GroupId(3), view: 2, vector: vec![1, 2], entry: 7, answers, number: 8, data }.write(out);
+    });
+    add("state-block", 5, &|out| {
+        StateBlock { group: GroupId(3), view: 2, offset: 0, done: true, data: vec![1, 2, 3] }.write(out);
+    });
+    add("operation", 6, &|out| {
+        out.bytes.extend(Operation::Enter { name: "g".into(), process: to }.encode());
+    });
+    add("directory", 6, &|out| {
+        let mut directory = Directory::default();
+        directory.apply(&Operation::Enter { name: "g".into(), process: to });
+        out.bytes.extend(directory.encode());
+    });
+    list
+}
+
+/// Scripts of the endpoint target: traffic of each kind; a crash; damaged packets; a made-up body of every message.
+fn scripts() -> Vec<(String, Vec<u8>)> {
+    let mut traffic = vec![1];
+    for node in 0..3 {
+        for choice in 0..4 {
+            traffic.extend_from_slice(&[16, node, 0, choice, 1, 0, 60, 0, 60, 0]);
+        }
+    }
+    let mut crash = traffic.clone();
+    crash.extend_from_slice(&[15, 1, 7, 240, 0, 240, 0, 14, 0, 0, 2, 240, 0]);
+    let mut damaged = traffic.clone();
+    for at in 0..20 {
+        damaged.extend_from_slice(&[7, 0, 0, at, 0x55, 140, 0, 0, at, 1, 0, 0]);
+    }
+    let mut calls = vec![1];
+    for call in 6..=13 {
+        calls.extend_from_slice(&[16, 0, call, 50, 0, 40, 60, 0, 16, 1, call, 20, 0, 40, 60, 0]);
+    }
+    let mut list = vec![
+        ("traffic".to_owned(), traffic),
+        ("crash".to_owned(), crash),
+        ("damaged".to_owned(), damaged),
+        ("calls".to_owned(), calls),
+        ("founding".to_owned(), vec![0, 200, 240, 0, 240, 0]),
+    ];
+    for message in all_messages() {
+        let mut body = Writer::new();
+        message.encode(&mut body);
+        for (name, group) in [("system", 0), ("group", 1)] {
+            let len = body.bytes.len() as u16;
+            let mut script = vec![1, 11, 0, 3, group, 255, (len >> 8) as u8, len as u8];
+            script.extend_from_slice(&body.bytes);
+            script.extend_from_slice(&[240, 0, 240, 0]);
+            list.push((format!("{}-{name}", message.name().to_lowercase()), script));
+        }
+    }
+    list
+}
