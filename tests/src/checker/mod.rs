@@ -1,7 +1,7 @@
 //! The trace checker: one function per guarantee, apart from the engine.
 //!
 //! The guarantees are those of Chockler, Keidar & Vitenberg (2001) [CKV01], specialised to a primary component whose
-//! views are ordered by age; `docs/guarantees.md` of this crate lists them with the numbers used here. Read in this
+//! views are ordered by age; `docs/guarantees.md` lists them with the numbers used here. Read in this
 //! order: [`history`] (the trace, sorted by process, group and view), [`views`], [`delivery`], [`order`], [`transfer`],
 //! [`liveness`].
 //!
