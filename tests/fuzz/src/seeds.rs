@@ -1,6 +1,7 @@
 //! Seeds of the corpus: for each target a few inputs that get past its first checks. `corpus/` holds them as files, with
 //! what fuzzing found besides; a test of the project says whether the files are there.
 
+use isis_protocol::directory::{Directory, Operation};
 use isis_wire::frame::{FLAG_BEGIN, FLAG_END, Frame, FrameKind, write_context, write_order};
 use isis_wire::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
 use isis_wire::message::{
@@ -10,7 +11,6 @@ use isis_wire::message::{
 use isis_wire::packet::{self, DataHeader, Header, PacketKind};
 use isis_wire::row::Row;
 use isis_wire::{Address, Writer};
-use isis_protocol::directory::{Directory, Operation};
 
 /// The seeds of a target, each with a name.
 pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {

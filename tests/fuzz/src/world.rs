@@ -291,7 +291,8 @@ impl World {
         let other = self.nodes[(number + 1) % NODES].process.unwrap_or_default();
         let node = &mut self.nodes[number];
         let Some(group) = node.group else {
-            node.group = node.endpoint.join(now, "g", JoinOptions { wants_state: choice > 100, sending_view: false }).ok();
+            node.group =
+                node.endpoint.join(now, "g", JoinOptions { wants_state: choice > 100, sending_view: false }).ok();
             return self.drain(number);
         };
         let kind = [Kind::Fifo, Kind::Causal, Kind::Total, Kind::Global][usize::from(choice) % 4];
