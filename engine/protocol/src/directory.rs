@@ -7,7 +7,7 @@
 
 use crate::id::{GroupId, ProcessId};
 use isis_wire::codec::{DecodeError, Reader, Writer};
-use isis_wire::message::{Code, MAX_LIST, MAX_NAME};
+use isis_wire::message::{Code, MAX_LIST, MAX_NAME, MAX_NUMBER};
 use std::collections::BTreeMap;
 
 /// An operation on the directory.
@@ -210,6 +210,9 @@ impl Directory {
     pub fn decode(bytes: &[u8]) -> Result<Directory, DecodeError> {
         let mut reader = Reader::new(bytes);
         let operations = reader.varint()?;
+        if operations > MAX_NUMBER {
+            return Err(DecodeError::BadValue);
+        }
         let list = reader.list(1 << 20, |r| {
             let group = GroupId::read(r)?;
             let name = read_name(r)?;

@@ -18,6 +18,9 @@ pub const MAX_MESSAGE: usize = 4 << 20;
 /// The longest byte string in a message.
 pub const MAX_BYTES: usize = 64 << 20;
 
+/// No view, attempt or directory operation has a higher number: counting on from one of them cannot overflow.
+pub const MAX_NUMBER: u64 = 1 << 48;
+
 /// A value that can be written and read.
 pub trait Code: Sized {
     /// Appends it.
@@ -126,7 +129,11 @@ impl Code for Attempt {
         self.proposer.write(out);
     }
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Attempt { system_view: Code::read(reader)?, counter: Code::read(reader)?, proposer: Code::read(reader)? })
+        let (system_view, counter) = (Code::read(reader)?, Code::read(reader)?);
+        if counter > MAX_NUMBER {
+            return Err(DecodeError::BadValue);
+        }
+        Ok(Attempt { system_view, counter, proposer: Code::read(reader)? })
     }
 }
 
@@ -412,7 +419,21 @@ impl Message {
         let mut reader = Reader::new(bytes);
         let message = Message::read(&mut reader)?;
         reader.finish()?;
-        Ok(message)
+        // The first view is nobody's decision, so a decided one has a view before it.
+        match message.value() {
+            Some(value) if value.number < 2 || value.number > MAX_NUMBER => Err(DecodeError::BadValue),
+            _ => Ok(message),
+        }
+    }
+
+    /// The value that it carries.
+    fn value(&self) -> Option<&Value> {
+        match self {
+            Message::Promised { promise } => promise.accepted.as_ref().map(|(_, value)| value),
+            Message::Accept { accept } => Some(&accept.value),
+            Message::Decide { value, .. } => Some(value),
+            _ => None,
+        }
     }
 }
 
@@ -548,6 +569,25 @@ mod tests {
             accept: Accept { attempt, value: sample_value(3), holders: vec![(ProcessId(1), vec![1, 2])] },
         });
         round_trip(&Message::Found { system: SystemId(5), contacts: vec![Address::default()], stalled: false });
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_counted_on_are_refused() {
+        let decode = |message: &Message| {
+            let mut out = Writer::new();
+            message.encode(&mut out);
+            Message::decode(&out.bytes).err()
+        };
+        for number in [0, 1, MAX_NUMBER + 1, u64::MAX] {
+            let value = Value { number, ..sample_value(2) };
+            assert_eq!(
+                decode(&Message::Decide { value, snapshot: None }),
+                Some(DecodeError::BadValue),
+                "view {number}"
+            );
+        }
+        let attempt = Attempt { system_view: 1, counter: u64::MAX, proposer: ProcessId(3) };
+        assert_eq!(decode(&Message::Refuse { promised: attempt }), Some(DecodeError::BadValue));
     }
 
     proptest! {

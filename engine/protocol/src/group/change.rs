@@ -487,7 +487,10 @@ impl Group {
 
     /// A member's promise.
     pub fn take_promise(&mut self, process: ProcessId, promise: Promise) {
-        if promise.received.len() != self.plane.members {
+        let fits = |value: &Value| value.number == self.view.number + 1 && value.cut.len() == self.plane.members;
+        if promise.received.len() != self.plane.members
+            || promise.accepted.as_ref().is_some_and(|(_, value)| !fits(value))
+        {
             return;
         }
         if let Some(Proposer { attempt, phase: Phase::Preparing { promises, .. }, .. }) = &mut self.change.proposer
