@@ -13,16 +13,17 @@ export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=16 --cfg fuzzing"
 # With --target, build scripts are not instrumented.
-cargo build --quiet --release --target "$triple" "${targets[@]/#/--bin=}"
+target_dir=${CARGO_TARGET_DIR:-$PWD/target}
+cargo build --quiet --release --target-dir "$target_dir" --target "$triple" "${targets[@]/#/--bin=}"
 
-found=${CARGO_TARGET_DIR:-target}/fuzz-found
+found=$target_dir/fuzz-found
 mkdir -p "$found"
 for target in "${targets[@]}"; do
     work=$(mktemp -d)
     folders=("corpus/$target")
     [ "${KEEP:-0}" = 1 ] || folders=("$work" "corpus/$target")
     log=$found/$target.log
-    if ! "${CARGO_TARGET_DIR:-target}/$triple/release/$target" -max_total_time="$each" -max_len=4096 -timeout=10 \
+    if ! "$target_dir/$triple/release/$target" -max_total_time="$each" -max_len=4096 -timeout=10 \
         -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$found/$target-" "${folders[@]}" >"$log" 2>&1; then
         tail -n 60 "$log"
         echo "fuzz: $target failed; its input is in $found" >&2
