@@ -147,6 +147,16 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
                     kept.insert(history.lives[process].site);
                 }
             }
+            // Votes are not in the trace: a process that hung may have voted before or after, and be excluded all the same.
+            let hung_between = |p: Process| {
+                history.lives.get(p.0 as usize).is_some_and(|life| {
+                    life.records.iter().any(|&record| {
+                        (old.record..new.record).contains(&record)
+                            && matches!(history.trace.records[record].event, Event::Hang | Event::Wake)
+                    })
+                })
+            };
+            kept.extend(old.view.processes().filter(|&p| !new.view.has(p) && hung_between(p)).map(site_of));
             let oldest = old.view.processes().next().map(site_of);
             let half_with_oldest = kept.len() * 2 == sites.len() && oldest.is_some_and(|s| kept.contains(&s));
             if kept.len() * 2 <= sites.len() && !half_with_oldest {
