@@ -166,7 +166,7 @@ impl<T> Output<T> {
 }
 
 /// Writes to an output that may be NULL.
-pub fn set_if_wanted<T>(pointer: *mut T, value: T) {
+pub(crate) fn set_if_wanted<T>(pointer: *mut T, value: T) {
     if !pointer.is_null() && pointer.is_aligned() {
         // SAFETY: as in `Output::set`.
         unsafe { pointer.write(value) }

@@ -205,7 +205,7 @@ impl Instance {
     }
 
     /// Frees an instance that is at its end, if no call is inside it any more.
-    pub fn release_if_over(pointer: *mut Instance) {
+    pub(crate) fn release_if_over(pointer: *mut Instance) {
         // SAFETY: called by `guarded` after the body, with the pointer that the table gave; still live, since only the
         // outermost call frees it, which `callbacks == 0` shows this to be: calls on one instance nest only through
         // its callbacks.
