@@ -170,7 +170,8 @@ fn finish(books: &mut Books) -> Result<(), String> {
             None => return Err("a member does not tell what it sent".to_owned()),
         }
     }
-    let list: Vec<String> = sent.iter().map(|(process, (orders, quotes))| format!("{process} {orders} {quotes}")).collect();
+    let list: Vec<String> =
+        sent.iter().map(|(process, (orders, quotes))| format!("{process} {orders} {quotes}")).collect();
     books.order_all(&format!("settle {} .", list.join(" ")))?;
     let mut ends = BTreeMap::new();
     let end = Instant::now() + PATIENCE;

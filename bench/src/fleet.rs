@@ -141,11 +141,7 @@ impl Fleet {
     }
 
     /// Hears reports until `done`.
-    pub fn until(
-        &mut self,
-        what: &str,
-        mut done: impl FnMut(&Fleet, usize, &Report) -> bool,
-    ) -> Result<(), String> {
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&Fleet, usize, &Report) -> bool) -> Result<(), String> {
         let end = std::time::Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(std::time::Instant::now());

@@ -314,7 +314,11 @@ impl Member {
                 bytes: self.ledger.count * self.buffer.len() as u64 - self.base.1,
                 sent: self.sent - self.base.2,
                 cpu_ns: cpu_ns() - self.measured_cpu,
-                histogram: self.histogram.iter_recorded().map(|v| (v.value_iterated_to(), v.count_at_value())).collect(),
+                histogram: self
+                    .histogram
+                    .iter_recorded()
+                    .map(|v| (v.value_iterated_to(), v.count_at_value()))
+                    .collect(),
             }),
             Order::Hush => {
                 self.loading = false;

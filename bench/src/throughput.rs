@@ -62,10 +62,7 @@ impl Load {
 
     /// A line that tells the setting.
     pub fn text(&self) -> String {
-        format!(
-            "{} members, {:?}, {} B, {:?}, {}",
-            self.members, self.kind, self.size, self.mode, self.transport
-        )
+        format!("{} members, {:?}, {} B, {:?}, {}", self.members, self.kind, self.size, self.mode, self.transport)
     }
 }
 
