@@ -1,12 +1,22 @@
 //! Planted bugs of the engine, compiled in only for this crate (`mutants` is a feature of isis-protocol that no other
-//! crate enables). The one place that knows how they are named and switched on.
+//! crate enables): how the tests and `isis-sim` name them and switch them on.
 
-/// The planted bugs: name, and the property that each violates.
-pub fn list() -> &'static [(&'static str, &'static str)] {
-    &[]
+pub use isis_protocol::mutants::{ALL, Mutant, Planted, by_name};
+
+/// A bug that is on for this thread until this is dropped, also by a panic.
+#[derive(Debug)]
+pub struct Switched(());
+
+impl Switched {
+    /// Switches a bug on.
+    pub fn on(mutant: Mutant) -> Switched {
+        isis_protocol::mutants::set(Some(mutant));
+        Switched(())
+    }
 }
 
-/// Switches one on for this thread; false if there is none of this name.
-pub fn set(name: &str) -> bool {
-    list().iter().any(|m| m.0 == name)
+impl Drop for Switched {
+    fn drop(&mut self) {
+        isis_protocol::mutants::set(None);
+    }
 }

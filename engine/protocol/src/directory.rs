@@ -175,6 +175,9 @@ impl Directory {
     pub fn retain_processes(&mut self, alive: impl Fn(ProcessId) -> bool) {
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
         for group in groups {
+            if mutant!(EndsWithFounder) && self.groups[&group].entered.first().is_some_and(|e| !alive(e.process)) {
+                self.groups.get_mut(&group).into_iter().for_each(|entry| entry.entered.clear());
+            }
             if let Some(entry) = self.groups.get_mut(&group) {
                 entry.entered.retain(|e| alive(e.process));
             }

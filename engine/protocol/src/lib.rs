@@ -8,6 +8,9 @@
 //! delivery), [`group`] (views and how they change), [`endpoint`] (a process with all its groups).
 #![forbid(unsafe_code)]
 
+#[macro_use]
+pub mod mutants;
+
 pub mod channel;
 pub mod config;
 pub mod counters;

@@ -158,17 +158,21 @@ fn explain(report: &Report, arguments: &Arguments) {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list_mutants {
-        for (name, property) in mutants::list() {
-            println!("{name}: violates {property}");
+        for planted in mutants::ALL {
+            let rule = planted.rule.map_or(String::new(), |rule| format!("takes R{rule} out, "));
+            let property = checker::name(planted.property);
+            println!("{}: {rule}violates {} ({property}): {}", planted.name, planted.property, planted.what);
         }
         return ExitCode::SUCCESS;
     }
-    if let Some(mutant) = &arguments.mutant
-        && !mutants::set(mutant)
-    {
-        println!("no mutant {mutant}; --list-mutants names them");
-        return ExitCode::from(2);
-    }
+    let mutant = match arguments.mutant.as_deref().map(mutants::by_name) {
+        Some(None) => {
+            println!("no such mutant; --list-mutants names them");
+            return ExitCode::from(2);
+        }
+        planted => planted.flatten(),
+    };
+    let _switched = mutant.map(|planted| mutants::Switched::on(planted.mutant));
     let mut options = Options { faults: !arguments.calm, ..Options::default() };
     if let Some(members) = &arguments.members {
         options.members = members.clone();

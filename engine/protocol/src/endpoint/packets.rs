@@ -46,7 +46,11 @@ impl Endpoint {
             return;
         }
         let known = (header.system == self.shared.system && self.process().is_some())
-            .then(|| self.shared.births.get(&header.birth).copied())
+            .then(|| {
+                let at = |m: &&isis_wire::message::MemberEntry| mutant!(TrustsAddress) && m.address == from;
+                let there = || self.shared.system_view.members.iter().find(at).map(|m| m.process);
+                self.shared.births.get(&header.birth).copied().or_else(there)
+            })
             .flatten();
         if let Some(process) = known
             && let Some(peer) = self.shared.peers.get_mut(&process)

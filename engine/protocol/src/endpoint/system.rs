@@ -148,6 +148,9 @@ impl Endpoint {
         if self.process().is_some() {
             // R13: two systems meet. The younger (the larger founding id) gives way, once the older has admitted it; a
             // stalled remnant never counts as found.
+            if mutant!(GivesWayUnadmitted) && system != self.shared.system {
+                return self.give_way(system);
+            }
             let gives_way = system != self.shared.system
                 && !stalled
                 && self.shared.config.expected_sites == 0
@@ -442,7 +445,7 @@ impl Endpoint {
         }
         let now = self.shared.now;
         self.quorum_at = self.quorum_heard().max(self.quorum_at);
-        let lost = now.since(self.quorum_at) >= self.shared.config.stall_after_ns;
+        let lost = !mutant!(NeverStalls) && now.since(self.quorum_at) >= self.shared.config.stall_after_ns;
         if lost && !self.shared.stalled {
             self.shared.stalled = true;
             let pending = crate::shared::Pending { event: Event::Stalled, consume: None };

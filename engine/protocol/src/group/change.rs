@@ -107,7 +107,7 @@ impl Group {
 
     /// The attempt cannot do without this member's answer.
     fn required(&self, shared: &Shared, process: ProcessId) -> bool {
-        if self.is_system() { !shared.suspected(process) } else { shared.in_system(process) }
+        if self.is_system() || mutant!(GroupSuspects) { !shared.suspected(process) } else { shared.in_system(process) }
     }
 
     /// Whether these answers, each with the dead that its sender lists, are a quorum.
@@ -118,7 +118,7 @@ impl Group {
             self.view
                 .members
                 .iter()
-                .filter(|member| shared.in_system(member.process))
+                .filter(|member| self.required(shared, member.process))
                 .all(|member| answers.contains_key(&member.process))
         }
     }
@@ -570,7 +570,8 @@ pub fn site_quorum(members: &[MemberEntry], answers: &BTreeMap<ProcessId, &[Proc
         let here = || members.iter().filter(move |m| m.site.0 == site);
         here().any(|m| answers.contains_key(&m.process))
             && here().all(|m| {
-                answers.contains_key(&m.process)
+                mutant!(OneVotesForSite)
+                    || answers.contains_key(&m.process)
                     || here().any(|other| answers.get(&other.process).is_some_and(|dead| dead.contains(&m.process)))
             })
     };

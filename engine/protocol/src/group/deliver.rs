@@ -111,7 +111,7 @@ impl Group {
         let done: Vec<u64> = self
             .flushes
             .iter()
-            .filter(|f| f.waiting == 0 && (view_ended || f.position <= stable))
+            .filter(|f| f.waiting == 0 && (view_ended || f.position <= stable || mutant!(FlushReturnsEarly)))
             .map(|f| f.id)
             .collect();
         self.flushes.retain(|f| !done.contains(&f.id));

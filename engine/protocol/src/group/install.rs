@@ -66,6 +66,9 @@ impl Group {
 
     /// Installs the next view; everything up to its cut is here.
     pub(super) fn install(&mut self, shared: &mut Shared, value: Value) -> Fate {
+        if mutant!(StateTooEarly) {
+            self.give_state(shared, &value);
+        }
         self.plane.finish(&shared.region, &value.cut);
         self.deliver(shared);
         self.complete_flushes(shared, true);
@@ -128,7 +131,12 @@ impl Group {
         }
         let view = view_event(self.id, value.number, &value.members, &old_members, &value.left);
         self.tell_view(shared, view);
-        self.give_state(shared, &value);
+        if mutant!(TailAfterView) || mutant!(RepeatsOwn) {
+            disturb_events(shared, self.id, number, &value);
+        }
+        if !mutant!(StateTooEarly) {
+            self.give_state(shared, &value);
+        }
         self.install_state_if_complete(shared);
         self.rewind_waiting();
         self.drop_held_of_the_dead(shared);
@@ -255,7 +263,10 @@ impl Group {
                 let in_system = |p: &ProcessId| *p == shared.me || shared.peers.contains_key(p);
                 old.awaited.retain(in_system);
             }
-            if (old.awaited.is_empty() || over) && old.plane.unconsumed() == 0 && old.plane.claim.is_none() {
+            if (old.awaited.is_empty() || over || mutant!(ForgetsOldView))
+                && old.plane.unconsumed() == 0
+                && old.plane.claim.is_none()
+            {
                 old.plane.release_all(&mut shared.region);
                 self.old.remove(index);
             } else {
@@ -290,4 +301,37 @@ impl Group {
     pub fn forgive(&mut self, now: Instant) {
         self.change.forgive(now);
     }
+}
+
+/// Planted bugs: the last message of the old view by an excluded member moves behind the view (`TailAfterView`), or the own
+/// last one is repeated there (`RepeatsOwn`).
+fn disturb_events(shared: &mut Shared, group: GroupId, number: u64, value: &Value) {
+    let concerned = |pending: &&crate::shared::Pending| match &pending.event {
+        Event::Message(delivery) if delivery.id.group == group && delivery.id.view == number => {
+            let sender = delivery.id.sender;
+            if mutant!(RepeatsOwn) {
+                sender == shared.me
+            } else {
+                rank_of(&value.members, sender).is_none() && !value.left.contains(&sender)
+            }
+        }
+        _ => false,
+    };
+    let Some(mut pending) = shared.events.iter().rfind(concerned).cloned() else { return };
+    if mutant!(TailAfterView) {
+        let same = |other: &crate::shared::Pending| match (&other.event, &pending.event) {
+            (Event::Message(a), Event::Message(b)) => a.id == b.id,
+            _ => false,
+        };
+        shared.events.retain(|other| !same(other));
+    } else {
+        pending.consume = None;
+        if let Event::Message(Delivery { body, .. }) = &mut pending.event
+            && let Body::Chunk { chunk, offset, len } = *body
+        {
+            let bytes = &shared.region.chunk(chunk)[offset as usize..(offset + len) as usize];
+            *body = Body::Owned(Arc::from(bytes));
+        }
+    }
+    shared.events.push_back(pending);
 }

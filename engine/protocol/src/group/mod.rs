@@ -245,7 +245,7 @@ impl Group {
 
     /// The number of the own leave request, once it may be acted on: all earlier sends are in the stream (R3).
     pub(crate) fn leave_request(&self) -> Option<u64> {
-        if self.waiting.is_empty() { self.leaving } else { None }
+        if self.waiting.is_empty() || mutant!(LeavesBeforeSends) { self.leaving } else { None }
     }
 
     /// Multicasts, or keeps the message for a moment that allows it.
@@ -290,7 +290,7 @@ impl Group {
     /// Nothing of the application may be appended now: a view change, a GBCAST before it in this view, or a
     /// point-to-point message that is not acknowledged (it counts as an undelivered multicast in a group of two).
     fn is_held_up(&self, shared: &Shared) -> bool {
-        self.plane.frozen
+        (self.plane.frozen && !mutant!(AppendsWhileFrozen))
             || shared.stalled
             || self.plane.global_sent
             || (!self.is_system() && self.has_unacknowledged_unicast(shared))

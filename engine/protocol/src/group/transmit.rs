@@ -35,6 +35,9 @@ pub struct DataPacket {
 impl Group {
     /// Closes the open batch and delivers to itself what that makes deliverable.
     pub(crate) fn publish(&mut self, shared: &mut Shared) {
+        if mutant!(WindowStopsControl) && self.plane.space(shared.config.window, false) < 256 {
+            return;
+        }
         self.plane.publish(&mut shared.region);
     }
 

@@ -22,8 +22,8 @@ impl Group {
     ) -> Option<Accept> {
         let accepted = promises.values().filter_map(|p| p.accepted.as_ref()).max_by_key(|(attempt, _)| *attempt);
         let value = match accepted {
-            Some((_, value)) => value.clone(),
-            None => self.fresh_value(shared, attempt, promises, joiners, ready)?,
+            Some((_, value)) if !mutant!(ProposesAfresh) => value.clone(),
+            _ => self.fresh_value(shared, attempt, promises, joiners, ready)?,
         };
         let holders = promises
             .iter()
@@ -46,7 +46,11 @@ impl Group {
     ) -> Option<Value> {
         let number = self.view.number + 1;
         let failed = |process: ProcessId| {
-            if self.is_system() { shared.suspected(process) } else { !shared.in_system(process) }
+            if self.is_system() || mutant!(GroupSuspects) {
+                shared.suspected(process)
+            } else {
+                !shared.in_system(process)
+            }
         };
         let goes_on = |process: ProcessId| promises.contains_key(&process) && !failed(process);
         let wants_out = |process: ProcessId| {
@@ -62,7 +66,7 @@ impl Group {
                         .iter()
                         .filter(|(p, _)| goes_on(**p))
                         .map(|(_, promise)| promise.received[rank])
-                        .max()
+                        .max_by_key(|&received| if mutant!(CutTooLow) { u64::MAX - received } else { received })
                         .unwrap_or(0),
                 }
             })
@@ -98,13 +102,17 @@ impl Group {
                 joiner.process
             };
             joined.push(process);
-            members.push(MemberEntry {
-                process,
-                nonce: joiner.nonce,
-                site: joiner.site,
-                address: joiner.address,
-                state: if joiner.wants_state && !self.is_system() { StateStatus::Needs } else { StateStatus::Has },
-            });
+            let place = if mutant!(JoinerRanksFirst) && !self.is_system() { 0 } else { members.len() };
+            members.insert(
+                place,
+                MemberEntry {
+                    process,
+                    nonce: joiner.nonce,
+                    site: joiner.site,
+                    address: joiner.address,
+                    state: if joiner.wants_state && !self.is_system() { StateStatus::Needs } else { StateStatus::Has },
+                },
+            );
         }
         name_donors(&mut members, number);
 
@@ -152,7 +160,13 @@ impl Group {
                 .collect();
         }
         let sites: BTreeSet<SiteKey> = kept.iter().map(|m| m.site).collect();
-        let room = if shared.config.expected_sites > 0 { sites.len().saturating_sub(1) } else { sites.len() };
+        let room = if mutant!(AdmitsAllSites) {
+            usize::MAX
+        } else if shared.config.expected_sites > 0 {
+            sites.len().saturating_sub(1)
+        } else {
+            sites.len()
+        };
         let mut new_sites = BTreeSet::new();
         let mut admitted = BTreeSet::new();
         for joiner in answered {

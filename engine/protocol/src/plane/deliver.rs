@@ -20,14 +20,26 @@ impl Plane {
         if self.frozen {
             return None;
         }
+        if mutant!(GlobalTooSoon)
+            && self.finishing
+            && let Some(rank) = (0..self.members).find(|&rank| self.head_is(rank, Kind::Global))
+        {
+            return self.inbox[rank].pop().map(|message| (rank, message, 0));
+        }
         if let Some(run) = self.order.front() {
             let rank = usize::from(run.rank);
             if self.head_is(rank, Kind::Total) && self.covered(rank) && self.safe_enough(rank) {
                 return self.pop_total(rank, true);
             }
         }
+        if mutant!(TotalUnordered) {
+            self.order.clear();
+        }
         for step in 0..self.members {
             let rank = (self.cursor + step) % self.members;
+            if mutant!(TotalUnordered) && self.head_is(rank, Kind::Total) && self.covered(rank) {
+                return self.pop_total(rank, false);
+            }
             let Some(head) = self.inbox[rank].queue.front() else { continue };
             if matches!(head.kind, Kind::Fifo | Kind::Causal) && self.covered(rank) && self.safe_enough(rank) {
                 self.cursor = rank;
@@ -74,6 +86,9 @@ impl Plane {
 
     #[inline]
     fn covered(&mut self, rank: usize) -> bool {
+        if mutant!(CausalUncovered) {
+            return true;
+        }
         // The vector of delivered counts, without the borrow of the inbox at hand.
         if self.inbox[rank].clock.covered
             && self.inbox[rank].queue.front().is_some_and(|head| head.context <= self.inbox[rank].clock.applied)
@@ -89,7 +104,7 @@ impl Plane {
     fn safe_enough(&self, rank: usize) -> bool {
         let inbox = &self.inbox[rank];
         let Some(head) = inbox.queue.front() else { return false };
-        if !head.safe || self.finishing {
+        if !head.safe || self.finishing || mutant!(SafeUnstable) {
             return true;
         }
         if inbox.stable_messages < head.number {
@@ -125,6 +140,9 @@ impl Plane {
         let limits = self.deliverable_limits();
         let mut totals = vec![0u32; self.members];
         for (rank, inbox) in self.inbox.iter_mut().enumerate() {
+            if mutant!(UnfinishedHidesControl) && inbox.is_unfinished() {
+                self.order.retain(|run| usize::from(run.holder) != rank);
+            }
             inbox.drop_unfinished();
             let keep = limits[rank] - inbox.delivered;
             inbox.queue.truncate(keep as usize);

@@ -300,6 +300,12 @@ impl Inbox {
             .collect()
     }
 
+    /// A message has begun and not ended.
+    #[cfg_attr(not(feature = "mutants"), allow(dead_code))]
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
     /// Drops the unfinished message, if any (a view change's cut).
     pub fn drop_unfinished(&mut self) {
         self.unfinished = None;

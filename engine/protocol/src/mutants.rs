@@ -1,0 +1,127 @@
+//! Planted bugs. With them the tests show that they would notice: each takes one rule of the protocol out, or breaks one
+//! guarantee, and some test must fail.
+//!
+//! Only isis-tests enables the feature `mutants`. Without it `mutant!` is the constant `false`, and nothing of this file but
+//! that macro is compiled: no name, no switch, no branch.
+//!
+//! Owner: the tests. Invariant: a bug is on for one thread, so tests that run side by side do not disturb each other.
+
+/// Whether this bug is on, for this thread.
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutants::is_on($crate::mutants::Mutant::$name)
+    };
+}
+
+/// Whether this bug is on: never.
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+
+#[cfg(feature = "mutants")]
+pub use planted::*;
+
+#[cfg(feature = "mutants")]
+mod planted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static ON: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    macro_rules! planted {
+        ($($mutant:ident $name:literal $rule:expr, $property:literal $what:literal;)*) => {
+            /// A bug.
+            #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+            pub enum Mutant { $(#[doc = $what] $mutant,)* }
+
+            /// All bugs.
+            pub const ALL: &[Planted] =
+                &[$(Planted { mutant: Mutant::$mutant, name: $name, rule: $rule, property: $property, what: $what },)*];
+        };
+    }
+
+    /// What is known of a bug.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Planted {
+        /// Which.
+        pub mutant: Mutant,
+        /// What it is called on the command line.
+        pub name: &'static str,
+        /// The rule that it takes out: 5 is R5.
+        pub rule: Option<u8>,
+        /// The guarantee that it violates, by its number.
+        pub property: u8,
+        /// What it does.
+        pub what: &'static str,
+    }
+
+    planted! {
+        WindowStopsControl "window-stops-control" Some(1), 26
+            "a full window stops the control records of a batch as well";
+        LeavesBeforeSends "leaves-before-sends" Some(3), 22
+            "a leave does not wait for the earlier sends of its process";
+        AppendsWhileFrozen "appends-while-frozen" Some(5), 23
+            "a member appends to its stream between PROMISE and DECIDE";
+        ProposesAfresh "proposes-afresh" Some(6), 4
+            "whoever takes a view change over does not propose the accepted value again";
+        UnfinishedHidesControl "unfinished-hides-control" Some(7), 13
+            "order records inside an unfinished message do not count at the cut";
+        ForgetsOldView "forgets-old-view" Some(8), 26
+            "the bytes of a view are let go when the next one is installed";
+        GroupSuspects "group-suspects" Some(9), 4
+            "a group excludes whom a member suspects, whatever the system view says";
+        OneVotesForSite "one-votes-for-site" Some(10), 4
+            "a site has voted as soon as one of its processes has answered";
+        AdmitsAllSites "admits-all-sites" Some(11), 26
+            "a system view admits any number of new sites";
+        GivesWayUnadmitted "gives-way-unadmitted" Some(13), 20
+            "a system gives way to any other at once, without having been admitted there";
+        TrustsAddress "trusts-address" Some(14), 26
+            "a packet with an unknown birth is taken for one of the member with that address";
+        EndsWithFounder "ends-with-founder" Some(15), 21
+            "the directory ends a group when its oldest entry is dead";
+
+        CausalUncovered "causal-uncovered" None, 12
+            "a message is delivered before those that it follows causally";
+        TotalUnordered "total-unordered" None, 13
+            "ABCASTs are delivered as they come";
+        SafeUnstable "safe-unstable" None, 16
+            "a safe message is delivered before it is stable";
+        TailAfterView "tail-after-view" None, 10
+            "the last message of an excluded member is delivered after the view that excludes it";
+        RepeatsOwn "repeats-own" None, 7
+            "a member delivers its last message of the old view in the new one again";
+        CutTooLow "cut-too-low" None, 9
+            "the cut of a failed member is the least, not the most, that any answerer has";
+        JoinerRanksFirst "joiner-ranks-first" None, 5
+            "joiners of a group come before its members";
+        FlushReturnsEarly "flush-returns-early" None, 19
+            "a flush returns without waiting for stability";
+        StateTooEarly "state-too-early" None, 18
+            "the state for a joiner is captured before the old view's last messages are delivered";
+        GlobalTooSoon "global-too-soon" None, 15
+            "at the cut GBCASTs are delivered before the other messages";
+        NeverStalls "never-stalls" None, 20
+            "a process without contact to a quorum goes on";
+    }
+
+    /// Switches one bug on for this thread, or all off.
+    pub fn set(mutant: Option<Mutant>) {
+        ON.set(mutant);
+    }
+
+    /// This bug is on for this thread.
+    pub fn is_on(mutant: Mutant) -> bool {
+        ON.get() == Some(mutant)
+    }
+
+    /// The bug of this name.
+    pub fn by_name(name: &str) -> Option<&'static Planted> {
+        ALL.iter().find(|planted| planted.name == name)
+    }
+}

@@ -1,0 +1,356 @@
+//! The numbered rules of the protocol. Each answers a schedule that breaks a protocol without it: the story below. A story
+//! passes on the engine and fails, in the way that is named, when its rule is taken out (a planted bug); both are tested.
+//!
+//! Rules 2 and 4 belong to parts that are not there yet (ABCASTs to several groups, causality across groups).
+
+use isis_protocol::event::Kind;
+use isis_protocol::id::GroupId;
+use isis_protocol::time::{MILLISECOND, SECOND};
+use isis_tests::mutants::{self, Mutant, Switched};
+use isis_tests::scenario::Scenario;
+use isis_tests::sim::network::{Packet, Verdict};
+use isis_wire::message::Message;
+use isis_wire::packet::{self, DataHeader, PacketKind};
+use std::cell::Cell;
+use std::panic::catch_unwind;
+use std::rc::Rc;
+
+/// The story passes; with the rule taken out it fails, and says `expected`.
+fn shows(rule: u8, mutant: Mutant, expected: &str, story: fn()) {
+    let planted = mutants::ALL.iter().find(|planted| planted.mutant == mutant);
+    assert_eq!(planted.and_then(|planted| planted.rule), Some(rule), "the planted bug takes another rule out");
+    story();
+    let switched = Switched::on(mutant);
+    let outcome = catch_unwind(story);
+    drop(switched);
+    let Err(panic) = outcome else { panic!("the story does not notice that R{rule} is gone") };
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_string())).unwrap_or_default();
+    assert!(text.contains(expected), "R{rule} is gone, and it shows in another way than by {expected:?}:\n{text}");
+}
+
+/// The protocol message in a packet, and whether it is about the system group.
+fn message(packet: &Packet) -> Option<(bool, Message)> {
+    let packet = packet::Packet::parse(&packet.bytes).ok()?;
+    if packet.header.kind != PacketKind::Message {
+        return None;
+    }
+    Some((packet.header.group == GroupId::SYSTEM, Message::decode(packet.body).ok()?))
+}
+
+/// The packet carries bytes of a stream: whether of the system group, and the rank.
+fn data(packet: &Packet) -> Option<(bool, u16)> {
+    let packet = packet::Packet::parse(&packet.bytes).ok()?;
+    if packet.header.kind != PacketKind::Data {
+        return None;
+    }
+    let (data, _, _) = DataHeader::parse(packet.body).ok()?;
+    Some((packet.header.group == GroupId::SYSTEM, data.rank))
+}
+
+/// Every rule that the engine follows has a planted bug that takes it out.
+#[test]
+fn every_rule_can_be_taken_out() {
+    let mut rules: Vec<u8> = mutants::ALL.iter().filter_map(|planted| planted.rule).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    rules.retain(|rule| *rule != 12);
+    assert_eq!(rules, [1, 3, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15]);
+}
+
+/// R1. The oldest of three, who orders ABCASTs, fills its whole window with ABCASTs at one go. They can be delivered, and so
+/// leave the window, only after the record that orders them: it must go out although the window is full.
+#[test]
+fn r1_a_full_window_does_not_stop_control() {
+    shows(1, Mutant::WindowStopsControl, "waited in vain: the window's last message", || {
+        let mut s = Scenario::configured(&[3], |config| config.window = 16 << 10);
+        let [a, b, c] = s.start_all();
+        s.form_group(&[a, b, c]);
+        let mut last = s.multicast(a, Kind::Total, false, 100);
+        while let Ok(key) = s.try_multicast(a, Kind::Total, false, 100) {
+            last = key;
+        }
+        s.until("the window's last message", |s| s.has(a, last) && s.has(b, last) && s.has(c, last));
+        s.finish();
+    });
+}
+
+/// R3. The youngest multicasts a message of many windows and at once asks to leave. The message is still being appended when
+/// the others hear of the wish: the leave waits, and everybody delivers the message.
+#[test]
+fn r3_a_leave_waits_for_earlier_sends() {
+    shows(3, Mutant::LeavesBeforeSends, "property 22", || {
+        let mut s = Scenario::configured(&[3], |config| config.window = 16 << 10);
+        let [a, b, c] = s.start_all();
+        s.form_group(&[a, b, c]);
+        s.multicast(c, Kind::Fifo, false, 200_000);
+        s.leave(c).expect("a member may leave");
+        s.until("the view of those who stay", |s| s.view_is(a, &[a, b]) && s.view_is(b, &[a, b]));
+        s.finish();
+    });
+}
+
+/// R5. A fourth process joins. The second member has promised, and with that has said where its stream ends, when its
+/// application multicasts (the ACCEPT is still under way). The message belongs to the next view: what was appended to the old
+/// stream would lie beyond the cut, and be lost.
+#[test]
+fn r5_a_promised_member_appends_nothing() {
+    shows(5, Mutant::AppendsWhileFrozen, "property 23", || {
+        let mut s = Scenario::new(&[4]);
+        let [a, b, c, d] = s.start_all();
+        s.form_group(&[a, b, c]);
+        let to = s.place(b);
+        s.intercept(move |packet| match message(packet) {
+            Some((false, Message::Accept { .. })) if packet.to == to => Verdict::Hold,
+            _ => Verdict::Pass,
+        });
+        s.join(d);
+        s.until("the ACCEPT for b is under way", |s| s.world.network.held() > 0);
+        s.multicast(b, Kind::Causal, false, 100);
+        s.mend();
+        s.until("the view of four", |s| [a, b, c, d].iter().all(|&n| s.view_is(n, &[a, b, c, d])));
+        s.finish();
+    });
+}
+
+/// R6. A fourth process joins. The oldest decides the view of four, installs it, and dies before its DECIDE reaches anybody.
+/// All others have accepted: whoever takes over has to decide the same view of four, the dead one in it, and the view
+/// without the dead one comes after it.
+#[test]
+fn r6_an_accepted_value_is_proposed_again() {
+    shows(6, Mutant::ProposesAfresh, "property 4", || {
+        let mut s = Scenario::new(&[4]);
+        let [a, b, c, d] = s.start_all();
+        s.form_group(&[a, b, c]);
+        let from = s.place(a);
+        s.intercept(move |packet| match message(packet) {
+            Some((false, Message::Decide { .. })) if packet.from == from => Verdict::Drop,
+            _ => Verdict::Pass,
+        });
+        s.join(d);
+        s.until("a has the view of four", |s| s.view_is(a, &[a, b, c, d]));
+        s.crash(a);
+        s.until("the view of the rest", |s| s.view_is(b, &[b, c, d]) && s.view_is(c, &[b, c, d]));
+        s.finish();
+    });
+}
+
+/// R7. The oldest orders ABCASTs and is in the middle of a long message of its own, stopped by its window because the fourth
+/// hears nothing. Between the fragments it orders the third's ABCAST before the second's (neither of the two had the other's
+/// when it sent: causality leaves the order open). The second delivers both; the third misses the orders; the oldest dies. The long message is void, the orders in the middle of it are not: the third gets them
+/// with the view change and delivers in the same order as the second.
+#[test]
+fn r7_orders_inside_an_unfinished_message_count() {
+    shows(7, Mutant::UnfinishedHidesControl, "property 13", || {
+        let mut s = Scenario::configured(&[4], |config| config.window = 16 << 10);
+        let [a, b, c, d] = s.start_all();
+        s.form_group(&[a, b, c, d]);
+        let (second, third, fourth) = (s.place(b), s.place(c), s.place(d));
+        let early = Rc::new(Cell::new(true));
+        let second_is_deaf = Rc::clone(&early);
+        let deaf = Rc::new(Cell::new(false));
+        let third_is_deaf = Rc::clone(&deaf);
+        let mut accepting = false;
+        s.intercept(move |packet| {
+            accepting |= matches!(message(packet), Some((false, Message::Accept { .. })));
+            let lost = match data(packet) {
+                Some((false, rank)) => {
+                    packet.to == fourth
+                        || packet.to == third && rank == 0 && third_is_deaf.get()
+                        || packet.to == second && rank == 2 && second_is_deaf.get()
+                }
+                _ => false,
+            };
+            if lost && !accepting { Verdict::Drop } else { Verdict::Pass }
+        });
+        let long = s.multicast(a, Kind::Fifo, false, 60_000);
+        s.pass(5 * MILLISECOND);
+        deaf.set(true);
+        let first = s.multicast(c, Kind::Total, false, 50);
+        s.pass(2 * MILLISECOND);
+        let second = s.multicast(b, Kind::Total, false, 50);
+        s.pass(2 * MILLISECOND);
+        early.set(false);
+        s.until("the second delivers both", |s| s.has(b, first) && s.has(b, second));
+        assert!(!s.has(c, first) && !s.has(b, long), "the schedule is another one:\n{}", s.text());
+        s.crash(a);
+        s.until("the view of the rest", |s| [b, c, d].iter().all(|&n| s.view_is(n, &[b, c, d])));
+        s.finish();
+    });
+}
+
+/// R8. On three sites: the third hears nothing of what the oldest multicasts in the system group (a directory operation). A
+/// fourth process starts; the first two sites decide the next system view, with the third in it and with the operation before
+/// its cut. When the third can hear again the others are long in the new view, and must still have the old one's bytes.
+#[test]
+fn r8_the_past_is_answered_for() {
+    shows(8, Mutant::ForgetsOldView, "waited in vain: the third has the view too", || {
+        let mut s = Scenario::new(&[2, 1, 1]);
+        let admitted = |s: &mut Scenario, place| {
+            let node = s.start(place);
+            s.until("the process is admitted", |s| s.app(node).system_view.is_some());
+            node
+        };
+        let (a, b, c) = (admitted(&mut s, 0), admitted(&mut s, 2), admitted(&mut s, 3));
+        s.until("the system of three", |s| [a, b, c].iter().all(|&n| s.system_is(n, &[a, b, c])));
+        s.pass(100 * MILLISECOND);
+        let deaf = s.place(c);
+        s.intercept(move |packet| match data(packet) {
+            Some((true, _)) if packet.to == deaf => Verdict::Drop,
+            _ => Verdict::Pass,
+        });
+        s.join(a);
+        s.pass(5 * MILLISECOND);
+        let d = s.start(1);
+        s.until("the system of four", |s| s.system_is(a, &[a, b, c, d]) && s.system_is(b, &[a, b, c, d]));
+        s.pass(50 * MILLISECOND);
+        assert!(s.system_is(c, &[a, b, c]), "the schedule is another one:\n{}", s.text());
+        s.mend();
+        s.until("the third has the view too", |s| s.system_is(c, &[a, b, c, d]));
+        s.finish();
+    });
+}
+
+/// R9. Three sites, one member of a group on each; the third is parted. Both sides suspect each other, and only the system
+/// view says who has failed: the two have a next view, the third has none, and is evicted when it is back.
+#[test]
+fn r9_groups_exclude_whom_the_system_excludes() {
+    shows(9, Mutant::GroupSuspects, "property 4", || {
+        let mut s = Scenario::new(&[1, 1, 1]);
+        let [a, b, c] = s.start_all();
+        s.form_group(&[a, b, c]);
+        // Long enough to know how long silences are.
+        s.pass(SECOND);
+        s.part(&[2]);
+        s.until("the view of the majority", |s| s.view_is(a, &[a, b]) && s.view_is(b, &[a, b]));
+        s.pass(3 * SECOND);
+        s.finish();
+    });
+}
+
+/// R10. Four places on one site. A fourth process starts; the oldest proposes the system view of four, has everybody's
+/// promise, and nobody gets its ACCEPT. Alone it is not its site: it decides nothing, and dies. The rest decide another view
+/// in its place.
+#[test]
+fn r10_one_process_is_not_its_site() {
+    shows(10, Mutant::OneVotesForSite, "property 4", || {
+        let mut s = Scenario::new(&[4]);
+        let [a, b, c] = s.start_all();
+        s.form_group(&[a, b, c]);
+        let from = s.place(a);
+        let proposed = Rc::new(Cell::new(false));
+        let seen = Rc::clone(&proposed);
+        s.intercept(move |packet| match message(packet) {
+            Some((true, Message::Accept { .. } | Message::Decide { .. })) if packet.from == from => {
+                seen.set(true);
+                Verdict::Drop
+            }
+            _ => Verdict::Pass,
+        });
+        s.start(3);
+        s.until("a asks to accept", |_| proposed.get());
+        s.pass(10 * MILLISECOND);
+        s.crash(a);
+        s.until("the view of the rest", |s| s.view_is(b, &[b, c]) && s.view_is(c, &[b, c]));
+        s.finish();
+    });
+}
+
+/// R11. A system of one process; two others, on two more sites, ask to be admitted, and both are heard of in time for the same
+/// view (an attempt for a fourth process that does not answer is under way). Both die before they learn that they
+/// are in. One new site beside one old one: the oldest goes on. Two beside one: it would have lost its quorum to sites that
+/// never had the view.
+#[test]
+fn r11_no_more_new_sites_than_old_ones() {
+    shows(11, Mutant::AdmitsAllSites, "waited in vain: the oldest goes on", || {
+        let mut s = Scenario::new(&[2, 1, 1]);
+        let a = s.start(0);
+        s.until("a system of one", |s| s.app(a).system_view.is_some());
+        s.join(a);
+        s.until("a group of one", |s| s.view_is(a, &[a]));
+        let asked = Rc::new(Cell::new(false));
+        let seen = Rc::clone(&asked);
+        s.intercept(move |packet| match message(packet) {
+            Some((true, Message::Join { .. })) if packet.from == 1 => {
+                seen.set(true);
+                Verdict::Pass
+            }
+            Some((true, Message::JoinerReady { .. })) if packet.from == 1 => Verdict::Drop,
+            Some((true, Message::Decide { .. })) => Verdict::Drop,
+            _ => Verdict::Pass,
+        });
+        let silent = s.start(1);
+        s.until("the one that does not answer asks", |_| asked.get());
+        s.start(2);
+        s.start(3);
+        s.until("somebody is admitted", |s| s.app(a).system_view.as_ref().is_some_and(|v| v.members.len() > 1));
+        s.crash_site(1);
+        s.crash_site(2);
+        s.crash(silent);
+        s.until("the oldest goes on", |s| s.system_is(a, &[a]));
+        s.finish();
+    });
+}
+
+/// R13. Two systems, founded apart, hear of each other, but no wish to be admitted gets through. Neither gives way before the
+/// other one has admitted it. When wishes get through, the younger one does.
+#[test]
+fn r13_a_system_gives_way_only_once_admitted() {
+    shows(13, Mutant::GivesWayUnadmitted, "gave way without being admitted", || {
+        let mut s = Scenario::new(&[1, 1]);
+        s.part(&[1]);
+        let [a, b] = s.start_all();
+        s.join(a);
+        s.join(b);
+        s.until("a group on each side", |s| s.view_is(a, &[a]) && s.view_is(b, &[b]));
+        let met = Rc::new(Cell::new(false));
+        let seen = Rc::clone(&met);
+        s.intercept(move |packet| match message(packet) {
+            Some((true, Message::Join { .. })) => Verdict::Drop,
+            Some((true, Message::Found { .. })) => {
+                seen.set(true);
+                Verdict::Pass
+            }
+            _ => Verdict::Pass,
+        });
+        s.world.network.unblock_all();
+        s.until("the systems hear of each other", |_| met.get());
+        s.pass(5 * SECOND);
+        let alive = |s: &Scenario| [a, b].iter().filter(|&&n| s.world.nodes[n].alive()).count();
+        assert_eq!(alive(&s), 2, "gave way without being admitted:\n{}", s.text());
+        s.mend();
+        s.until("the younger gives way", |s| alive(s) == 1);
+        s.finish();
+    });
+}
+
+/// R14. One of three hosts dies and its process starts again, at the same address, before anybody missed it. The new one talks
+/// all the time; that is no sign of life of the old one: the old one is excluded, and the new one admitted.
+#[test]
+fn r14_a_new_incarnation_is_not_the_old_one() {
+    shows(14, Mutant::TrustsAddress, "waited in vain: the new incarnation is in", || {
+        let mut s = Scenario::new(&[1, 1, 1]);
+        let [a, b, c] = s.start_all();
+        s.form_group(&[a, b, c]);
+        s.crash_site(2);
+        let again = s.start(2);
+        s.until("the new incarnation is in", |s| s.system_is(a, &[a, b, again]) && s.system_is(again, &[a, b, again]));
+        s.finish();
+    });
+}
+
+/// R15. Whoever made a group dies; the second member has the group's state. The group lives on in the directory, and a third
+/// process that joins the name comes into it, and does not found another one.
+#[test]
+fn r15_a_group_ends_with_its_last_entry() {
+    shows(15, Mutant::EndsWithFounder, "property 21", || {
+        let mut s = Scenario::new(&[3]);
+        let [a, b, c] = s.start_all();
+        s.form_group(&[a, b]);
+        s.crash(a);
+        s.until("the second is alone", |s| s.view_is(b, &[b]));
+        s.join(c);
+        s.until("the third has a view", |s| s.view(c).is_some());
+        s.finish();
+    });
+}
