@@ -301,7 +301,6 @@ impl Inbox {
     }
 
     /// A message has begun and not ended.
-    #[cfg_attr(not(feature = "mutants"), allow(dead_code))]
     pub fn is_unfinished(&self) -> bool {
         self.unfinished.is_some()
     }
