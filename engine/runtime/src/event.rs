@@ -1,6 +1,5 @@
 //! What a [`crate::Node`] tells the application: the core's events, with message bytes that can be reached in both modes.
 
-use crate::mailbox::message;
 use isis_protocol::{Body, Event, GroupHandle, Kind, MessageId, ProcessId, Refused, SystemId, View};
 use std::sync::Arc;
 
@@ -181,10 +180,17 @@ impl NodeEvent {
             Event::SystemJoined { system, process } => NodeEvent::SystemJoined { system, process },
             Event::SystemView(view) => NodeEvent::SystemView(view),
             Event::View { group, view, rank } => NodeEvent::View { group: name(group), view, rank },
-            Event::Message(delivery) => {
-                let place = Place::Chunk(delivery.body.clone());
-                NodeEvent::Message(message(&delivery, name(delivery.group), place))
-            }
+            Event::Message(delivery) => NodeEvent::Message(Message {
+                group: name(delivery.group),
+                id: delivery.id,
+                rank: delivery.rank,
+                kind: delivery.kind,
+                safe: delivery.safe,
+                entry: delivery.entry,
+                order: delivery.order,
+                answers: delivery.answers,
+                payload: Payload(Place::Chunk(delivery.body)),
+            }),
             Event::StateWanted { group, transfer, joiners } => {
                 NodeEvent::StateWanted { group: name(group), transfer, joiners }
             }

@@ -5,7 +5,8 @@
 //!
 //! Memory: at most `max_chunks` × 64 KiB of stream bytes (lazily touched), + in threaded mode `command_ring` +
 //! `event_ring`, + `group_backlog` for each group (and for each sender object), + one message of `max_message` in each
-//! direction that is longer than a quarter of its ring. `max_chunks` should be at least the sum over groups of members ×
+//! direction that is longer than a quarter of its ring, + at most 512 bytes for each message that is in a window: received
+//! and not yet taken by the application. `max_chunks` should be at least the sum over groups of members ×
 //! (`window` / 64 KiB + 2).
 
 use crate::port::faults;

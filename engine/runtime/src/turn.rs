@@ -25,6 +25,9 @@ const RECEIVE_BURSTS: usize = 4;
 const TRANSMIT_BURSTS: usize = 16;
 /// Site events in one turn, at most.
 const SITE_EVENTS: usize = 64;
+/// Events that share one reading of the clock: reading it for each would be a tenth of the whole path at full load. Between
+/// turns nothing but these and commands reaches the core, and commands bring their own time.
+const EVENTS_PER_READING: u32 = 32;
 /// When the site's record could not be asked (locked, or not writable): how long until it is asked again.
 const SITE_RETRY_NS: u64 = 5_000_000;
 
@@ -51,6 +54,8 @@ pub(crate) struct CoreLoop {
     /// A founding request that the site's record has not answered yet, and when to ask again.
     founding: Option<(SystemId, Instant)>,
     system: SystemId,
+    /// The time as events are given out, and for how many more it is good.
+    event_now: (Instant, u32),
     /// Which group of the system each handle that has a view stands for: its multicasts are received.
     listening: BTreeMap<GroupHandle, u64>,
 }
@@ -64,6 +69,7 @@ impl CoreLoop {
             transport_deadline: None,
             founding: None,
             system: SystemId::default(),
+            event_now: (Instant::ZERO, 0),
             listening: BTreeMap::new(),
         }
     }
@@ -78,6 +84,7 @@ impl CoreLoop {
         work += self.timeouts(now);
         work += self.site_requests(now);
         work += self.transmit(now);
+        self.event_now = (now, EVENTS_PER_READING);
         self.counters.turns += 1;
         self.counters.idle_turns += u64::from(work == 0);
         work
@@ -172,7 +179,12 @@ impl CoreLoop {
 
     /// The core's next event. The one before it counts as consumed.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.machine.poll_event(clock::now())?;
+        let (now, left) = &mut self.event_now;
+        if *left == 0 {
+            (*now, *left) = (clock::now(), EVENTS_PER_READING);
+        }
+        *left -= 1;
+        let event = self.machine.poll_event(*now)?;
         self.counters.events += 1;
         match &event {
             Event::SystemJoined { system, .. } => self.system = *system,
