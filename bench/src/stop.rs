@@ -23,12 +23,15 @@ pub struct Stop {
 
 /// One chunk of a stream.
 const CHUNK: u64 = 64 << 10;
-/// Program, libraries, stacks and allocator slack of a process, on top of the documented sum.
-const BASE: u64 = 24 << 20;
+/// Program, libraries and stacks of a process.
+const BASE: u64 = 10 << 20;
+/// What is known about a message between its arrival and the application, doubled for tables that grow by doubling.
+const BOOKKEEPING: u64 = 512;
 
 /// What the documentation of the options allows a member of one group (and of the system group) to use.
-fn bound(options: &Options, members: u64) -> u64 {
-    let streams = 2 * members * (options.window / CHUNK + 2) * CHUNK;
+fn bound(options: &Options, members: u64, size: usize) -> u64 {
+    let messages = options.window / (8 + size as u64).next_multiple_of(8);
+    let streams = 2 * members * (options.window / CHUNK + 2) * CHUNK + members * messages * BOOKKEEPING;
     let rings = match options.mode {
         isis_runtime::Mode::Inline => 0,
         isis_runtime::Mode::Threaded => (options.command_ring + options.event_ring + 2 * options.group_backlog) as u64,
@@ -48,7 +51,7 @@ pub fn run(args: &Stop) -> Result<(), String> {
     for (name, value) in &start.options {
         options.set(name, value).map_err(|error| error.to_string())?;
     }
-    let bound = bound(&options, u64::from(args.load.members));
+    let bound = bound(&options, u64::from(args.load.members), args.load.size);
     for _ in 0..args.load.members {
         fleet.start(&start)?;
     }
