@@ -113,6 +113,36 @@ fn r5_a_promised_member_appends_nothing() {
     });
 }
 
+/// R5. A fourth process joins; the first two have promised, the third never hears of it and multicasts a safe message. The
+/// two store it, and do not report it: it lies beyond what they promised. So the third cannot take it for stable, does not
+/// deliver it, and dies; the view without it comes without the message.
+#[test]
+fn r5_the_row_of_a_promised_member_is_frozen() {
+    shows(5, Mutant::FrozenRowMoves, "property 16", || {
+        let mut s = Scenario::new(&[4]);
+        let [a, b, c, d] = s.start_all();
+        s.form_group(&[a, b, c]);
+        let to = s.place(c);
+        let promised = Rc::new(Cell::new(false));
+        let seen = Rc::clone(&promised);
+        s.intercept(move |packet| match message(packet) {
+            Some((false, Message::Prepare { .. })) if packet.to == to => Verdict::Drop,
+            Some((false, Message::Promised { .. })) => {
+                seen.set(true);
+                Verdict::Pass
+            }
+            _ => Verdict::Pass,
+        });
+        s.join(d);
+        s.until("the second has promised", |_| promised.get());
+        s.multicast(c, Kind::Fifo, true, 100);
+        s.pass(20 * MILLISECOND);
+        s.crash(c);
+        s.until("the view of the rest", |s| [a, b, d].iter().all(|&n| s.view_is(n, &[a, b, d])));
+        s.finish();
+    });
+}
+
 /// R6. A fourth process joins. The oldest decides the view of four, installs it, and dies before its DECIDE reaches anybody.
 /// All others have accepted: whoever takes over has to decide the same view of four, the dead one in it, and the view
 /// without the dead one comes after it.

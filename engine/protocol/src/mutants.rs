@@ -67,6 +67,8 @@ mod planted {
             "a leave does not wait for the earlier sends of its process";
         AppendsWhileFrozen "appends-while-frozen" Some(5), 23
             "a member appends to its stream between PROMISE and DECIDE";
+        FrozenRowMoves "frozen-row-moves" Some(5), 16
+            "between PROMISE and DECIDE a member's row still reports what it receives";
         ProposesAfresh "proposes-afresh" Some(6), 4
             "whoever takes a view change over does not propose the accepted value again";
         UnfinishedHidesControl "unfinished-hides-control" Some(7), 13

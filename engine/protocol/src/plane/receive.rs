@@ -15,6 +15,9 @@ impl Plane {
         if inserted == Inserted::New && !self.frozen {
             self.parse(region, rank, u64::MAX);
         }
+        if mutant!(FrozenRowMoves) {
+            self.refresh_row();
+        }
         inserted
     }
 
@@ -68,7 +71,7 @@ impl Plane {
 
     /// Brings the own row up to date, unless frozen.
     pub fn refresh_row(&mut self) {
-        if self.frozen {
+        if self.frozen && !mutant!(FrozenRowMoves) {
             return;
         }
         let row = &mut self.rows[self.me];
