@@ -18,6 +18,10 @@ use isis_wire::Address;
 use isis_wire::message::{Accept, Attempt, Joiner, MemberEntry, Message, Promise, StateStatus, Value};
 use std::collections::BTreeMap;
 
+/// How long, in resend intervals, an attempt waits for joiners that do not answer. It asks only those that have just
+/// asked; too little of it turns slow joiners into views without change.
+const JOINER_PATIENCE: u64 = 8;
+
 /// What an attempt is at.
 #[derive(Debug)]
 pub enum Phase {
@@ -325,7 +329,7 @@ impl Group {
         let all =
             self.view.members.iter().all(|m| promises.contains_key(&m.process) || !self.required(shared, m.process));
         let joiners_ready = proposer.joiners.iter().all(|j| ready.contains_key(&j.nonce))
-            || shared.now.since(proposer.started) >= 3 * shared.config.resend_ns;
+            || shared.now.since(proposer.started) >= JOINER_PATIENCE * shared.config.resend_ns;
         let answers = promises.iter().map(|(p, promise)| (*p, promise.dead.as_slice())).collect();
         all && joiners_ready && self.is_quorum(shared, &answers)
     }
