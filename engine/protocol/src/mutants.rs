@@ -54,7 +54,8 @@ mod planted {
         pub name: &'static str,
         /// The rule that it takes out: 5 is R5.
         pub rule: Option<u8>,
-        /// The guarantee that it violates, by its number.
+        /// The guarantee that it violates, by its number. (The one against R13 shows in that rule's story only: no check of
+        /// a trace asks whether an eviction had a reason.)
         pub property: u8,
         /// What it does.
         pub what: &'static str,
@@ -81,7 +82,7 @@ mod planted {
             "a site has voted as soon as one of its processes has answered";
         AdmitsAllSites "admits-all-sites" Some(11), 26
             "a system view admits any number of new sites";
-        GivesWayUnadmitted "gives-way-unadmitted" Some(13), 20
+        GivesWayUnadmitted "gives-way-unadmitted" Some(13), 21
             "a system gives way to any other at once, without having been admitted there";
         TrustsAddress "trusts-address" Some(14), 26
             "a packet with an unknown birth is taken for one of the member with that address";
