@@ -427,6 +427,8 @@ impl Endpoint {
     pub(super) fn group_ended(&mut self, id: GroupId) {
         let Some(mut group) = self.groups.remove(&id) else { return };
         let handle = group.handle;
+        // What is told later of this membership is stale.
+        self.left_requests.insert(id, group.executed(self.shared.me));
         group.restart_transfer(StateStatus::Needs);
         group.dissolve(&mut self.shared);
         self.operations.push_back(Operation::Disclaim { group: id, process: self.shared.me });
