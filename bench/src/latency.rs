@@ -24,7 +24,12 @@ pub struct Latency {
 
 /// Runs it.
 pub fn run(args: &Latency) -> Result<(), String> {
-    let mut text = vec![format!("{}, one at a time, at most {} a second", args.load.text(), args.rate)];
+    let mut text = vec![format!(
+        "{}, one at a time, at most {} a second, idle: {:?}",
+        args.load.text(),
+        args.rate,
+        args.load.idle
+    )];
     let mut results = Vec::new();
     for (name, last) in [("youngest member", true), ("oldest member (the sequencer)", false)] {
         let mut fleet = Fleet::new()?;
@@ -51,7 +56,7 @@ pub fn run(args: &Latency) -> Result<(), String> {
     }
     let value = json!({
         "members": args.load.members, "size": args.load.size, "kind": args.load.kind, "mode": args.load.mode,
-        "transport": args.load.transport, "seconds": args.seconds, "rate": args.rate, "send_to_own_delivery": results,
+        "transport": args.load.transport, "seconds": args.seconds, "rate": args.rate, "idle": args.load.idle, "send_to_own_delivery": results,
     });
     report::publish(args.load.json, "latency", &text, value);
     Ok(())

@@ -9,7 +9,7 @@
 mod ledger;
 
 use crate::now_ns;
-use crate::talk::{KindName, ModeName, Order, Report, Start};
+use crate::talk::{IdleName, KindName, ModeName, Order, Report, Start};
 use hdrhistogram::Histogram;
 use isis_protocol::{GroupHandle, JoinOptions, Kind, SendOptions, View};
 use isis_runtime::{Message, Mode, Node, NodeError, NodeEvent, Options};
@@ -164,8 +164,12 @@ impl Member {
             }
             let busy = self.loading && self.in_view && self.send_load()?;
             self.hand_over()?;
-            let wait = if busy { 0 } else { self.pause() };
-            self.node.wait(Some(wait)).map_err(|error| error.to_string())?;
+            let yields = self.start.idle == IdleName::Yield;
+            let wait = if busy || yields { 0 } else { self.pause() };
+            let any = self.node.wait(Some(wait)).map_err(|error| error.to_string())?;
+            if yields && !busy && !any {
+                std::thread::yield_now();
+            }
             for _ in 0..EVENT_BURST {
                 match self.node.poll_event().map_err(|error| error.to_string())? {
                     Some(event) => self.take(event)?,

@@ -27,6 +27,16 @@ pub enum ModeName {
     Threaded,
 }
 
+/// What an inline member does while there is nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum IdleName {
+    /// As the option `wait` says; by default it yields for a while, then sleeps.
+    Wait,
+    /// It turns the loop and yields, as a program with a polling loop of its own does.
+    Yield,
+}
+
 /// What a member is started with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Start {
@@ -42,6 +52,8 @@ pub struct Start {
     pub rate: u64,
     /// One message at a time: the next one only after the own delivery of the last.
     pub ping: bool,
+    /// What to do while there is nothing to do.
+    pub idle: IdleName,
     /// Bytes of ballast in the group's state.
     pub state: usize,
     /// Options by name, as of `Options::set`.

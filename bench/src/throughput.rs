@@ -2,7 +2,7 @@
 
 use crate::fleet::{Fleet, LEAST_SIZE};
 use crate::report;
-use crate::talk::{KindName, ModeName, Order, Start};
+use crate::talk::{IdleName, KindName, ModeName, Order, Start};
 use clap::Args;
 use serde_json::json;
 use std::time::Duration;
@@ -22,6 +22,9 @@ pub struct Load {
     /// Who turns the loop.
     #[arg(long, value_enum, default_value = "inline")]
     pub mode: ModeName,
+    /// What an inline member does while there is nothing to do.
+    #[arg(long, value_enum, default_value = "wait")]
+    pub idle: IdleName,
     /// The transport.
     #[arg(long, default_value = "udp", value_parser = ["udp"])]
     pub transport: String,
@@ -55,6 +58,7 @@ impl Load {
             size: self.size,
             rate,
             ping,
+            idle: self.idle,
             state,
             options,
         })
