@@ -178,7 +178,10 @@ impl DataHeader {
             return Err(DecodeError::Truncated);
         }
         let (row, data) = rest.split_at(usize::from(header.row_len));
-        if header.position % 8 != 0 || data.len() % 8 != 0 || header.position > u64::MAX - MAX_PACKET as u64 {
+        if !header.position.is_multiple_of(8)
+            || !data.len().is_multiple_of(8)
+            || header.position > u64::MAX - MAX_PACKET as u64
+        {
             return Err(DecodeError::BadValue);
         }
         Ok((header, row, data))
