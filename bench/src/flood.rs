@@ -187,7 +187,8 @@ fn pour(garbage: &Garbage, port: u16, packets: u64, time: Duration) -> Result<(u
             std::thread::sleep(Duration::from_micros(200));
             continue;
         }
-        for _ in sent..due.min(sent + 1000) {
+        let batch = (due - sent).min(1000);
+        for _ in 0..batch {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
@@ -208,8 +209,8 @@ fn pour(garbage: &Garbage, port: u16, packets: u64, time: Duration) -> Result<(u
             };
             // A full buffer at the receiver is no error of the sender's.
             let _ = socket.send(bytes);
-            sent += 1;
         }
+        sent += batch;
     }
     Ok((sent, begin.elapsed().as_secs_f64()))
 }

@@ -198,11 +198,10 @@ impl Member {
             if self.start.ping && self.own_delivered < self.sent {
                 return Ok(false);
             }
-            if self.start.rate > 0 {
+            if let Some(step) = 1_000_000_000_u64.checked_div(self.start.rate) {
                 if now < self.next_send {
                     return Ok(false);
                 }
-                let step = 1_000_000_000 / self.start.rate;
                 // After a pause (a view change) no more than 10 ms are made up for.
                 self.next_send = (self.next_send + step).max(now.saturating_sub(10_000_000));
                 if self.start.ping {
