@@ -208,6 +208,11 @@ impl Shared {
         self.peers.iter().filter(|(_, peer)| peer.dead_here).map(|(&process, _)| process).collect()
     }
 
+    /// Is known dead, here or by the word of a process of its site; or is not in the system view.
+    pub fn known_dead(&self, process: ProcessId) -> bool {
+        process != self.me && self.peers.get(&process).is_none_or(|peer| peer.reported_dead)
+    }
+
     /// A header of a packet of this process.
     pub fn header(&self, kind: PacketKind, group: GroupId, view: u64) -> Header {
         Header { kind, birth: self.config.nonce.birth(), system: self.system, group, view }

@@ -331,14 +331,21 @@ impl Endpoint {
         self.take_early(id);
     }
 
-    /// DECIDE came for a group that this process is joining.
-    pub(super) fn join_by_decision(&mut self, id: GroupId, value: Value) {
+    /// DECIDE came for a group that this process is joining. `false`: it cannot be acted on yet.
+    pub(super) fn join_by_decision(&mut self, id: GroupId, value: Value) -> bool {
+        if value.system_view > self.shared.system_view.number {
+            return false;
+        }
+        self.enter_by_decision(id, value);
+        true
+    }
+
+    fn enter_by_decision(&mut self, id: GroupId, value: Value) {
         let me = self.shared.me;
-        let system_view = self.shared.system_view.number;
         // The admission may answer an earlier request than the present one, but not one from before the last leave.
         let executed = value.executed.iter().find(|(process, _)| *process == me).map_or(0, |(_, request)| *request);
         let left = self.left_requests.get(&id).copied().unwrap_or(0);
-        if value.system_view > system_view || executed <= left || !value.joined.contains(&me) {
+        if executed <= left || !value.joined.contains(&me) {
             return;
         }
         let Some(rank) = rank_of(&value.members, me) else { return };
@@ -425,12 +432,13 @@ impl Endpoint {
 
     /// Nobody with the state is left: disclaim, and begin anew at the directory.
     pub(super) fn group_ended(&mut self, id: GroupId) {
-        let Some(mut group) = self.groups.remove(&id) else { return };
+        let Some(group) = self.groups.get_mut(&id) else { return };
         let handle = group.handle;
         // What is told later of this membership is stale.
         self.left_requests.insert(id, group.executed(self.shared.me));
         group.restart_transfer(StateStatus::Needs);
-        group.dissolve(&mut self.shared);
+        // R8: the others may not know yet; whoever asks is told.
+        group.depart(&mut self.shared);
         self.operations.push_back(Operation::Disclaim { group: id, process: self.shared.me });
         let entry = &mut self.handles[handle.0 as usize];
         entry.phase = if entry.name.is_empty() { Phase::Gone } else { Phase::Disclaiming(id) };

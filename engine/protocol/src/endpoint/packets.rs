@@ -296,10 +296,9 @@ impl Endpoint {
             }
             Message::Decide { value, .. } if group.departed_until.is_some() => {
                 // A new membership of a group that was left, or an echo of the last one.
-                if value.number > number {
-                    self.join_by_decision(header.group, value);
-                } else {
-                    self.shared.send(from, header.group, number, &Message::Installed { number });
+                let told = value.number;
+                if told <= number || self.join_by_decision(header.group, value) {
+                    self.shared.send(from, header.group, told, &Message::Installed { number: told });
                 }
             }
             Message::Decide { .. } if header.view < number => {
@@ -343,9 +342,8 @@ impl Endpoint {
                 }
             }
             Message::Decide { value, .. } => {
-                self.join_by_decision(header.group, value);
-                if let Some(group) = self.groups.get(&header.group) {
-                    let number = group.view.number;
+                let number = value.number;
+                if self.join_by_decision(header.group, value) {
                     self.shared.send(from, header.group, number, &Message::Installed { number });
                 }
             }

@@ -175,7 +175,7 @@ impl Group {
     }
 
     /// This process is no member any more: it only answers for the past, for a while.
-    fn depart(&mut self, shared: &mut Shared) {
+    pub(crate) fn depart(&mut self, shared: &mut Shared) {
         self.departed_until = Some(shared.now + shared.config.linger_ns);
         self.tell_at = Some(shared.now + shared.config.resend_ns);
         self.peers.clear();
@@ -239,7 +239,8 @@ impl Group {
         for address in missing {
             self.tell_past(shared, address, view);
         }
-        self.tell_at = Some(shared.now + shared.random.jitter(2 * shared.config.resend_ns));
+        let pause = if self.departed_until.is_some() { 10 } else { 2 };
+        self.tell_at = Some(shared.now + shared.random.jitter(pause * shared.config.resend_ns));
     }
 
     /// A process showed that it is in view `number` of this group.
@@ -253,7 +254,8 @@ impl Group {
 
     /// Lets go of views that are answered for (R8) and whose messages the application is done with.
     pub fn release_old(&mut self, shared: &mut Shared) {
-        let over = self.departed_until.is_some_and(|until: Instant| shared.now >= until);
+        // A process that leaves the system does not wait for ever.
+        let over = self.is_system() && self.departed_until.is_some_and(|until: Instant| shared.now >= until);
         let system = self.is_system();
         let mut index = 0;
         while index < self.old.len() {

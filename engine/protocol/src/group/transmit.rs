@@ -324,7 +324,7 @@ impl Group {
             if live { gaps } else { None },
             self.tell_at,
             if live && self.leave_request().is_some() { self.leave_at } else { None },
-            self.departed_until,
+            if self.is_system() { self.departed_until } else { None },
         ]
         .into_iter()
         .flatten()

@@ -46,8 +46,11 @@ impl Group {
     ) -> Option<Value> {
         let number = self.view.number + 1;
         let failed = |process: ProcessId| {
-            if self.is_system() || mutant!(GroupSuspects) {
+            if mutant!(GroupSuspects) {
                 shared.suspected(process)
+            } else if self.is_system() {
+                // Whoever answered this attempt is out only if it is known dead: a suspicion since then is no reason.
+                shared.known_dead(process)
             } else {
                 !shared.in_system(process)
             }
