@@ -86,8 +86,12 @@ impl Group {
         if self.decided.len() > KEPT_VALUES {
             self.decided.pop_front();
         }
-        let awaited: BTreeSet<ProcessId> =
-            value.members.iter().map(|m| m.process).filter(|&p| p != shared.me).collect();
+        // Those who leave as well: they answered, and whoever decided may be the only one who knows.
+        let mut awaited: BTreeSet<ProcessId> = value.members.iter().map(|m| m.process).collect();
+        if !self.is_system() {
+            awaited.extend(value.left.iter().copied());
+        }
+        awaited.remove(&shared.me);
         let plane = std::mem::replace(
             &mut self.plane,
             Plane::new(stays.unwrap_or(0), value.members.len(), shared.config.max_message),
@@ -102,8 +106,10 @@ impl Group {
         self.candidates.retain(|nonce, _| !value.members.iter().any(|m| m.nonce == *nonce));
         let executed = self.view.executed.clone();
         self.leavers.retain(|process, request| executed.get(process).is_none_or(|done| *request > *done));
-        for old in &mut self.old {
-            old.awaited.retain(|process| rank_of(&value.members, *process).is_some());
+        if self.is_system() {
+            for old in &mut self.old {
+                old.awaited.retain(|process| rank_of(&value.members, *process).is_some());
+            }
         }
 
         let Some(rank) = stays else {
@@ -229,8 +235,12 @@ impl Group {
             self.tell_at = None;
             return;
         };
-        let missing: Vec<_> =
-            self.view.members.iter().filter(|m| last.awaited.contains(&m.process)).map(|m| m.address).collect();
+        let missing: Vec<_> = last
+            .awaited
+            .iter()
+            .filter_map(|process| shared.peers.get(process))
+            .map(|peer| peer.entry.address)
+            .collect();
         if missing.is_empty() {
             self.tell_at = None;
             return;
