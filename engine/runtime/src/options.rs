@@ -111,8 +111,6 @@ pub struct Options {
     pub faults: String,
     /// `seed`: of the core's random choices; default (`None`, text `random`): from the system.
     pub seed: Option<u64>,
-    /// `expected_sites`: founding needs a majority of this many sites; 0 (default): none known.
-    pub expected_sites: u16,
     /// `discovery_ns`: how long to look for a system before founding one.
     pub discovery_ns: u64,
     /// `stall_after_ns`: how long to go on without a quorum.
@@ -165,7 +163,6 @@ impl Default for Options {
             group_backlog: 1 << 20,
             faults: String::new(),
             seed: None,
-            expected_sites: core.expected_sites,
             discovery_ns: core.discovery_ns,
             stall_after_ns: core.stall_after_ns,
             suspect_min_ns: core.suspect_min_ns,
@@ -202,7 +199,6 @@ pub const OPTION_NAMES: [&str; 32] = [
     "group_backlog",
     "faults",
     "seed",
-    "expected_sites",
     "discovery_ns",
     "stall_after_ns",
     "suspect_min_ns",
@@ -270,7 +266,6 @@ impl Options {
                 self.faults = text.to_owned();
             }
             "seed" => take!(seed, or_word("random", text), "a number or `random`"),
-            "expected_sites" => take!(expected_sites, text.parse().ok(), "a number of sites"),
             "discovery_ns" => take!(discovery_ns, time(text), TIME),
             "stall_after_ns" => take!(stall_after_ns, time(text), TIME),
             "suspect_min_ns" => take!(suspect_min_ns, time(text), TIME),
@@ -344,7 +339,6 @@ impl Options {
     /// Copies into a core configuration what belongs there.
     pub(crate) fn fill(&self, config: &mut Config) {
         config.seeds = self.seeds.iter().map(|seed| (*seed).into()).collect();
-        config.expected_sites = self.expected_sites;
         config.discovery_ns = self.discovery_ns;
         config.stall_after_ns = self.stall_after_ns;
         config.suspect_min_ns = self.suspect_min_ns;
