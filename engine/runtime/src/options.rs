@@ -184,7 +184,7 @@ impl Default for Options {
 }
 
 /// The names of all options, for help texts and bindings.
-pub const OPTION_NAMES: [&str; 32] = [
+pub const OPTION_NAMES: [&str; 31] = [
     "mode",
     "bind",
     "port",
