@@ -145,6 +145,16 @@ impl Endpoint {
         if system == SystemId::default() || contacts.is_empty() {
             return;
         }
+        if self.process().is_some() && system == self.shared.system {
+            if teller.is_none() {
+                // Our own system, told of by a process that our view does not have: it went on without us, perhaps.
+                let view = self.shared.system_view.number;
+                for contact in contacts.into_iter().take(CONTACTS) {
+                    self.shared.send(contact, GroupId::SYSTEM, view, &Message::Behind { reserved: 0 });
+                }
+            }
+            return;
+        }
         if self.process().is_some() {
             // R13: two systems meet. The younger (the larger founding id) gives way, once the older has admitted it; a
             // stalled remnant never counts as found.
