@@ -17,7 +17,8 @@ pub struct Config {
     pub address: Address,
     /// Where to look for a system besides this site.
     pub seeds: Vec<Address>,
-    /// Founding needs a majority of this many sites (rule R12). 0: no such number is known; whoever finds no system founds one.
+    /// Quorums of system views need a majority of this many sites (part of rule R12). Founding does not collect pledges yet,
+    /// so only 0 is of use: no such number is known; whoever finds no system founds one.
     pub expected_sites: u16,
     /// How long a process looks for a system before it may found one.
     pub discovery_ns: u64,

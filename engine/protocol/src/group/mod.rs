@@ -168,7 +168,8 @@ pub struct Group {
     pub row_sent_at: Instant,
     /// This process has to tell the decision to those who have not shown the view.
     pub tell_at: Option<Instant>,
-    /// The leave or eviction is done: the group only answers for its past, until then.
+    /// The leave is done, or the group ended: it only answers for its past. For the system group, until then at most; an
+    /// ordinary one until nobody can ask any more (R8).
     pub departed_until: Option<Instant>,
 }
 

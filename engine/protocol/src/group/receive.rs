@@ -16,7 +16,7 @@ const MAX_REPAIRS: usize = 256;
 const MAX_NAK_RANGES: usize = 64;
 
 impl Group {
-    /// Stream bytes of `view` came from `process`. Returns whether they are of the present view.
+    /// Stream bytes of `view` came from `process`. Bytes of another's stream than the sender's are a repair.
     pub fn on_data(&mut self, shared: &mut Shared, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
         let (header, row, data) = DataHeader::parse(body)?;
         let rank = usize::from(header.rank);
@@ -115,7 +115,8 @@ impl Group {
         self.drive_change(shared)
     }
 
-    /// A JOIN came. Returns whether this process is the one to act on it; otherwise the endpoint passes it on.
+    /// A JOIN came: whoever is in already is told so; a new candidate is kept, and passed on to the proposer if that is
+    /// another process.
     pub fn on_join(&mut self, shared: &mut Shared, from: Address, message: &Message) {
         let Message::Join { joiner, system_view } = message else { return };
         let member = self.view.members.iter().find(|m| m.nonce == joiner.nonce);
