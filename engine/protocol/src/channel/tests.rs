@@ -1,8 +1,12 @@
 //! Two machines over a virtual link that loses, repeats, delays and reorders, and each machine alone against a peer
 //! that keeps no rule. [BSS91] asks of its point-to-point transport: nothing lost, nothing garbled, sent order kept.
 
+use super::receiver::{ACK_DELAY_NS, ACK_EVERY, slot_of};
+use super::round_trip::{INITIAL_TIMEOUT_NS, MAX_TIMEOUT_NS, MIN_TIMEOUT_NS};
+use super::sender::{FrameState, INITIAL_WINDOW};
 use super::*;
 use crate::random::Random;
+use crate::time::{Instant, MILLISECOND, SECOND};
 use std::collections::BTreeMap;
 
 const FRAME_SIZE: usize = 100;
@@ -167,8 +171,8 @@ fn check_sender(sender: &Sender) {
     assert_eq!(sender.timer.is_some(), sender.in_flight > 0);
     assert!(sender.sent.len() <= WINDOW);
     assert!((1..=WINDOW).contains(&sender.window));
-    assert!(sender.queued_bytes <= LIMIT.max(MAX_MESSAGE + MESSAGE_OVERHEAD));
-    assert_eq!(sender.is_idle(), sender.queued_bytes == 0);
+    assert!(sender.queued_bytes() <= LIMIT.max(MAX_MESSAGE + MESSAGE_OVERHEAD));
+    assert_eq!(sender.is_idle(), sender.queued_bytes() == 0);
 }
 
 fn check_receiver(receiver: &Receiver) {

@@ -1,135 +1,24 @@
-//! A reliable, ordered message channel between one pair of process incarnations, one direction for each pair of a
-//! [`Sender`] and a [`Receiver`].
+//! The sending end of a channel: cuts messages into frames, keeps them until the peer has passed them, finds out which
+//! are lost, and adapts how many may be in flight.
 //!
-//! What it is for: point-to-point messages, replies and the blocks of a state transfer. [BSS91] builds its multicasts
-//! upon a point-to-point transport that loses nothing and keeps the order of sending; for unicasts this is that
-//! transport. Multicasts have their own: streams of positions.
-//!
-//! Who owns it: the layer that knows the pair of incarnations. It wraps frames and acknowledgements in packets that
-//! name both incarnations, and throws both machines away when a system view excludes either.
-//!
-//! ```text
-//! One frame, as its sender sees it:                        One frame, as its receiver sees it:
-//!
-//!            poll_frame            acknowledged            awaited ──in order──▶ assembled ──END──▶ a whole message
-//! not cut ──────────────▶ InFlight ────────────▶ gone         │                     ▲
-//!                          │  ▲ │                             └──early──▶ held ─────┘ when the gap before it closes
-//!    3 later ones arrived, │  │ └─bitmap─▶ Held ─▶ gone
-//!    or the timer ran out  ▼  │ poll_frame
-//!                         Lost
-//! ```
-//!
-//! Invariants:
-//! - Frames are numbered 1, 2, 3 … and the unacknowledged ones span at most [`WINDOW`] numbers. Messages are numbered
-//!   1, 2, 3 … as well; a message is handed over whole, once, in the order of their numbers.
-//! - The receiver never holds the frame that it names as `next_expected`. So a sender that had taken that frame for
-//!   held sends it again: the receiver may drop a held frame that turns out to be garbage.
-//! - Memory: a sender keeps at most its limit, or one message; a receiver at most `WINDOW × frame_size` of early frames,
-//!   `max_message` of an unfinished message, and, until they are polled, whole messages of
-//!   `2 × max_message + WINDOW × (frame_size + MESSAGE_OVERHEAD)`: no frame is taken while they exceed `max_message`, and
-//!   one frame completes at most the unfinished message and what waits behind it. Each whole message counts
-//!   [`MESSAGE_OVERHEAD`] on top of its length, so that empty ones are bounded too.
-//! - Nothing that the peer sends makes either machine panic: it is refused with a reason to count, [`Ignored`].
+//! Owner: the layer that knows the pair of incarnations. Invariants: `sent` holds the frames from `base` on, at most
+//! [`WINDOW`] of them; the timer is set exactly while frames are in flight.
 
-use crate::time::{Instant, MILLISECOND, SECOND};
+use super::round_trip::{MAX_BACK_OFF, RoundTrip};
+use super::{Frame, Full, Ignored, MESSAGE_OVERHEAD, WINDOW};
+use crate::time::Instant;
 use std::collections::VecDeque;
-use std::fmt;
 
-#[cfg(test)]
-mod tests;
-
-/// Most frames between the oldest unacknowledged one and the newest sent one, both counted. A constant of the protocol
-/// version: one acknowledgement describes all of them, the awaited frame by its number and the 63 after it by its bits.
-pub const WINDOW: usize = 64;
-/// Bytes that each queued message counts beyond its own length.
-pub const MESSAGE_OVERHEAD: usize = 64;
 /// Frames in flight that a new channel starts with.
-const INITIAL_WINDOW: usize = 16;
+pub(super) const INITIAL_WINDOW: usize = 16;
 /// The window never falls below this when single frames are lost; after a timeout it starts from 1.
 const MIN_WINDOW: usize = 2;
 /// A frame is taken for lost when this many frames that were first sent after it have arrived.
 const REORDER_TOLERANCE: u8 = 3;
-/// Retransmission timeout before the first measurement of a round trip.
-const INITIAL_TIMEOUT_NS: u64 = 100 * MILLISECOND;
-/// Least retransmission timeout: well above [`ACK_DELAY_NS`].
-const MIN_TIMEOUT_NS: u64 = 5 * MILLISECOND;
-/// Largest retransmission timeout, back-off included.
-const MAX_TIMEOUT_NS: u64 = SECOND;
-/// 5 ms doubled this often exceeds [`MAX_TIMEOUT_NS`].
-const MAX_BACK_OFF: u32 = 8;
-/// How long a receiver keeps an acknowledgement back, waiting for a packet that it can ride on.
-const ACK_DELAY_NS: u64 = MILLISECOND;
-/// An acknowledgement is kept back for no more frames than this.
-const ACK_EVERY: u32 = 4;
-
-/// Back-pressure: the message does not fit into the sender's queue now. It is given back for a later attempt.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Full(pub Vec<u8>);
-
-impl fmt::Display for Full {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no room for a message of {} bytes in the channel's queue", self.0.len())
-    }
-}
-
-impl std::error::Error for Full {}
-
-/// Why something from the peer was not taken. [`Ignored::is_ordinary`] tells those apart that no correct peer causes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Ignored {
-    /// The frame was here before, or a newer acknowledgement was. Networks repeat and reorder.
-    Duplicate,
-    /// The whole messages that wait to be polled fill their share of memory. The peer will send the frame again.
-    Backlog,
-    /// A frame further ahead than the window, or an acknowledgement of frames that were never sent.
-    BeyondWindow,
-    /// A frame longer than `frame_size`.
-    FrameTooLong,
-    /// A message longer than `max_message`. The channel cannot get past it.
-    MessageTooLong,
-    /// A frame that cannot stand where it stands: END without BEGIN, BEGIN inside a message, an empty part of a longer
-    /// message. It is forgotten; the channel goes on only if the peer sends a better one under its number.
-    Malformed,
-}
-
-impl Ignored {
-    /// Whether this happens between correct peers on an imperfect network.
-    pub fn is_ordinary(self) -> bool {
-        matches!(self, Ignored::Duplicate | Ignored::Backlog)
-    }
-}
-
-impl fmt::Display for Ignored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Ignored::Duplicate => "seen before",
-            Ignored::Backlog => "too many messages wait to be taken",
-            Ignored::BeyondWindow => "number outside the window",
-            Ignored::FrameTooLong => "frame too long",
-            Ignored::MessageTooLong => "message too long",
-            Ignored::Malformed => "frame does not fit into the sequence of frames",
-        })
-    }
-}
-
-impl std::error::Error for Ignored {}
-
-/// A part of a message, ready for a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// 1, 2, 3 … in this direction of this pair.
-    pub number: u64,
-    /// The first part of its message.
-    pub begin: bool,
-    /// The last part of its message.
-    pub end: bool,
-    /// At most `frame_size` bytes; empty only for an empty message.
-    pub payload: &'a [u8],
-}
 
 /// What the sender knows of a frame that it has cut and that the peer has not passed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FrameState {
+pub(super) enum FrameState {
     /// Sent, and as far as we know on its way.
     InFlight,
     /// To be sent again.
@@ -139,12 +28,12 @@ enum FrameState {
 }
 
 #[derive(Debug)]
-struct SentFrame {
+pub(super) struct SentFrame {
     message: u64,
     offset: usize,
     length: usize,
     end: bool,
-    state: FrameState,
+    pub(super) state: FrameState,
     /// When it was sent last.
     sent_at: Instant,
     /// It was sent exactly once: only then does its acknowledgement tell a round trip (Karn's rule).
@@ -155,35 +44,6 @@ struct SentFrame {
     last_transmission: u64,
     /// Arrivals of frames that were first sent after `last_transmission`, up to [`REORDER_TOLERANCE`].
     passed_by: u8,
-}
-
-/// Retransmission timeout after RFC 6298.
-#[derive(Debug)]
-struct RoundTrip {
-    /// Smoothed round trip and its mean deviation.
-    measured: Option<(u64, u64)>,
-    /// Doublings since the last valid measurement. Not since the last acknowledgement: a round trip longer than the
-    /// timeout would otherwise never be measured, since every frame of it is sent twice.
-    back_off: u32,
-}
-
-impl RoundTrip {
-    fn on_sample(&mut self, sample_ns: u64) {
-        // A sample beyond the largest timeout says no more than that; the limit keeps the sums small.
-        let sample_ns = sample_ns.min(2 * MAX_TIMEOUT_NS);
-        self.back_off = 0;
-        self.measured = Some(match self.measured {
-            None => (sample_ns, sample_ns / 2),
-            Some((smoothed, deviation)) => {
-                ((7 * smoothed + sample_ns) / 8, (3 * deviation + smoothed.abs_diff(sample_ns)) / 4)
-            }
-        });
-    }
-
-    fn timeout_ns(&self) -> u64 {
-        let base = self.measured.map_or(INITIAL_TIMEOUT_NS, |(smoothed, deviation)| smoothed + 4 * deviation);
-        (base.clamp(MIN_TIMEOUT_NS, MAX_TIMEOUT_NS) << self.back_off).min(MAX_TIMEOUT_NS)
-    }
 }
 
 /// The sending end. After every `enqueue` and `handle_*`, poll frames until there is none, then the timeout.
@@ -199,22 +59,22 @@ pub struct Sender {
     cut_message: u64,
     cut_offset: usize,
     /// Frames cut and not passed by the peer; the first has the number `base`.
-    sent: VecDeque<SentFrame>,
-    base: u64,
+    pub(super) sent: VecDeque<SentFrame>,
+    pub(super) base: u64,
     /// How many of `sent` are in each state.
-    in_flight: usize,
-    lost: usize,
+    pub(super) in_flight: usize,
+    pub(super) lost: usize,
     transmissions: u64,
     /// Frames that may be in flight (additive increase, multiplicative decrease).
-    window: usize,
+    pub(super) window: usize,
     /// Below it the window grows by a frame for each arrival, from it on by a frame for each window.
     slow_start_threshold: usize,
     arrivals_towards_growth: usize,
     /// Losses of frames before this one belong to the loss that the window has already answered.
     recovery_until: u64,
-    round_trip: RoundTrip,
+    pub(super) round_trip: RoundTrip,
     /// Set exactly while frames are in flight.
-    timer: Option<Instant>,
+    pub(super) timer: Option<Instant>,
 }
 
 impl Sender {
@@ -371,7 +231,7 @@ impl Sender {
         }
     }
 
-    fn next_number(&self) -> u64 {
+    pub(super) fn next_number(&self) -> u64 {
         self.base + self.sent.len() as u64
     }
 
@@ -502,159 +362,4 @@ impl Arrivals {
     fn first_sent_after(&self, transmission: u64) -> u8 {
         self.latest.iter().filter(|&&latest| latest > transmission).count() as u8
     }
-}
-
-#[derive(Debug)]
-struct EarlyFrame {
-    begin: bool,
-    end: bool,
-    payload: Vec<u8>,
-}
-
-/// The receiving end. After every `handle_frame`, poll messages until there is none, then look whether an
-/// acknowledgement is due.
-#[derive(Debug)]
-pub struct Receiver {
-    frame_size: usize,
-    max_message: usize,
-    next_expected: u64,
-    /// Frames that came before `next_expected` did, each at its number modulo the window.
-    early: [Option<EarlyFrame>; WINDOW],
-    early_bytes: usize,
-    /// The message whose BEGIN was here and whose END was not.
-    unfinished: Option<Vec<u8>>,
-    whole: VecDeque<Vec<u8>>,
-    whole_bytes: usize,
-    /// Frames taken in order since the last acknowledgement.
-    unacknowledged: u32,
-    /// When the acknowledgement must go, if there is something to say.
-    ack_at: Option<Instant>,
-}
-
-impl Receiver {
-    /// A receiver of frames of at most `frame_size` bytes and of messages of at most `max_message` bytes.
-    pub fn new(frame_size: usize, max_message: usize) -> Receiver {
-        Receiver {
-            frame_size,
-            max_message,
-            next_expected: 1,
-            early: [const { None }; WINDOW],
-            early_bytes: 0,
-            unfinished: None,
-            whole: VecDeque::new(),
-            whole_bytes: 0,
-            unacknowledged: 0,
-            ack_at: None,
-        }
-    }
-
-    /// A frame came. An error names the first thing that was dropped: this frame, or an early one whose turn it was and
-    /// that turned out not to fit.
-    pub fn handle_frame(
-        &mut self,
-        now: Instant,
-        number: u64,
-        begin: bool,
-        end: bool,
-        payload: &[u8],
-    ) -> Result<(), Ignored> {
-        if number < self.next_expected {
-            // Our acknowledgement was lost, or is on its way.
-            self.ack_at = Some(now);
-            return Err(Ignored::Duplicate);
-        }
-        if number - self.next_expected >= WINDOW as u64 {
-            return Err(Ignored::BeyondWindow);
-        }
-        if payload.len() > self.frame_size {
-            return Err(Ignored::FrameTooLong);
-        }
-        if payload.is_empty() && !(begin && end) {
-            return Err(Ignored::Malformed);
-        }
-        if self.whole_bytes > self.max_message {
-            return Err(Ignored::Backlog);
-        }
-        if number > self.next_expected {
-            self.ack_at = Some(now);
-            let slot = &mut self.early[slot_of(number)];
-            if slot.is_some() {
-                return Err(Ignored::Duplicate);
-            }
-            *slot = Some(EarlyFrame { begin, end, payload: payload.to_vec() });
-            self.early_bytes += payload.len();
-            return Ok(());
-        }
-        self.assemble(begin, end, payload)?;
-        self.unacknowledged += 1;
-        let has_early_ones = self.early_bitmap() != 0;
-        let at = if has_early_ones || self.unacknowledged >= ACK_EVERY { now } else { now + ACK_DELAY_NS };
-        self.ack_at = Some(self.ack_at.map_or(at, |earlier| earlier.min(at)));
-        self.next_expected += 1;
-        while let Some(frame) = self.early[slot_of(self.next_expected)].take() {
-            self.early_bytes -= frame.payload.len();
-            self.assemble(frame.begin, frame.end, &frame.payload)?;
-            self.next_expected += 1;
-        }
-        Ok(())
-    }
-
-    /// The next whole message.
-    pub fn poll_message(&mut self) -> Option<Vec<u8>> {
-        let message = self.whole.pop_front()?;
-        self.whole_bytes -= message.len() + MESSAGE_OVERHEAD;
-        Some(message)
-    }
-
-    /// Whether an acknowledgement must go now, with or without a packet to ride on.
-    pub fn ack_due(&self, now: Instant) -> bool {
-        self.ack_at.is_some_and(|at| at <= now)
-    }
-
-    /// When [`Receiver::ack_due`] turns true by itself.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.ack_at
-    }
-
-    /// The acknowledgement `(next_expected, bitmap)` for a packet that leaves now, if there is news since the last one.
-    /// Bit `i` of the bitmap stands for the frame `next_expected + 1 + i`.
-    pub fn take_ack(&mut self) -> Option<(u64, u64)> {
-        self.ack_at.take()?;
-        self.unacknowledged = 0;
-        Some((self.next_expected, self.early_bitmap()))
-    }
-
-    /// Bytes kept: early frames, the unfinished message and the whole ones not polled, with their overhead.
-    pub fn buffered_bytes(&self) -> usize {
-        self.early_bytes + self.unfinished.as_ref().map_or(0, Vec::len) + self.whole_bytes
-    }
-
-    fn early_bitmap(&self) -> u64 {
-        (0..WINDOW as u64 - 1)
-            .filter(|bit| self.early[slot_of(self.next_expected + 1 + bit)].is_some())
-            .fold(0, |bitmap, bit| bitmap | 1 << bit)
-    }
-
-    /// Adds the payload of the frame whose turn it is. On an error nothing has changed.
-    fn assemble(&mut self, begin: bool, end: bool, payload: &[u8]) -> Result<(), Ignored> {
-        if begin == self.unfinished.is_some() {
-            return Err(Ignored::Malformed);
-        }
-        if self.unfinished.as_ref().map_or(0, Vec::len) + payload.len() > self.max_message {
-            return Err(Ignored::MessageTooLong);
-        }
-        let mut message = self.unfinished.take().unwrap_or_default();
-        message.extend_from_slice(payload);
-        if end {
-            self.whole_bytes += message.len() + MESSAGE_OVERHEAD;
-            self.whole.push_back(message);
-        } else {
-            self.unfinished = Some(message);
-        }
-        Ok(())
-    }
-}
-
-fn slot_of(number: u64) -> usize {
-    (number % WINDOW as u64) as usize
 }
