@@ -3,7 +3,11 @@
 use isis_protocol::event::Kind;
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_tests::scenario::Scenario;
-use isis_tests::sim::network::Verdict;
+use isis_tests::sim::network::{Packet, Verdict};
+use isis_wire::message::Message;
+use isis_wire::packet::{self, PacketKind};
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// [SOSP87] §2: a process failure is a clean event. Three processes of one site form a group, one is killed, and the rest
 /// have the next view, with the same messages before it (properties 4, 9, 17).
@@ -70,5 +74,58 @@ fn late_packets_are_harmless() {
     assert!(s.world.network.held() > 0);
     s.release();
     s.pass(100 * MILLISECOND);
+    s.finish();
+}
+
+/// The kind of a packet, and whether it is a DECIDE.
+fn kind_of(packet: &Packet) -> Option<(PacketKind, bool)> {
+    let packet = packet::Packet::parse(&packet.bytes).ok()?;
+    let kind = packet.header.kind;
+    let decides = kind == PacketKind::Message && matches!(Message::decode(packet.body), Ok(Message::Decide { .. }));
+    Some((kind, decides))
+}
+
+/// The donor leaves before the joiner has the state, and the next one begins anew. Its first block comes before the view
+/// that names it and is kept; the view and the other blocks come at one go: none of them overtakes the first (property 25;
+/// found as seed 102490).
+#[test]
+fn a_block_of_state_is_not_overtaken() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b]);
+    for node in [a, b] {
+        s.multicast(node, Kind::Total, false, 500);
+    }
+    let (first, second, joiner) = (s.place(a), s.place(b), s.place(c));
+    let mut blocks = 0;
+    let next_donor = Rc::new(Cell::new(false));
+    let changing = Rc::clone(&next_donor);
+    s.intercept(move |packet| {
+        if packet.to != joiner {
+            return Verdict::Pass;
+        }
+        match kind_of(packet) {
+            Some((PacketKind::Channel, _)) if packet.from == first => Verdict::Drop,
+            Some((PacketKind::Channel, _)) if packet.from == second => {
+                blocks += 1;
+                if blocks == 1 { Verdict::Pass } else { Verdict::Hold }
+            }
+            Some((_, true)) if changing.get() => Verdict::Hold,
+            _ => Verdict::Pass,
+        }
+    });
+    s.join(c);
+    s.until("the view with the joiner", |s| s.view_is(a, &[a, b, c]) && s.view_is(b, &[a, b, c]));
+    s.pass(10 * MILLISECOND);
+    next_donor.set(true);
+    s.leave(a).expect("a member may leave");
+    s.until("the view without the first donor", |s| s.view_is(b, &[b, c]));
+    s.pass(2 * MILLISECOND);
+    assert!(s.world.network.held() > 1, "the DECIDE and the other blocks are under way");
+    s.hang(c);
+    s.release();
+    s.pass(5 * MILLISECOND);
+    s.resume(c);
+    s.until("the joiner has the state", |s| s.view_is(c, &[b, c]));
     s.finish();
 }

@@ -1,7 +1,7 @@
 //! Properties of deliveries: 6-11, 16 and 17.
 
 use super::Violation;
-use super::history::{GroupKey, History, is_multicast};
+use super::history::{GroupKey, History, Taken, is_multicast};
 use crate::trace::{Channel, Event, Key, Process};
 use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, SystemId};
@@ -219,8 +219,19 @@ pub fn clean_failure(history: &History<'_>, found: &mut Vec<Violation>) {
     }
 }
 
+/// The messages before this one, a joiner's first of its sender, may all have been sent in views before the joiner's, though
+/// nobody is seen to deliver them: their sender was alone, or the only one that had them, and ended with its application
+/// behind. Then this one is the first of its stream, and none of them is delivered in a view that the joiner has.
+fn unseen_past(history: &History<'_>, taken: &Taken<'_>, before: u32, first_view: u64) -> bool {
+    let Some(key) = taken.delivered.key else { return false };
+    taken.delivered.number == 1
+        && !history.up(key.sender)
+        && (before + 1..key.number)
+            .all(|number| history.homes.get(&Key { number, ..key }).is_none_or(|(_, view, _)| *view < first_view))
+}
+
 /// 11. Messages of one sender are delivered in sending order, without gaps: from 1 on, or, at a joiner, from the first one
-///     that nobody delivered in an earlier view.
+///     of the views that it has.
 pub fn fifo(history: &History<'_>, found: &mut Vec<Violation>) {
     // Per sender and join: the highest number that anybody delivered in each view.
     let mut highest: BTreeMap<(Process, u16), BTreeMap<u64, u32>> = BTreeMap::new();
@@ -238,7 +249,8 @@ pub fn fifo(history: &History<'_>, found: &mut Vec<Violation>) {
                 let earlier = highest.get(&stream).into_iter().flat_map(|views| views.range(..first_view));
                 (earlier.map(|(_, top)| *top).max().unwrap_or(0), None)
             });
-            if key.number != before + 1 {
+            let joins = record.is_none() && unseen_past(history, taken, before, first_view);
+            if key.number != before + 1 && !(joins && key.number > before) {
                 let what = format!("{:?} delivers {key:?} after number {before}", membership.process);
                 let records: Vec<_> = record.into_iter().chain([taken.record]).collect();
                 history.blame(found, 11, what, &records);

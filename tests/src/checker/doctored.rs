@@ -350,6 +350,33 @@ fn property_11_fifo() {
     });
 }
 
+/// P2, which is killed, has sent two messages before the one that the others deliver as its first.
+fn past_unseen(t: &mut Trace, place: u64) {
+    let mut sent = 0;
+    for record in &mut t.records {
+        match &mut record.event {
+            Event::Send { key: k, .. } if *k == key(P2, 1) => {
+                *k = key(P2, 3);
+                sent += 1;
+            }
+            Event::Deliver(d) if d.key == Some(key(P2, 1)) => {
+                d.key = Some(key(P2, 3));
+                d.number = place;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(sent, 1, "P2 sends one message");
+}
+
+#[test]
+fn property_11_cannot_know_what_only_a_dead_laggard_had() {
+    let mut trace = good();
+    past_unseen(&mut trace, 1);
+    assert!(check(&trace, Limits::default()).iter().all(|v| v.property != 11));
+    bites(11, |t| past_unseen(t, 2));
+}
+
 #[test]
 fn property_12_causal() {
     bites(12, |t| {

@@ -31,11 +31,7 @@ impl Endpoint {
             let before = self.shared.system_view.number;
             let any = self.take_outcomes();
             self.drive_joins();
-            if !self.early.is_empty() {
-                for id in self.groups.keys().copied().collect::<Vec<_>>() {
-                    self.take_early(id);
-                }
-            }
+            self.take_early();
             if !any && before == self.shared.system_view.number {
                 break;
             }

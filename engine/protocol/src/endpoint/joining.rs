@@ -328,7 +328,7 @@ impl Endpoint {
         if self.handles[index].abandoned {
             self.leave_group(id);
         }
-        self.take_early(id);
+        self.take_early();
     }
 
     /// DECIDE came for a group that this process is joining. `false`: it cannot be acted on yet.
@@ -401,6 +401,19 @@ impl Endpoint {
             abandoned: true,
         });
         Some(self.handles.len() - 1)
+    }
+
+    /// This process is in the group, answers for its past, or may be admitted to it by a request that it made.
+    pub(super) fn may_become_member(&self, id: GroupId) -> bool {
+        self.groups.contains_key(&id)
+            || self.handles.iter().any(|handle| match &handle.phase {
+                Phase::Asking(asking) => asking.group == id,
+                Phase::Disclaiming(group) | Phase::Member(group) => *group == id,
+                Phase::Waiting | Phase::Entering | Phase::Pausing(_) => {
+                    self.shared.directory.lookup(&handle.name) == Some(id)
+                }
+                Phase::Gone => false,
+            })
     }
 
     /// A process that was asked is not in the group.

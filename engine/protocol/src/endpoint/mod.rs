@@ -1,6 +1,7 @@
 //! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`system`]: finding or
 //! founding a system, losing it. [`joining`]: from a name to a member. [`drive`]: what is due.
 
+mod channels;
 mod describe;
 mod drive;
 mod joining;
@@ -81,7 +82,8 @@ pub struct Endpoint {
     left_requests: BTreeMap<GroupId, u64>,
     closing: Option<Instant>,
     ended: Option<Ended>,
-    early: Vec<(ProcessId, packets::Early)>,
+    early: Vec<(ProcessId, channels::Early)>,
+    early_bytes: usize,
     consumed: Option<Consume>,
     burst: Vec<Planned>,
     data: Vec<DataPacket>,
@@ -111,6 +113,7 @@ impl Endpoint {
             closing: None,
             ended: None,
             early: Vec::new(),
+            early_bytes: 0,
             consumed: None,
             burst: Vec::new(),
             data: Vec::new(),

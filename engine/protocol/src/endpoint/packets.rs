@@ -4,30 +4,18 @@ use super::Endpoint;
 use crate::counters::Counter;
 use crate::group::Fate;
 use crate::id::{GroupId, Nonce, ProcessId};
-use crate::shared::Target;
-use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, MAX_MESSAGE, Message, PieceHeader, StateBlock};
+use isis_wire::message::{Code, MAX_MESSAGE, Message, PieceHeader};
 use isis_wire::packet::{Header, Packet, PacketError, PacketKind};
-use isis_wire::{Address, DecodeError, Reader, Writer};
+use isis_wire::{Address, DecodeError, Reader};
 
 /// The most messages in pieces that are put together at a time.
 const MAX_PIECED: usize = 64;
-/// The most messages kept for groups that are not installed yet.
-const MAX_EARLY: usize = 1024;
 
 /// A long message of which pieces came.
 #[derive(Debug)]
 pub(super) struct Pieces {
     parts: Vec<Option<Vec<u8>>>,
     bytes: usize,
-}
-
-/// What came over a channel before its group was installed here.
-#[derive(Debug)]
-pub(super) enum Early {
-    /// A point-to-point message.
-    Unicast(Envelope),
-    /// A block of state.
-    Block(StateBlock),
 }
 
 impl Endpoint {
@@ -361,136 +349,6 @@ impl Endpoint {
             // The system view excludes it too, or will.
             Fate::Evicted => {}
             Fate::Ended => self.group_ended(id),
-        }
-    }
-
-    fn take_channel(&mut self, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
-        let mut reader = Reader::new(body);
-        let header = ChannelHeader::read(&mut reader)?;
-        let payload = reader.take(reader.remaining())?;
-        if header.lane > 1 {
-            return Err(DecodeError::BadValue);
-        }
-        if header.to != self.shared.me {
-            self.shared.count(Counter::IgnoreChannelFrame);
-            return Ok(());
-        }
-        let now = self.shared.now;
-        let Some(lane) = self.shared.lane(process, usize::from(header.lane)) else { return Ok(()) };
-        if lane.receiver.handle_frame(now, header.number, header.begin, header.end, payload).is_err() {
-            self.shared.count(Counter::IgnoreChannelFrame);
-        }
-        self.take_channel_messages(process, usize::from(header.lane))
-    }
-
-    fn take_channel_messages(&mut self, process: ProcessId, lane: usize) -> Result<(), DecodeError> {
-        while let Some(bytes) = self.shared.lane(process, lane).and_then(|lane| lane.receiver.poll_message()) {
-            let mut reader = Reader::new(&bytes);
-            if lane == 0 {
-                let envelope = Envelope::read(&mut reader)?;
-                reader.finish()?;
-                self.take_envelope(process, envelope);
-            } else {
-                let block = StateBlock::read(&mut reader)?;
-                reader.finish()?;
-                self.take_block(process, block);
-            }
-        }
-        Ok(())
-    }
-
-    fn take_envelope(&mut self, process: ProcessId, envelope: Envelope) {
-        let group = envelope.group;
-        match self.groups.get_mut(&group) {
-            Some(group) if group.departed_until.is_none() => {
-                group.receive_unicast(&mut self.shared, process, envelope);
-            }
-            _ => self.keep_early(group, process, Early::Unicast(envelope)),
-        }
-    }
-
-    fn take_block(&mut self, process: ProcessId, block: StateBlock) {
-        let group = block.group;
-        match self.groups.get_mut(&group) {
-            Some(group) if group.departed_until.is_none() && block.view <= group.view.number => {
-                group.receive_block(&mut self.shared, process, block);
-            }
-            _ => self.keep_early(group, process, Early::Block(block)),
-        }
-    }
-
-    fn keep_early(&mut self, group: GroupId, process: ProcessId, early: Early) {
-        let joining = self.asking(group).is_some() || self.groups.contains_key(&group);
-        if joining && self.early.len() < MAX_EARLY {
-            self.early.push((process, early));
-        } else {
-            self.shared.count(Counter::IgnoreUnknownGroup);
-        }
-    }
-
-    /// A group or one of its views was installed: what came too early comes now.
-    pub(super) fn take_early(&mut self, group: GroupId) {
-        for (process, early) in std::mem::take(&mut self.early) {
-            match early {
-                Early::Unicast(envelope) if envelope.group == group => self.take_envelope(process, envelope),
-                Early::Block(block) if block.group == group => self.take_block(process, block),
-                other => self.early.push((process, other)),
-            }
-        }
-    }
-
-    fn take_channel_ack(&mut self, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
-        let mut reader = Reader::new(body);
-        let ack = ChannelAck::read(&mut reader)?;
-        reader.finish()?;
-        if ack.to != self.shared.me || ack.lane > 1 {
-            self.shared.count(Counter::IgnoreChannelFrame);
-            return Ok(());
-        }
-        let now = self.shared.now;
-        if let Some(lane) = self.shared.lane(process, usize::from(ack.lane))
-            && lane.sender.handle_ack(now, ack.next, ack.bitmap).is_err()
-        {
-            self.shared.count(Counter::IgnoreChannelFrame);
-        }
-        Ok(())
-    }
-
-    /// Frames and acknowledgements that are due on all channels.
-    pub(super) fn drive_channels(&mut self) {
-        let now = self.shared.now;
-        let me = self.shared.me;
-        let mut bodies: Vec<(Address, PacketKind, Vec<u8>)> = Vec::new();
-        for (&process, peer) in &mut self.shared.peers {
-            let to = peer.entry.address;
-            for (number, lane) in peer.lanes.iter_mut().enumerate() {
-                let Some(lane) = lane else { continue };
-                lane.sender.handle_timeout(now);
-                while let Some(frame) = lane.sender.poll_frame(now) {
-                    let mut out = Writer::new();
-                    let header = ChannelHeader {
-                        to: process,
-                        lane: number as u16,
-                        number: frame.number,
-                        begin: frame.begin,
-                        end: frame.end,
-                    };
-                    header.write(&mut out);
-                    out.bytes.extend_from_slice(frame.payload);
-                    bodies.push((to, PacketKind::Channel, out.bytes));
-                }
-                if lane.receiver.ack_due(now)
-                    && let Some((next, bitmap)) = lane.receiver.take_ack()
-                {
-                    let mut out = Writer::new();
-                    ChannelAck { to: process, lane: number as u16, next, bitmap }.write(&mut out);
-                    bodies.push((to, PacketKind::ChannelAck, out.bytes));
-                }
-            }
-        }
-        debug_assert!(bodies.is_empty() || me != ProcessId::default());
-        for (to, kind, body) in bodies {
-            self.shared.send_body(Target::Address(to), kind, GroupId::SYSTEM, self.shared.system_view.number, &body);
         }
     }
 
