@@ -18,7 +18,7 @@ use crate::group::{Group, ViewRecord, rank_of};
 use crate::id::{GroupHandle, GroupId, ProcessId};
 use crate::time::Instant;
 use isis_wire::Address;
-use isis_wire::message::{Joiner, MAX_NAME, MemberEntry, Message, StateStatus, Value};
+use isis_wire::message::{Attempt, Joiner, MAX_NAME, MemberEntry, Message, StateStatus, Value};
 use std::collections::BTreeMap;
 
 /// How many members a joiner asks at a time.
@@ -67,6 +67,8 @@ pub(super) struct Asking {
     entered: u64,
     tries: usize,
     resend_at: Instant,
+    /// A PREPARE of a system view that is not installed here yet: who asks, in which view of the group, the attempt (R9).
+    pub prepared: Option<(Address, u64, Attempt)>,
     /// Who answered that it is not in the group, and when.
     not_here: BTreeMap<ProcessId, Instant>,
 }
@@ -164,6 +166,14 @@ impl Endpoint {
                 Phase::Pausing(until) if now >= *until => handle.phase = Phase::Waiting,
                 Phase::Asking(asking) => {
                     let group = asking.group;
+                    let present = self.shared.system_view.number;
+                    if let Some((to, view, attempt)) = asking.prepared.take_if(|(_, _, a)| a.system_view <= present)
+                        && attempt.system_view == present
+                    {
+                        let answer =
+                            Message::JoinerReady { attempt, nonce: self.shared.config.nonce, request: asking.request };
+                        self.shared.send(to, group, view, &answer);
+                    }
                     let Some(entry) = self.shared.directory.entry(group) else {
                         // The group ended.
                         handle.phase = Phase::Pausing(now + pause);
@@ -269,6 +279,7 @@ impl Endpoint {
                                 entered: self.shared.directory.operations,
                                 tries: 0,
                                 resend_at: self.shared.now,
+                                prepared: None,
                                 not_here: BTreeMap::new(),
                             });
                             if self.handles[index].abandoned {

@@ -324,6 +324,8 @@ impl Endpoint {
                     if attempt.system_view == system_view {
                         let answer = Message::JoinerReady { attempt, nonce, request };
                         self.shared.send(from, header.group, header.view, &answer);
+                    } else if attempt.system_view > system_view {
+                        asking.prepared = Some((from, header.view, attempt));
                     }
                 } else {
                     self.remind_member(from, header.group);

@@ -69,6 +69,8 @@ pub struct Change {
     pub decided: Option<Box<Value>>,
     /// The own attempt.
     pub proposer: Option<Proposer>,
+    /// A PREPARE of a system view that is not installed here yet, and who asks: answered then (R9).
+    early: Option<(Address, Attempt)>,
     /// The highest attempt heard of.
     highest: Attempt,
     /// When something last moved (or no change was wanted).
@@ -86,6 +88,7 @@ impl Change {
             fetching: None,
             decided: None,
             proposer: None,
+            early: None,
             highest: Attempt::default(),
             progress_at: now,
             not_before: Instant::ZERO,
@@ -168,6 +171,7 @@ impl Group {
             }
             return self.install(shared, *value);
         }
+        self.answer_early_prepare(shared);
         self.accept_if_fetched(shared);
         let now = shared.now;
         self.give_up_fetching(shared);
@@ -363,11 +367,24 @@ impl Group {
 
     /// PREPARE came.
     pub fn on_prepare(&mut self, shared: &mut Shared, from: Address, attempt: Attempt) {
+        if attempt.system_view > self.attempt_view(shared) && self.change.early.is_none_or(|(_, kept)| kept < attempt) {
+            self.change.early = Some((from, attempt));
+        }
         if !self.may_answer(shared, from, attempt) {
             return;
         }
         if let Some(promise) = self.promise(shared, attempt) {
             shared.send(from, self.id, self.view.number, &Message::Promised { promise });
+        }
+    }
+
+    /// The system view that a PREPARE named is here now.
+    fn answer_early_prepare(&mut self, shared: &mut Shared) {
+        let own = self.attempt_view(shared);
+        if let Some((from, attempt)) = self.change.early.take_if(|(_, attempt)| attempt.system_view <= own)
+            && attempt.system_view == own
+        {
+            self.on_prepare(shared, from, attempt);
         }
     }
 
