@@ -1,16 +1,17 @@
 //! `cargo demo`: a replicated order book, in C, on this host: four members under load, one killed, one more.
 //!
 //! Builds the library in the profile that this program was built in, compiles `order_book.c` against it with the system's
-//! C compiler, and runs it. Every wait is bounded, and the processes that it started end with it.
+//! C compiler, and runs it. Every wait is bounded; the processes that it started end with it, and a signal that ends it
+//! leaves nothing behind.
 #![forbid(unsafe_code)]
 
 mod book;
-mod build;
 
 use book::{Books, Line};
 use clap::Parser;
 use isis_bench::report::{percentile_text, time_text};
 use isis_bench::{progress, say};
+use isis_processes::{Directory, library, live};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -49,9 +50,12 @@ fn main() -> ExitCode {
 }
 
 fn demo(cli: &Cli) -> Result<(), String> {
-    let directory = tempfile::Builder::new().prefix("isis-demo-").tempdir().map_err(|error| error.to_string())?;
+    live::end_on_signals().map_err(|error| error.to_string())?;
+    let directory = Directory::new("isis-demo-").map_err(|error| error.to_string())?;
     say("building libisis.so and order_book.c");
-    let program = build::build(directory.path())?;
+    let program = directory.path().join("order_book");
+    let source = library::workspace().join("bench/demo/order_book.c");
+    library::compile(&library::build()?, &source, &["-std=c99", "-O2"], &program)?;
     let mut books = Books::new(program, directory.path().join("isis"), cli.mode.clone());
 
     say(&format!("{} members: {} orders and {} quotes a second each", cli.members, cli.orders, cli.quotes));

@@ -1,44 +1,36 @@
-//! The driver's side: starts member processes of this same program, hears their reports, kills what it started.
+//! The driver's side: member processes of this same program, what they report, and what that says of the whole.
 //!
-//! Every wait is bounded; dropping a fleet kills its members, by their own handles.
+//! Every wait is bounded; dropping a fleet kills its members.
 
 use crate::member;
-use crate::now_ns;
 use crate::talk::{Order, Report, Start};
 use hdrhistogram::Histogram;
-use rustix::process::{Pid, Signal, kill_process};
+use isis_processes::children::name;
+use isis_processes::{Children, Directory, live};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// How long anything may take before a bench gives up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a member is known to be.
-#[derive(Debug)]
-pub struct Seat {
-    child: Child,
-    input: Option<ChildStdin>,
-    /// When it was started.
-    pub started_at: u64,
+/// What a member has told of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
     /// Its identifier, once admitted.
     pub process: Option<u64>,
-    /// The last view that it told.
+    /// Its last view: number, members, its rank.
     pub view: Option<(u64, usize, u16)>,
-    /// It is to be spoken to.
-    pub alive: bool,
 }
 
 /// The members of one run.
 #[derive(Debug)]
 pub struct Fleet {
-    directory: tempfile::TempDir,
-    /// All that were ever started.
-    pub seats: Vec<Seat>,
-    reports: Receiver<(usize, Option<Report>)>,
-    reporter: Sender<(usize, Option<Report>)>,
+    children: Children<Report>,
+    /// Of all that were ever started.
+    pub told: Vec<Told>,
+    directory: Directory,
 }
 
 /// What one member measured.
@@ -59,11 +51,15 @@ pub struct Measured {
 }
 
 impl Fleet {
-    /// No members yet; a runtime directory of its own.
+    /// No members yet; a runtime directory of its own. From now on signals end the members and remove the directory.
     pub fn new() -> Result<Fleet, String> {
-        let directory = tempfile::Builder::new().prefix("isis-bench-").tempdir().map_err(|error| error.to_string())?;
-        let (reporter, reports) = mpsc::channel();
-        Ok(Fleet { directory, seats: Vec::new(), reports, reporter })
+        live::end_on_signals().map_err(|error| error.to_string())?;
+        let directory = Directory::new("isis-bench-").map_err(|error| error.to_string())?;
+        let children = Children::new(|line| {
+            serde_json::from_str(line)
+                .unwrap_or_else(|error| Report::Failed(format!("an unreadable report ({error}): {line}")))
+        });
+        Ok(Fleet { children, told: Vec::new(), directory })
     }
 
     /// The runtime directory.
@@ -75,76 +71,49 @@ impl Fleet {
     pub fn start(&mut self, start: &Start) -> Result<usize, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let text = serde_json::to_string(start).map_err(|error| error.to_string())?;
-        let started_at = now_ns();
-        let mut child = Command::new(program)
-            .args(["member", &text])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("starting a member: {error}"))?;
-        let input = child.stdin.take();
-        let output = child.stdout.take().ok_or("no output of the member")?;
-        let (index, reporter) = (self.seats.len(), self.reporter.clone());
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let report = serde_json::from_str(&line)
-                    .unwrap_or_else(|error| Report::Failed(format!("an unreadable report ({error}): {line}")));
-                if reporter.send((index, Some(report))).is_err() {
-                    return;
-                }
-            }
-            let _ = reporter.send((index, None));
-        });
-        self.seats.push(Seat { child, input, started_at, process: None, view: None, alive: true });
-        Ok(index)
+        self.told.push(Told::default());
+        self.children.start(Command::new(program).args(["member", &text]))
     }
 
     /// The indexes of the live members.
     pub fn alive(&self) -> Vec<usize> {
-        (0..self.seats.len()).filter(|&index| self.seats[index].alive).collect()
+        self.children.alive()
+    }
+
+    /// When a member was started.
+    pub fn started_at(&self, index: usize) -> u64 {
+        self.children.get(index).started_at
     }
 
     /// Gives an order to one member.
     pub fn order(&mut self, index: usize, order: &Order) -> Result<(), String> {
-        let line = serde_json::to_string(order).map_err(|error| error.to_string())?;
-        let input = self.seats[index].input.as_mut().ok_or("no input of the member")?;
-        writeln!(input, "{line}").and_then(|()| input.flush()).map_err(|error| format!("member {index}: {error}"))
+        self.children.tell(index, &serde_json::to_string(order).map_err(|error| error.to_string())?)
     }
 
     /// Gives an order to all live members.
     pub fn order_all(&mut self, order: &Order) -> Result<(), String> {
-        self.alive().into_iter().try_for_each(|index| self.order(index, order))
+        self.children.tell_all(&serde_json::to_string(order).map_err(|error| error.to_string())?)
     }
 
     /// The next report of a live member. A failed or ended member is an error.
     pub fn hear(&mut self, patience: Duration) -> Result<Option<(usize, Report)>, String> {
-        let end = std::time::Instant::now() + patience;
-        loop {
-            let left = end.saturating_duration_since(std::time::Instant::now());
-            let Ok((index, report)) = self.reports.recv_timeout(left) else { return Ok(None) };
-            let seat = &mut self.seats[index];
-            match report {
-                _ if !seat.alive => (),
-                None => return Err(format!("member {index} ended unasked")),
-                Some(Report::Failed(error)) => return Err(format!("member {index}: {error}")),
-                Some(report) => {
-                    match &report {
-                        Report::Admitted { process, .. } => seat.process = Some(*process),
-                        Report::View { number, members, rank, .. } => seat.view = Some((*number, members.len(), *rank)),
-                        Report::Note(note) => crate::progress(&format!("  member {index}: {note}")),
-                        _ => (),
-                    }
-                    return Ok(Some((index, report)));
-                }
-            }
+        let Some((index, report)) = self.children.hear(patience)? else { return Ok(None) };
+        let told = &mut self.told[index];
+        match &report {
+            Report::Failed(error) => return Err(format!("{}: {error}", name(index))),
+            Report::Admitted { process, .. } => told.process = Some(*process),
+            Report::View { number, members, rank, .. } => told.view = Some((*number, members.len(), *rank)),
+            Report::Note(note) => crate::progress(&format!("  {}: {note}", name(index))),
+            _ => (),
         }
+        Ok(Some((index, report)))
     }
 
     /// Hears reports until `done`.
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&Fleet, usize, &Report) -> bool) -> Result<(), String> {
-        let end = std::time::Instant::now() + PATIENCE;
+        let end = Instant::now() + PATIENCE;
         loop {
-            let left = end.saturating_duration_since(std::time::Instant::now());
+            let left = end.saturating_duration_since(Instant::now());
             match self.hear(left)? {
                 Some((index, report)) if done(self, index, &report) => return Ok(()),
                 Some(_) => (),
@@ -157,9 +126,9 @@ impl Fleet {
     pub fn assemble(&mut self) -> Result<(), String> {
         let members = self.alive().len();
         let whole = |fleet: &Fleet| {
-            let first = fleet.alive().first().and_then(|&index| fleet.seats[index].view).map(|(number, _, _)| number);
+            let first = fleet.alive().first().and_then(|&index| fleet.told[index].view).map(|(number, _, _)| number);
             fleet.alive().into_iter().all(|index| {
-                fleet.seats[index].view.is_some_and(|(number, size, _)| size == members && Some(number) == first)
+                fleet.told[index].view.is_some_and(|(number, size, _)| size == members && Some(number) == first)
             })
         };
         if whole(self) { Ok(()) } else { self.until("a view of all members", |fleet, _, _| whole(fleet)) }
@@ -167,27 +136,22 @@ impl Fleet {
 
     /// The live member of this rank, as last told.
     pub fn of_rank(&self, rank: u16) -> Option<usize> {
-        self.alive().into_iter().find(|&index| self.seats[index].view.is_some_and(|(_, _, r)| r == rank))
+        self.alive().into_iter().find(|&index| self.told[index].view.is_some_and(|(_, _, r)| r == rank))
     }
 
     /// The process identifier (of the operating system) of a member.
     pub fn pid(&self, index: usize) -> u32 {
-        self.seats[index].child.id()
+        self.children.get(index).pid()
     }
 
     /// Kills a member at once; gives the time just before.
     pub fn kill(&mut self, index: usize) -> Result<u64, String> {
-        let seat = &mut self.seats[index];
-        seat.alive = false;
-        let at = now_ns();
-        seat.child.kill().map_err(|error| error.to_string())?;
-        Ok(at)
+        self.children.kill(index)
     }
 
     /// Stops or continues a member.
     pub fn signal(&self, index: usize, signal: Signal) -> Result<(), String> {
-        let pid = Pid::from_child(&self.seats[index].child);
-        kill_process(pid, signal).map_err(|error| error.to_string())
+        self.children.get(index).signal(signal)
     }
 
     /// What all live members measured since `Order::Measure`.
@@ -254,29 +218,7 @@ impl Fleet {
     /// All live members leave in order.
     pub fn quit(&mut self) -> Result<(), String> {
         self.order_all(&Order::Quit)?;
-        for index in self.alive() {
-            self.seats[index].alive = false;
-            let end = std::time::Instant::now() + PATIENCE;
-            loop {
-                match self.seats[index].child.try_wait().map_err(|error| error.to_string())? {
-                    Some(status) if status.success() => break,
-                    Some(status) => return Err(format!("member {index} ended with {status}")),
-                    None if std::time::Instant::now() > end => return Err(format!("member {index} does not leave")),
-                    None => std::thread::sleep(Duration::from_millis(5)),
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        for seat in &mut self.seats {
-            // Ended already: fine. A stopped one dies of this, too.
-            let _ = seat.child.kill();
-            let _ = seat.child.wait();
-        }
+        self.children.collect(PATIENCE)
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the benches and the demo share. Read in this order: [`talk`] (how a driver and its members speak), [`member`] (a
-//! member process: load, checks, state), [`fleet`] (the driver's side: starting, killing and hearing members), [`report`]
+//! member process: load, checks, state), [`fleet`] (the driver's side), [`report`]
 //! (histograms, the host, text and JSON), then one module per subcommand.
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod talk;
 pub mod throughput;
 pub mod view_change;
 
+pub use isis_processes::now_ns;
 use std::io::Write;
 
 /// Prints a line to standard output at once. A reader that went away is no reason to fail.
@@ -26,10 +27,4 @@ pub fn say(line: &str) {
 pub fn progress(line: &str) {
     let mut out = std::io::stderr().lock();
     let _ = writeln!(out, "{line}");
-}
-
-/// The monotonic clock in nanoseconds: the same in all processes of this host.
-pub fn now_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -114,7 +114,7 @@ fn kill(fleet: &mut Fleet, rank: u16, times: &mut Times) -> Result<(), String> {
 }
 
 fn join(fleet: &mut Fleet, index: usize, times: &mut Times) -> Result<(), String> {
-    let started = fleet.seats[index].started_at;
+    let started = fleet.started_at(index);
     let mut admitted = 0;
     let mut state = None;
     fleet.until("the first view of a joiner", |_, from, report| {

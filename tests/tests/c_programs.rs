@@ -9,15 +9,12 @@
 //! - `ISIS_TEST_CATCHES`: what that watcher says of a read beyond a buffer; it is tried.
 //! - `ISIS_TEST_SLOW`: a factor for time limits.
 
+use isis_processes::library::{self, workspace};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
 
 fn words(variable: &str) -> Vec<String> {
     std::env::var(variable).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
@@ -30,21 +27,7 @@ fn library() -> &'static Path {
         if let Some(directory) = std::env::var_os("ISIS_TEST_LIBRARY_DIR") {
             return Ok(directory.into());
         }
-        // This program is <target>/<profile>/deps/c_programs-…
-        let program = std::env::current_exe().expect("this program's path");
-        let output = program.parent().and_then(Path::parent).expect("the profile's directory").to_owned();
-        let profile = match output.file_name().and_then(|name| name.to_str()).expect("a profile") {
-            "debug" => "dev",
-            name => name,
-        };
-        let target = output.parent().expect("the target directory");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "-p", "isis-ffi", "--lib", "--profile", profile, "--target-dir"])
-            .arg(target)
-            .current_dir(workspace())
-            .output()
-            .expect("cargo");
-        if built.status.success() { Ok(output) } else { Err(text(&built)) }
+        library::build()
     });
     match built {
         Ok(directory) => directory,
@@ -58,21 +41,11 @@ fn compile(name: &str) -> PathBuf {
     static COMPILED: AtomicUsize = AtomicUsize::new(0);
     let number = COMPILED.fetch_add(1, Ordering::Relaxed);
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c-{name}-{}-{number}", std::process::id()));
-    let output = Command::new("cc")
-        .args(["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pedantic", "-D_GNU_SOURCE", "-pthread"])
-        .args(words("ISIS_TEST_CFLAGS"))
-        .arg("-I")
-        .arg(workspace().join("include"))
-        .arg("-o")
-        .arg(&program)
-        .arg(workspace().join("tests/c").join(format!("{name}.c")))
-        .arg("-L")
-        .arg(library())
-        .arg("-lisis")
-        .arg(format!("-Wl,-rpath,{}", library().display()))
-        .output()
-        .expect("a C compiler");
-    assert!(output.status.success(), "{name}.c: {}", text(&output));
+    let source = workspace().join("tests/c").join(format!("{name}.c"));
+    let more = words("ISIS_TEST_CFLAGS");
+    let flags: Vec<&str> =
+        ["-std=c11", "-O1", "-g", "-pedantic", "-pthread"].into_iter().chain(more.iter().map(String::as_str)).collect();
+    library::compile(library(), &source, &flags, &program).unwrap_or_else(|error| panic!("{name}.c: {error}"));
     program
 }
 

@@ -1,22 +1,9 @@
 //! The library has no planted bug in it, as it is built for others: alone, with `-p isis-ffi`. In a plain workspace build
 //! cargo would unite its features with those that only these tests enable.
 
+use isis_processes::library::{self, workspace};
 use isis_tests::mutants;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
-
-/// The cargo profile and the target directory of this very program: <target>/<profile>/deps/library-…
-fn built() -> (String, PathBuf) {
-    let program = std::env::current_exe().expect("this program's path");
-    let directory = program.parent().and_then(Path::parent).expect("the profile's directory").to_owned();
-    let profile = directory.file_name().and_then(|name| name.to_str()).expect("a profile");
-    let profile = if profile == "debug" { "dev" } else { profile }.to_owned();
-    (profile, directory)
-}
 
 fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
@@ -25,14 +12,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 /// The names of the planted bugs, which `isis-sim` knows, are not in libisis.so.
 #[test]
 fn the_library_knows_no_planted_bug() {
-    let (profile, directory) = built();
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "-p", "isis-ffi", "--lib", "--profile", &profile, "--target-dir"])
-        .arg(directory.parent().expect("the target directory"))
-        .current_dir(workspace())
-        .output()
-        .expect("cargo");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let directory = library::build().expect("libisis.so");
     let library = std::fs::read(directory.join("libisis.so")).expect("libisis.so");
     let simulator = std::fs::read(env!("CARGO_BIN_EXE_isis-sim")).expect("isis-sim");
     assert!(contains(&library, "isis_open"), "this is not the library");

@@ -163,8 +163,13 @@ fn every_crate_has_the_lints() {
 /// Unsafe code stands in memory, transport and ffi only.
 #[test]
 fn unsafe_code_is_forbidden_where_it_has_no_place() {
-    for library in ["engine/wire/src/lib.rs", "engine/protocol/src/lib.rs", "tests/src/lib.rs", "tests/fuzz/src/lib.rs"]
-    {
+    for library in [
+        "engine/wire/src/lib.rs",
+        "engine/protocol/src/lib.rs",
+        "tests/src/lib.rs",
+        "tests/processes/src/lib.rs",
+        "tests/fuzz/src/lib.rs",
+    ] {
         assert!(read(library).contains("#![forbid(unsafe_code)]"), "{library} does not forbid unsafe code");
     }
     let unsafe_block = ["uns", "afe {"].concat();
@@ -189,8 +194,9 @@ fn layers_import_downward_only() {
         ("engine/transport", &["isis-wire", "isis-memory"]),
         ("engine/runtime", &["isis-wire", "isis-memory", "isis-protocol", "isis-transport"]),
         ("ffi", &["isis-wire", "isis-memory", "isis-protocol", "isis-runtime"]),
-        ("bench", &["isis-wire", "isis-memory", "isis-protocol", "isis-transport", "isis-runtime"]),
+        ("bench", &["isis-wire", "isis-memory", "isis-protocol", "isis-transport", "isis-runtime", "isis-processes"]),
         ("tests", &["isis-wire", "isis-memory", "isis-protocol"]),
+        ("tests/processes", &[]),
     ]
     .into();
     let mut upward = Vec::new();

@@ -2,12 +2,13 @@
 //!
 //! Children are this test binary, run again for the one ignored test `child`, which its environment tells what to do.
 
+use isis_processes::Children;
 use isis_transport::{Datagram, Destination, Founding, HostConfig, HostTransport, SiteEvent, Transport};
 use isis_wire::Address;
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Write};
+use rustix::process::Signal;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -30,32 +31,29 @@ fn open(base: &Path, nonce: u128) -> HostTransport {
 
 /// A process of the site that echoes datagrams until it is killed.
 struct Process {
-    child: Child,
+    children: Children<String>,
 }
 
 impl Process {
     fn start(base: &Path, nonce: u128, role: &str) -> Process {
-        let mut child = Command::new(std::env::current_exe().expect("own path"))
-            .args(["child", "--exact", "--ignored", "--nocapture"])
-            .envs([(DIRECTORY, base.to_str().expect("UTF-8")), (NONCE, &nonce.to_string()), (ROLE, role)])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("spawn");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        assert!(lines.any(|line| line.is_ok_and(|line| line.contains("isis-child-ready"))), "the child is ready");
-        Process { child }
+        let mut children = Children::new(str::to_owned);
+        let mut program = Command::new(std::env::current_exe().expect("own path"));
+        program.args(["child", "--exact", "--ignored", "--nocapture"]).envs([
+            (DIRECTORY, base.to_str().expect("UTF-8")),
+            (NONCE, &nonce.to_string()),
+            (ROLE, role),
+        ]);
+        children.start(&mut program).expect("a child");
+        while !children.hear(LIMIT).expect("lines").expect("the child is ready").1.contains("isis-child-ready") {}
+        Process { children }
+    }
+
+    fn pid(&self) -> u32 {
+        self.children.get(0).pid()
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id() as i32).expect("a process number");
-        kill_process(pid, signal).expect("signal");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.children.get(0).signal(signal).expect("signal");
     }
 }
 
@@ -164,8 +162,8 @@ fn found_and_killed() {
     let mut driver = Driver::new(open(base.path(), 1));
     let after = Process::start(base.path(), 12, "idle");
     assert!(driver.until(|driver| driver.found(11).is_some() && driver.found(12).is_some()));
-    assert_eq!(driver.found(11).map(|(_, pid)| pid), Some(before.child.id()));
-    assert_eq!(driver.found(12).map(|(_, pid)| pid), Some(after.child.id()));
+    assert_eq!(driver.found(11).map(|(_, pid)| pid), Some(before.pid()));
+    assert_eq!(driver.found(12).map(|(_, pid)| pid), Some(after.pid()));
 
     let address = driver.found(12).expect("found").0;
     driver.send(address, b"hello");
