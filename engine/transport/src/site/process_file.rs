@@ -3,7 +3,8 @@
 //! Whoever holds the file's exclusive lock lives. The lock is taken before the file gets its name and given up only by
 //! the end of the instance: explicitly at its farewell, by the kernel at the end of the process. A forked child that
 //! inherited the descriptor keeps the lock after its parent's death; therefore the file also names the process (number,
-//! start time, process namespace), and a process that is gone, replaced or a zombie is dead, lock or no lock.
+//! start time, process namespace), and a process that is gone, replaced or a zombie is dead, lock or no lock. That is
+//! asked through a process descriptor, or of `/proc` where the system has no `pidfd_open`.
 //!
 //! Invariant: [`test`] says `Dead` only of an instance that will never act again.
 
@@ -62,12 +63,26 @@ impl Contents {
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(rustix::io::Errno::SRCH) => return Life::Dead,
-            Err(_) => return Life::Alive,
+            // Kernels before 5.3, sandboxes and valgrind have no such call; /proc tells as much, a little later.
+            Err(_) => return self.test_by_proc(),
         };
         // Opened first, so that whoever has the number now is the one whose start is read.
         match start_time(self.pid) {
             Ok(start) if start != self.start => Life::Dead,
             _ if has_exited(pidfd.as_fd()) => Life::Dead,
+            _ => Life::Alive,
+        }
+    }
+
+    /// As `test`, by `/proc` alone. The file was written by a process that could read its own start there, in the same
+    /// process namespace; so a number that is missing is nobody's.
+    fn test_by_proc(&self) -> Life {
+        match ProcStat::read(self.pid) {
+            Ok(stat) if stat.start != self.start || stat.has_exited() => Life::Dead,
+            // That /proc is there at all is shown by the own entry.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && start_time(std::process::id()).is_ok() => {
+                Life::Dead
+            }
             _ => Life::Alive,
         }
     }
@@ -191,11 +206,39 @@ fn own_namespace() -> String {
 
 /// Start time of a process, in ticks since boot.
 fn start_time(pid: u32) -> io::Result<u64> {
-    let text = std::fs::read(format!("/proc/{pid}/stat"))?;
-    let text = String::from_utf8_lossy(&text);
-    // The second field is the program's name in parentheses and may contain anything, parentheses included.
-    let start = text.rfind(')').and_then(|end| text[end + 1..].split_ascii_whitespace().nth(19)?.parse().ok());
-    start.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    ProcStat::read(pid).map(|stat| stat.start)
+}
+
+/// What `/proc/<pid>/stat` says of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct ProcStat {
+    /// One letter; Z: its first thread has ended, and nobody has waited for it.
+    state: u8,
+    threads: u32,
+    /// Ticks since boot.
+    start: u64,
+}
+
+impl ProcStat {
+    fn read(pid: u32) -> io::Result<ProcStat> {
+        let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+        ProcStat::parse(&String::from_utf8_lossy(&text)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn parse(text: &str) -> Option<ProcStat> {
+        // The second field is the program's name in parentheses and may contain anything, parentheses included.
+        let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_ascii_whitespace().collect();
+        Some(ProcStat {
+            state: *fields.first()?.as_bytes().first()?,
+            threads: fields.get(17)?.parse().ok()?,
+            start: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    /// All its threads are at their end: the first one may end before the others.
+    fn has_exited(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x') && self.threads <= 1
+    }
 }
 
 #[cfg(test)]
@@ -223,5 +266,38 @@ mod tests {
             Contents { pid: 4_194_304, start: u64::MAX, namespace: "pid:[4026531836]".to_owned(), system: u128::MAX };
         assert_eq!(Contents::decode(&contents.encode()), Some(contents));
         assert_eq!(Contents::decode("isis-process 2\n"), None);
+    }
+
+    /// What a system without `pidfd_open` relies on: a zombie is dead, a live process and its number's next owner are
+    /// told apart.
+    #[test]
+    fn proc_tells_the_living_from_the_dead() {
+        let pid = std::process::id();
+        let start = start_time(pid).expect("/proc");
+        let of = |pid, start| Contents { pid, start, namespace: own_namespace(), system: 0 };
+        assert_eq!(of(pid, start).test_by_proc(), Life::Alive);
+        assert_eq!(of(pid, start + 1).test_by_proc(), Life::Dead, "another process had this number");
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("cat");
+        let pid = child.id();
+        let start = start_time(pid).expect("/proc");
+        assert_eq!(of(pid, start).test_by_proc(), Life::Alive);
+        // Its input ends, and so does it; nobody has waited for it yet.
+        drop(child.stdin.take());
+        let begin = std::time::Instant::now();
+        while of(pid, start).test_by_proc() == Life::Alive {
+            assert!(begin.elapsed() < std::time::Duration::from_secs(20), "the zombie is not seen");
+            std::thread::yield_now();
+        }
+        child.wait().expect("cat");
+        assert_eq!(of(pid, start).test_by_proc(), Life::Dead, "nobody's number");
+    }
+
+    #[test]
+    fn a_program_may_have_any_name() {
+        let text = "7 (a) Z (b) S) Z 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 99 0 0";
+        let stat = ProcStat::parse(text).expect("a line of stat");
+        assert_eq!(stat, ProcStat { state: b'Z', threads: 3, start: 99 });
+        assert!(!stat.has_exited(), "two threads go on");
+        assert_eq!(ProcStat::parse("7 (a"), None);
     }
 }
