@@ -111,6 +111,7 @@ impl Machine for Fake {
     fn handle_peer(&mut self, _: Instant, address: Address) {
         self.call(format!("peer {}", address.port));
     }
+    fn set_datagram_network(&mut self, _: usize) {}
     fn handle_site_answer(&mut self, _: Instant, answer: SiteAnswer) {
         self.call(format!("{answer:?}"));
         self.events.push_back(Event::SystemJoined { system: SystemId(5), process: ME });

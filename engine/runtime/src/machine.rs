@@ -18,6 +18,7 @@ pub(crate) trait Machine: Send + Debug {
     fn handle_death(&mut self, now: Instant, nonce: Nonce);
     fn handle_peer(&mut self, now: Instant, address: Address);
     fn handle_site_answer(&mut self, now: Instant, answer: SiteAnswer);
+    fn set_datagram_network(&mut self, bytes: usize);
 
     fn join(&mut self, now: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused>;
     fn leave(&mut self, now: Instant, group: GroupHandle) -> Result<(), Refused>;
@@ -71,6 +72,9 @@ impl Machine for Endpoint {
     }
     fn handle_site_answer(&mut self, now: Instant, answer: SiteAnswer) {
         Endpoint::handle_site_answer(self, now, answer);
+    }
+    fn set_datagram_network(&mut self, bytes: usize) {
+        Endpoint::set_datagram_network(self, bytes);
     }
     fn join(&mut self, now: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused> {
         Endpoint::join(self, now, name, options)

@@ -141,7 +141,7 @@ pub struct Options {
     pub join_backlog: u64,
     /// `datagram_local`: largest UDP payload within the site.
     pub datagram_local: usize,
-    /// `datagram_network`: largest UDP payload between sites.
+    /// `datagram_network`: largest UDP payload between sites; paths that take less are found out about.
     pub datagram_network: usize,
 }
 
@@ -178,7 +178,8 @@ impl Default for Options {
             max_message: core.max_message,
             join_backlog: core.join_backlog,
             datagram_local: core.datagram_local,
-            datagram_network: core.datagram_network,
+            // What the paths take is found out.
+            datagram_network: 65_000,
         }
     }
 }

@@ -59,6 +59,7 @@ pub(crate) fn open_host(options: &Options, nonce: u128) -> Result<Box<dyn Port>,
     config.seeds = options.seeds.clone();
     config.faults = faults(&options.faults)?;
     config.multicast = multicast(options.multicast);
+    config.datagram_network = options.datagram_network;
     HostTransport::open(config)
         .map(|transport| Box::new(transport) as Box<dyn Port>)
         .map_err(|error| NodeError::Transport(error.to_string()))

@@ -58,11 +58,14 @@ pub(crate) struct CoreLoop {
     event_now: (Instant, u32),
     /// Which group of the system each handle that has a view stands for: its multicasts are received.
     listening: BTreeMap<GroupHandle, u64>,
+    /// The longest datagram to other hosts that the core was told of.
+    datagram_network: usize,
 }
 
 impl CoreLoop {
     pub fn new(machine: Box<dyn Machine>, port: Box<dyn Port>) -> CoreLoop {
         CoreLoop {
+            datagram_network: port.capabilities().datagram_network,
             machine,
             port,
             counters: LoopCounters::default(),
@@ -78,6 +81,11 @@ impl CoreLoop {
     pub fn turn(&mut self) -> usize {
         let now = clock::now();
         self.transport_deadline = self.port.advance(now.0).map(Instant);
+        let datagram_network = self.port.capabilities().datagram_network;
+        if datagram_network != self.datagram_network {
+            self.datagram_network = datagram_network;
+            self.machine.set_datagram_network(datagram_network);
+        }
         let mut work = self.site_events(now);
         work += self.receive();
         let now = clock::now();

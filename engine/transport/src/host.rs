@@ -58,6 +58,8 @@ pub struct HostConfig {
     pub socket_buffer: usize,
     /// How multicast is used.
     pub multicast: MulticastConfig,
+    /// No datagram to other hosts shall be longer, in bytes.
+    pub datagram_network: usize,
     /// Use UDP between processes of this site where it works; otherwise always the site link.
     pub local_udp: bool,
     /// Faults injected into what is received.
@@ -74,6 +76,7 @@ impl HostConfig {
             seeds: Vec::new(),
             socket_buffer: 8 << 20,
             multicast: MulticastConfig::default(),
+            datagram_network: DATAGRAM_MAX,
             local_udp: true,
             faults: None,
         }
@@ -121,7 +124,7 @@ pub enum SiteEvent {
         /// Its nonce.
         nonce: u128,
     },
-    /// An operator named an address: look there for a system.
+    /// An operator named an address, or a process of another host announced itself there: look there for a system.
     SeedAdded {
         /// The address.
         address: Address,
@@ -173,8 +176,13 @@ impl HostTransport {
             let ip = config.seeds.first().and_then(|seed| source_towards(*seed));
             SocketAddr::new(ip.unwrap_or(Ipv4Addr::LOCALHOST.into()), 0)
         });
-        let udp_config =
-            UdpConfig { listen, buffer: config.socket_buffer, token: config.nonce as u64, multicast: config.multicast };
+        let udp_config = UdpConfig {
+            listen,
+            buffer: config.socket_buffer,
+            token: config.nonce as u64,
+            multicast: config.multicast,
+            datagram_network: config.datagram_network,
+        };
         let udp = UdpTransport::open(udp_config)
             .or_else(|error| match config.listen {
                 Some(_) => Err(error),
@@ -289,11 +297,16 @@ impl HostTransport {
     /// May this process found `system` here? `Granted`: the site's record says so now. An error of kind `WouldBlock`:
     /// another process holds the site's lock, ask again.
     pub fn found(&mut self, system: u128) -> std::io::Result<Founding> {
-        self.link.found(system)
+        let answer = self.link.found(system)?;
+        if answer == Founding::Granted {
+            self.udp.set_system(system);
+        }
+        Ok(answer)
     }
 
     /// This process belongs to `system` now: later processes of the site will look for that one. Errors as `found`.
     pub fn joined(&mut self, system: u128) -> std::io::Result<()> {
+        self.udp.set_system(system);
         self.link.joined(system)
     }
 
@@ -398,6 +411,11 @@ impl HostTransport {
     }
 
     fn take_answers(&mut self) {
+        while let Some(address) = self.udp.poll_found() {
+            self.events.push_back(SiteEvent::SeedAdded { address });
+            // Events are taken before datagrams; without this the loop might sleep over this one.
+            self.waker.wake();
+        }
         let mut changed = false;
         while let Some((from, number)) = self.udp.poll_heard() {
             let path = self.paths.iter_mut().find(|path| path.address == from && number + 3 >= path.number);

@@ -73,7 +73,8 @@ pub struct Capabilities {
     pub local_address: Address,
     /// Largest datagram, in bytes, towards processes of this host.
     pub datagram_local: usize,
-    /// Largest datagram, in bytes, towards other hosts that is not fragmented on the first hop.
+    /// Largest datagram, in bytes, that reaches all hosts in use now without being fragmented. Changes as paths are
+    /// found out about; look again after [`Transport::advance`].
     pub datagram_network: usize,
     /// A datagram to several members may cost one transmission.
     pub multicast: bool,
@@ -84,7 +85,7 @@ pub struct Capabilities {
 /// One turn of a loop: [`advance`](Transport::advance) with the time, [`receive_burst`](Transport::receive_burst),
 /// [`transmit_burst`](Transport::transmit_burst). No call blocks. Object-safe.
 pub trait Transport: Send {
-    /// Addresses and sizes. Constant after opening.
+    /// Addresses and sizes. Constant after opening, but for `datagram_network`.
     fn capabilities(&self) -> Capabilities;
 
     /// Hands at most `budget` received datagrams to `deliver`, with the sender's address, and says how many. Less than

@@ -175,6 +175,12 @@ impl Endpoint {
         self.take_site_answer(answer);
     }
 
+    /// The paths to other sites take datagrams of this many bytes from now on (`Config::datagram_network`). What is cut
+    /// already keeps its size.
+    pub fn set_datagram_network(&mut self, bytes: usize) {
+        self.shared.config.datagram_network = bytes;
+    }
+
     // --- commands of the application ------------------------------------------------------------------------------
 
     /// Joins the group of this name, or creates it. May be called before the system is joined. Complete with the first

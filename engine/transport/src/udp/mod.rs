@@ -2,12 +2,15 @@
 //!
 //! One socket of its own per process sends everything and receives unicasts; so the source address of every datagram is
 //! the sender's unicast address. Further sockets, on a port shared by all processes, receive multicasts. Read
-//! `socket` (opening, options), `batch` (system calls), `multicast` (when to multicast), `probe` (control datagrams).
+//! `socket` (opening, options), `batch` (system calls), `multicast` (when to multicast), `path_mtu` (how long a datagram
+//! may be), `discovery` (who else is there), `probe` (control datagrams).
 //!
 //! Owned by one thread. What the network answers (refused, too long, no buffers, filtered) is counted and survived.
 
 mod batch;
+mod discovery;
 mod multicast;
+mod path_mtu;
 mod probe;
 mod socket;
 
@@ -18,8 +21,10 @@ use crate::counters::counters;
 use crate::transport::{Capabilities, Datagram, Destination, TransmitReport, Transport};
 use arrayvec::ArrayVec;
 use batch::{BATCH, ReceiveBatch, SendBatch, Transmission};
+use discovery::Discovery;
 use isis_wire::Address;
 use multicast::GroupPaths;
+use path_mtu::PathMtu;
 use probe::{Kind, Probe};
 use socket::UnicastSocket;
 use socket2::Socket;
@@ -47,12 +52,15 @@ pub struct UdpConfig {
     pub token: u64,
     /// How multicast is used.
     pub multicast: MulticastConfig,
+    /// No datagram to other hosts shall be longer, in bytes.
+    pub datagram_network: usize,
 }
 
 impl UdpConfig {
     /// The defaults: 8 MiB buffers, multicast where it works.
     pub fn new(listen: SocketAddr, token: u64) -> UdpConfig {
-        UdpConfig { listen, buffer: 8 << 20, token, multicast: MulticastConfig::default() }
+        let multicast = MulticastConfig::default();
+        UdpConfig { listen, buffer: 8 << 20, token, multicast, datagram_network: DATAGRAM_MAX }
     }
 }
 
@@ -99,6 +107,12 @@ counters! {
         multicast_probes_sent,
         /// Multicast probes of others answered.
         multicast_probes_answered,
+        /// Announcements of this process, for others on this network to find it.
+        announcements_sent,
+        /// Announcements of strangers answered.
+        announcements_answered,
+        /// Probes sent to find out how long a datagram may be.
+        size_probes_sent,
     }
 }
 
@@ -120,9 +134,13 @@ pub struct UdpTransport {
     can_multicast: bool,
     multicast: Vec<MulticastSocket>,
     groups: GroupPaths,
+    discovery: Discovery,
+    path_mtu: PathMtu,
     receive: ReceiveBatch,
     send: SendBatch,
     control: ArrayVec<(Address, Probe, bool), CONTROL_MAX>,
+    /// Zeroes, to pad probes with.
+    padding: Vec<u8>,
     /// Answers to this process's unicast probes: who, which number.
     heard: Vec<(Address, u64)>,
     now_ns: u64,
@@ -137,25 +155,48 @@ impl UdpTransport {
         let unicast = socket::open_unicast(config.listen, config.buffer)?;
         let can_multicast =
             config.multicast.enabled && socket::prepare_multicast(&unicast, config.multicast.hops).is_ok();
-        let own = unicast.address.into();
+        let own: Address = unicast.address.into();
+        // Without an interface that is up there is no network to find others on.
+        let network = unicast.interface.is_some_and(|interface| !interface.loopback);
+        let announce_at = SocketAddr::new(config.multicast.discovery_address(unicast.v6), config.multicast.port);
+        let announce_at = (can_multicast && network).then(|| Address::from(announce_at));
+        let most = unicast.datagram_network.min(config.datagram_network);
         let loopback = crate::system::interface_of(Ipv4Addr::LOCALHOST.into()).and_then(|interface| interface.mtu);
         let send = SendBatch::new(unicast.v6, unicast.interface.map_or(0, |interface| interface.index));
-        Ok(UdpTransport {
+        let mut udp = UdpTransport {
             own,
             datagram_local: loopback.map_or(DATAGRAM_MAX, |mtu| mtu.saturating_sub(48).clamp(512, DATAGRAM_MAX)),
             can_multicast,
             multicast: Vec::new(),
             groups: GroupPaths::new(config.multicast, config.token),
+            discovery: Discovery::new(announce_at, config.token),
+            path_mtu: PathMtu::new(own, most, !network),
             receive: ReceiveBatch::new(),
             send,
             control: ArrayVec::new(),
+            padding: vec![0; if network { most } else { 0 }],
             heard: Vec::new(),
             now_ns: 0,
             look_ns: 0,
             counters: UdpCounters::default(),
             unicast,
             config,
-        })
+        };
+        if announce_at.is_some() && udp.join_address(config.multicast.discovery_address(udp.unicast.v6)).is_none() {
+            // It is heard by those who can, and answered by unicast.
+            udp.counters.multicast_join_errors += 1;
+        }
+        Ok(udp)
+    }
+
+    /// This process belongs to `system`: its members need not be told of each other by multicast.
+    pub fn set_system(&mut self, system: u128) {
+        self.discovery.set_system(multicast::system_hash(system).max(1));
+    }
+
+    /// The next address of another host that announced itself there: look there for a system.
+    pub fn poll_found(&mut self) -> Option<Address> {
+        self.discovery.poll_found()
     }
 
     /// Receives the multicasts of `group` of `system`, and tries whether this process's own reach the others. Returns
@@ -229,6 +270,7 @@ impl UdpTransport {
     /// For humans: which groups are multicast to, which are not and why.
     pub fn path_report(&self, text: &mut String) {
         self.groups.report(self.now_ns, text);
+        self.path_mtu.report(text);
     }
 
     fn send_control(&mut self, to: Address, probe: &Probe) {
@@ -256,6 +298,21 @@ impl UdpTransport {
                     }
                 }
                 Kind::MulticastHeard => self.groups.handle_heard(self.now_ns, from, &probe),
+                Kind::Announcement if by_multicast => {
+                    if let Some(answer) = self.discovery.handle_announcement(&probe) {
+                        self.send_control(from, &answer);
+                        self.counters.announcements_answered += 1;
+                    }
+                }
+                Kind::Announced if !by_multicast => self.discovery.handle_answer(from, &probe),
+                Kind::SizeProbe if !by_multicast => {
+                    if let Some(answer) = probe.answer() {
+                        self.send_control(from, &answer);
+                    }
+                }
+                Kind::SizeHeard if probe.token == self.config.token => {
+                    self.path_mtu.handle_answer(self.now_ns, from, probe.number);
+                }
                 Kind::UnicastHeard if probe.token == self.config.token && self.heard.len() < HEARD_MAX => {
                     self.heard.push((from, probe.number));
                 }
@@ -295,6 +352,7 @@ impl UdpTransport {
                         break;
                     }
                     Some(libc::EMSGSIZE) => {
+                        self.path_mtu.handle_too_long(self.now_ns);
                         if self.send_fragmented(&rest[0]) {
                             report.sent += 1;
                         } else {
@@ -339,7 +397,7 @@ impl Transport for UdpTransport {
         Capabilities {
             local_address: self.own,
             datagram_local: self.datagram_local,
-            datagram_network: self.unicast.datagram_network,
+            datagram_network: self.path_mtu.current(),
             multicast: self.can_multicast,
         }
     }
@@ -403,10 +461,12 @@ impl Transport for UdpTransport {
             let one;
             let peers = match destination {
                 Destination::Unicast(to) => {
+                    self.path_mtu.note(self.now_ns, &[to]);
                     one = [to];
                     &one[..]
                 }
                 Destination::Members { group, peers } => {
+                    self.path_mtu.note(self.now_ns, peers);
                     let fits = datagram.len() <= self.unicast.datagram_network;
                     match self.groups.route(self.now_ns, group, peers).filter(|_| fits && self.can_multicast) {
                         Some(to) => {
@@ -436,18 +496,32 @@ impl Transport for UdpTransport {
 
     fn advance(&mut self, now_ns: u64) -> Option<u64> {
         self.now_ns = now_ns;
-        if !self.can_multicast {
-            return None;
-        }
         if now_ns < self.look_ns {
             return Some(self.look_ns);
         }
-        let UdpTransport { groups, send, unicast, counters, .. } = self;
-        let next = groups.advance(now_ns, &mut |to, probe| {
-            counters.multicast_probes_sent += 1;
-            let bytes = probe.encode();
-            let _ = send.send(unicast.socket.as_fd(), &[Transmission { to, header: &bytes, payload: &[] }]);
+        let UdpTransport { groups, discovery, path_mtu, send, unicast, counters, padding, config, .. } = self;
+        let socket = unicast.socket.as_fd();
+        let mut send = |to, probe: Probe, size: usize| {
+            let payload = &padding[..size.saturating_sub(probe::LENGTH)];
+            let _ = send.send(socket, &[Transmission { to, header: &probe.encode(), payload }]);
+        };
+        let mut next = None;
+        if self.can_multicast {
+            next = groups.advance(now_ns, &mut |to, probe| {
+                counters.multicast_probes_sent += 1;
+                send(to, probe, 0);
+            });
+        }
+        let announce = discovery.advance(now_ns, &mut |to, probe| {
+            counters.announcements_sent += 1;
+            send(to, probe, 0);
         });
+        let try_sizes = path_mtu.advance(now_ns, &mut |to, size| {
+            counters.size_probes_sent += 1;
+            let kind = Kind::SizeProbe;
+            send(to, Probe { kind, system_hash: 0, group: 0, token: config.token, number: size as u64 }, size);
+        });
+        next = [next, announce, try_sizes].into_iter().flatten().min();
         self.look_ns = now_ns + LOOK_EVERY_NS;
         next.map(|next| next.max(self.look_ns))
     }
@@ -464,6 +538,7 @@ impl Transport for UdpTransport {
         list.push(("multicast_paths_confirmed", self.groups.confirmed));
         list.push(("multicast_paths_lost", self.groups.lost));
         list.push(("multicast_paths_now", self.groups.confirmed_now()));
+        list.push(("udp_datagram_network_now", self.path_mtu.current() as u64));
         list
     }
 }

@@ -24,7 +24,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct MulticastConfig {
     /// Use it where the self-test says that it works. Otherwise always one datagram to each member.
     pub enabled: bool,
-    /// First IPv4 address of the range; the groups are spread over the 65,536 addresses from here on.
+    /// An address of the IPv4 range: its upper 16 bits are those of all groups. The lower ones are 0 for the address that
+    /// processes announce themselves at, and spread for the groups.
     pub range_v4: Ipv4Addr,
     /// The upper 64 bits of the IPv6 addresses.
     pub prefix_v6: [u16; 4],
@@ -77,13 +78,24 @@ impl MulticastConfig {
     /// The address of a group. Different groups may share one; receivers sort by the packets' own fields.
     pub(crate) fn address(&self, v6: bool, hash: u32, group: u64) -> IpAddr {
         let spread = mix(group ^ u64::from(hash).rotate_left(32));
+        self.numbered(v6, hash, (spread as u32 & 0x7fff_ffff).max(1))
+    }
+
+    /// The address that processes announce themselves at, which no group has.
+    pub(crate) fn discovery_address(&self, v6: bool) -> IpAddr {
+        self.numbered(v6, 0, 0)
+    }
+
+    fn numbered(&self, v6: bool, hash: u32, number: u32) -> IpAddr {
         if v6 {
             let [a, b, c, d] = self.prefix_v6;
             let [low, high] = [(hash >> 16) as u16, hash as u16];
             // The group id of an address is 32 bits (RFC 3307); the system takes the 32 above it.
-            Ipv6Addr::new(a, b, c, d, low, high, 0x8000 | (spread >> 16) as u16, spread as u16).into()
+            Ipv6Addr::new(a, b, c, d, low, high, 0x8000 | (number >> 16) as u16, number as u16).into()
         } else {
-            Ipv4Addr::from(u32::from(self.range_v4).wrapping_add(spread as u32 & 0xffff)).into()
+            // 0 is taken. The lower bits of the range's address do not count: adding to them might leave the range.
+            let low = if number == 0 { 0 } else { (number & 0xffff).max(1) };
+            Ipv4Addr::from(u32::from(self.range_v4) & 0xffff_0000 | low).into()
         }
     }
 }
@@ -400,6 +412,25 @@ mod tests {
         let now = run(&mut paths, now, 1_000 * MS, &[a, b, c], &[a, c]);
         assert_eq!(paths.route(now, 5, &[a, b, c]), None, "b no longer hears it");
         assert_eq!((paths.confirmed, paths.lost), (2, 1));
+    }
+
+    /// Whatever the group, the address is in the range, and not the one of discovery.
+    #[test]
+    fn addresses_stay_in_their_range() {
+        let odd = Ipv4Addr::new(239, 255, 255, 7);
+        let config = MulticastConfig { range_v4: odd, ..MulticastConfig::default() };
+        for v6 in [false, true] {
+            let discovery = config.discovery_address(v6);
+            assert!(discovery.is_multicast());
+            for group in 0..200_000 {
+                let address = config.address(v6, 7, group);
+                assert_ne!(address, discovery);
+                match address {
+                    IpAddr::V4(v4) => assert_eq!(v4.octets()[..2], [239, 255]),
+                    IpAddr::V6(v6) => assert_eq!(v6.segments()[..4], config.prefix_v6),
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The control datagrams of the self-tests: "does this path work, in this direction?"
 //!
-//! 40 bytes, little-endian: magic 8 · kind u8 · zero 3 · system hash u32 · group u64 · token u64 · number u64. The
+//! 40 bytes (a size probe is padded to the size that it tries), little-endian: magic 8 · kind u8 · zero 3 · system hash u32 · group u64 · token u64 · number u64. The
 //! token is the prober's and comes back in the acknowledgement, so that nobody takes another's answer for its own.
 //! The magic is the transport's own and no prefix of a packet of the engine; these datagrams never reach the core.
 
@@ -21,6 +21,14 @@ pub(crate) enum Kind {
     UnicastProbe,
     /// The answer.
     UnicastHeard,
+    /// Sent to all hosts of a network: who is there?
+    Announcement,
+    /// The answer of a process that is not of the same system.
+    Announced,
+    /// Sent to one process, padded to `number` bytes.
+    SizeProbe,
+    /// The answer: it arrived whole.
+    SizeHeard,
 }
 
 /// A control datagram.
@@ -43,6 +51,10 @@ impl Probe {
             Kind::MulticastHeard => 2,
             Kind::UnicastProbe => 3,
             Kind::UnicastHeard => 4,
+            Kind::Announcement => 5,
+            Kind::Announced => 6,
+            Kind::SizeProbe => 7,
+            Kind::SizeHeard => 8,
         };
         bytes[12..16].copy_from_slice(&self.system_hash.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.group.to_le_bytes());
@@ -53,7 +65,8 @@ impl Probe {
 
     /// Reads a datagram that begins with [`MAGIC`]; `None` if it is not well-formed.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Probe> {
-        let bytes: &[u8; LENGTH] = bytes.try_into().ok()?;
+        let length = bytes.len() as u64;
+        let (bytes, padding) = bytes.split_first_chunk::<LENGTH>()?;
         if bytes[..8] != MAGIC || bytes[9..12] != [0; 3] {
             return None;
         }
@@ -62,6 +75,10 @@ impl Probe {
             2 => Kind::MulticastHeard,
             3 => Kind::UnicastProbe,
             4 => Kind::UnicastHeard,
+            5 => Kind::Announcement,
+            6 => Kind::Announced,
+            7 => Kind::SizeProbe,
+            8 => Kind::SizeHeard,
             _ => return None,
         };
         let number = |from: usize| {
@@ -69,7 +86,8 @@ impl Probe {
             eight.copy_from_slice(&bytes[from..from + 8]);
             u64::from_le_bytes(eight)
         };
-        Some(Probe {
+        let as_long = if kind == Kind::SizeProbe { number(32) == length } else { padding.is_empty() };
+        as_long.then(|| Probe {
             kind,
             system_hash: u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]),
             group: number(16),
@@ -83,7 +101,9 @@ impl Probe {
         let kind = match self.kind {
             Kind::MulticastProbe => Kind::MulticastHeard,
             Kind::UnicastProbe => Kind::UnicastHeard,
-            Kind::MulticastHeard | Kind::UnicastHeard => return None,
+            Kind::Announcement => Kind::Announced,
+            Kind::SizeProbe => Kind::SizeHeard,
+            Kind::MulticastHeard | Kind::UnicastHeard | Kind::Announced | Kind::SizeHeard => return None,
         };
         Some(Probe { kind, ..*self })
     }
@@ -103,5 +123,9 @@ mod tests {
         other[8] = 77;
         assert_eq!(Probe::decode(&other), None);
         assert_eq!(probe.answer().and_then(|answer| answer.answer()), None);
+        assert_eq!(Probe::decode(&[&bytes[..], &[0]].concat()), None, "padded");
+        let padded = [&Probe { kind: Kind::SizeProbe, number: 50, ..probe }.encode()[..], &[0; 10]].concat();
+        assert!(Probe::decode(&padded).is_some_and(|probe| probe.kind == Kind::SizeProbe));
+        assert_eq!(Probe::decode(&padded[..49]), None, "cut");
     }
 }

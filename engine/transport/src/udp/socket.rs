@@ -4,7 +4,7 @@ use crate::system::{self, Interface};
 use rustix::net::sockopt;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 /// Largest datagram handed to one `sendto`: what loopback's 65,536-byte MTU carries in one packet, less some room.
 pub(crate) const DATAGRAM_MAX: usize = 65_000;
@@ -49,7 +49,7 @@ pub(crate) fn open_unicast(listen: SocketAddr, buffer: usize) -> io::Result<Unic
         // Both families on one socket; a host without IPv4 does not mind.
         let _ = socket.set_only_v6(false);
     }
-    socket.bind(&SockAddr::from(listen))?;
+    socket.bind(&SockAddr::from(scoped(listen)))?;
     set_buffers(&socket, buffer);
     set_fragmentation(&socket, v6, false);
     let port = socket.local_addr()?.as_socket().map_or(0, |address| address.port());
@@ -59,6 +59,17 @@ pub(crate) fn open_unicast(listen: SocketAddr, buffer: usize) -> io::Result<Unic
         .and_then(|interface| interface.mtu)
         .map_or(DATAGRAM_DEFAULT, |mtu| mtu.saturating_sub(headers(v6)).clamp(512, DATAGRAM_MAX));
     Ok(UnicastSocket { socket, address: SocketAddr::new(ip, port), interface, datagram_network, v6 })
+}
+
+/// A link-local address with the interface that has it, without which the kernel does not know which link is meant.
+fn scoped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+            let index = system::interface_of(address.ip()).map_or(0, |interface| interface.index);
+            SocketAddrV6::new(*v6.ip(), v6.port(), 0, index).into()
+        }
+        _ => address,
+    }
 }
 
 /// What a socket bound to every address tells others: the address of the default route, else loopback.
