@@ -313,12 +313,11 @@ fn the_option_table_names_every_option_and_its_default() {
     let documented: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).map(str::to_owned).collect();
     same("options", &documented, &real);
 
-    let config = isis_protocol::Config::new(0, Default::default(), Default::default(), Default::default());
-    let core = format!("{config:?}");
+    let options = format!("{:?}", isis_runtime::Options::default());
     let mut compared = 0;
     for row in &rows {
         let name = quoted(&row[0])[0];
-        let Some((_, rest)) = core.split_once(&format!(" {name}: ")) else { continue };
+        let Some((_, rest)) = options.split_once(&format!(" {name}: ")) else { continue };
         let value: String = rest.chars().take_while(char::is_ascii_digit).collect();
         // `seed` and `seeds` are given to each process.
         if let (Ok(value), Some(default)) = (value.parse::<u64>(), quoted(&row[1]).first().and_then(|d| amount(d))) {

@@ -1,0 +1,255 @@
+//! Members on several hosts: network namespaces with interfaces of their own, joined by a bridge that can be broken.
+//!
+//! Real processes of the library, real sockets. Needs root, `ip` and `nft`; without them every case counts as ignored,
+//! and that is said. With `ISIS_HOSTS_REQUIRED=1` it is a failure instead. Arguments as for other tests: parts of names.
+
+#[path = "hosts/fleet.rs"]
+mod fleet;
+#[path = "hosts/member.rs"]
+mod member;
+
+use fleet::Fleet;
+use isis_tests::net;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Name, and what it does.
+const CASES: &[(&str, fn())] = &[
+    ("multicast_v4", multicast_v4),
+    ("multicast_v6", multicast_v6),
+    ("seeds_where_multicast_is_blocked", seeds_where_multicast_is_blocked),
+    ("two_members_on_one_host", two_members_on_one_host),
+    ("a_whole_host_is_killed", a_whole_host_is_killed),
+    ("a_link_is_cut", a_link_is_cut),
+    ("mtu_1280_v4", || narrow_link(1280, false)),
+    ("mtu_1280_v6", || narrow_link(1280, true)),
+    ("mtu_1400_v4", || narrow_link(1400, false)),
+    ("mtu_9000_v4", wide_links),
+];
+
+/// Hosts find each other by multicast alone, multicast their data, fall back when it is blocked, and come back to it.
+fn multicast_v4() {
+    multicast(&[1500; 3], false, &[]);
+}
+
+/// The same over IPv6, in the site-local scope.
+fn multicast_v6() {
+    multicast(&[1500; 3], true, &[("multicast", "ff15:0:0:7::/64")]);
+}
+
+fn multicast(mtus: &[u32], v6: bool, options: &[(&str, &str)]) {
+    let mut fleet = Fleet::new(mtus, v6, options);
+    for host in 0..3 {
+        fleet.start(host, &[]);
+    }
+    fleet.assemble();
+    fleet.exchange(300, 200);
+    for index in 0..3 {
+        exchange_until(&mut fleet, index, "multicast_paths_confirmed", 1);
+        exchange_until(&mut fleet, index, "udp_sent_multicast", 1);
+        exchange_until(&mut fleet, index, "udp_received_multicast", 1);
+    }
+    fleet.net.multicast(false);
+    for index in 0..3 {
+        exchange_until(&mut fleet, index, "multicast_paths_lost", 1);
+    }
+    let before: Vec<u64> = (0..3).map(|index| fleet.counter(index, "udp_sent_multicast")).collect();
+    fleet.exchange(100, 200);
+    let after: Vec<u64> = (0..3).map(|index| fleet.counter(index, "udp_sent_multicast")).collect();
+    assert_eq!(before, after, "fan-out while multicast is blocked");
+    fleet.net.multicast(true);
+    for index in 0..3 {
+        exchange_until(&mut fleet, index, "multicast_paths_confirmed", 2);
+    }
+    fleet.exchange(100, 200);
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+/// Exchanges messages until a member's counter has come so far.
+fn exchange_until(fleet: &mut Fleet, index: usize, name: &str, least: u64) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while fleet.counter(index, name) < least {
+        assert!(Instant::now() < end, "member {index}: {name} did not reach {least}");
+        fleet.exchange(50, 100);
+    }
+}
+
+/// Without multicast a list of seeds brings the hosts together.
+fn seeds_where_multicast_is_blocked() {
+    let mut fleet = Fleet::new(&[1500; 3], false, &[]);
+    fleet.net.multicast(false);
+    fleet.start(0, &[("port", "7000")]);
+    fleet.until("the first one founds", |seats| seats[0].view.1.len() == 1);
+    for host in 1..3 {
+        fleet.start(host, &[("seeds", "10.77.0.1:7000")]);
+    }
+    fleet.assemble();
+    fleet.exchange(200, 200);
+    for index in 0..3 {
+        assert_eq!(fleet.counter(index, "udp_received_multicast"), 0);
+        assert_eq!(fleet.counter(index, "udp_sent_multicast"), 0);
+    }
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+/// Two members of one host and one of another: the site link, loopback and the wire together.
+fn two_members_on_one_host() {
+    let mut fleet = Fleet::new(&[1500; 2], false, &[]);
+    for host in [0, 0, 1] {
+        fleet.start(host, &[]);
+    }
+    fleet.assemble();
+    fleet.exchange(300, 200);
+    for index in 0..3 {
+        exchange_until(&mut fleet, index, "udp_received_multicast", 1);
+    }
+    fleet.exchange(20, 50_000);
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+/// All processes of a host die at once: the others go on with a view without them, and a new one may come.
+fn a_whole_host_is_killed() {
+    let mut fleet = Fleet::new(&[1500; 3], false, &[]);
+    for host in [0, 1, 2, 2] {
+        fleet.start(host, &[]);
+    }
+    fleet.assemble();
+    fleet.exchange(100, 200);
+    fleet.kill(2);
+    fleet.kill(3);
+    fleet.assemble();
+    fleet.exchange(100, 200);
+    fleet.start(2, &[]);
+    fleet.assemble();
+    fleet.exchange(100, 200);
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+/// A host loses its link: the majority goes on, it stalls; mended, it is evicted and comes back as a new incarnation.
+fn a_link_is_cut() {
+    let mut fleet = Fleet::new(&[1500; 3], false, &[("stall_after_ns", "1s")]);
+    for host in 0..3 {
+        fleet.start(host, &[]);
+    }
+    fleet.assemble();
+    fleet.exchange(100, 200);
+    let before = fleet.seats[2].process.clone();
+    fleet.net.link(2, false);
+    fleet.until("the minority stalls", |seats| seats[2].said.iter().any(|said| said == "stalled"));
+    fleet.until("a view without it", |seats| seats[..2].iter().all(|seat| seat.view.1.len() == 2));
+    fleet.seats[2].alive = false;
+    fleet.exchange(100, 200);
+    fleet.seats[2].alive = true;
+    assert_eq!(fleet.seats[2].view.1.len(), 3, "it saw no view without the others");
+    fleet.net.link(2, true);
+    fleet.until("the minority is evicted", |seats| seats[2].said.iter().any(|said| said == "evicted"));
+    fleet.until("it comes back", |seats| seats[2].process != before);
+    fleet.assemble();
+    assert_ne!(fleet.seats[2].process, before);
+    fleet.exchange(100, 200);
+    fleet.close();
+}
+
+/// One link is narrower than the others, as behind a tunnel, and nothing tells the senders so: the bridge just drops what
+/// does not fit.
+fn narrow_link(mtu: u32, v6: bool) {
+    let mut fleet = Fleet::new(&[1500, 1500, mtu], v6, &[]);
+    for host in 0..3 {
+        fleet.start(host, &[]);
+    }
+    fleet.assemble();
+    fleet.exchange(50, 20_000);
+    fleet.exchange(200, 200);
+    unfragmented(&mut fleet);
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+/// Links of jumbo frames on two hosts, a usual one on the third.
+fn wide_links() {
+    let mut fleet = Fleet::new(&[9000, 9000, 9000, 1500], false, &[]);
+    for host in 0..3 {
+        fleet.start(host, &[]);
+    }
+    fleet.assemble();
+    for index in 0..3 {
+        fleet.counter_reaches(index, "udp_datagram_network_now", 8_972);
+    }
+    fleet.exchange(50, 20_000);
+    // One host with a usual link brings the whole system down to that.
+    fleet.start(3, &[]);
+    fleet.assemble();
+    fleet.exchange(50, 20_000);
+    for index in 0..4 {
+        let now = fleet.counter(index, "udp_datagram_network_now");
+        assert!(now <= 1_472, "member {index} sends {now} bytes at a time");
+    }
+    unfragmented(&mut fleet);
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+fn unfragmented(fleet: &mut Fleet) {
+    for index in fleet.alive() {
+        assert_eq!(fleet.counter(index, "udp_sent_fragmented"), 0);
+    }
+    assert_eq!(fleet.net.fragments(), 0, "IP fragments");
+}
+
+/// As the usual harness: options are taken for none, words for parts of names, `--list` lists.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == "member") {
+        return match member::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                println!("wrong {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let words: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
+    let chosen: Vec<_> =
+        CASES.iter().filter(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(*word))).collect();
+    if arguments.iter().any(|word| word == "--list") {
+        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    println!("\nrunning {} tests", chosen.len());
+    net::remove_stale();
+    if let Some(why) = net::missing() {
+        for (name, _) in &chosen {
+            println!("test {name} ... ignored, {why}");
+        }
+        eprintln!("\nSKIPPED: nothing was tried between hosts: {why}.\n");
+        let required = std::env::var_os("ISIS_HOSTS_REQUIRED").is_some() && !chosen.is_empty();
+        let (word, failed) = if required { ("FAILED", chosen.len()) } else { ("ok", 0) };
+        println!("test result: {word}. 0 passed; {failed} failed; {} ignored; 0 measured", chosen.len() - failed);
+        return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let _guard = net::Guard::new();
+    isis_processes::live::end_on_signals().expect("signal handlers");
+    let mut failed = Vec::new();
+    for (name, case) in &chosen {
+        let begin = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(case));
+        let word = if result.is_ok() { "ok" } else { "FAILED" };
+        println!("test {name} ... {word} ({:.1} s)", begin.elapsed().as_secs_f64());
+        if result.is_err() {
+            failed.push(*name);
+        }
+    }
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {} passed; {} failed; 0 ignored; 0 measured",
+        chosen.len() - failed.len(),
+        failed.len()
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
