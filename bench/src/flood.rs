@@ -1,10 +1,14 @@
 //! `flood`: service goes on while garbage pours into a member's open port: random bytes, truncated packets, packets of
-//! another protocol version, of a foreign system, of nobody, damaged ones, and old ones of a real member again (its first
-//! stream bytes, an old row, an old request for repair, a view that is over).
+//! another protocol version, of a foreign system, of nobody, damaged ones, old ones of a real member again (its first
+//! stream bytes, an old row, an old request for repair, a view that is over); and what the members really said to each
+//! other, from the first question for a system on, recorded and sent again, as often as all the rest, from the addresses
+//! that it came from.
 //!
 //! The old packets are built from what the members tell about themselves, and say nothing that was not so once: an
-//! attacker who forges *new* packets is not part of this (packets are not authenticated in this version).
+//! attacker who forges *new* packets is not part of this (packets are not authenticated in this version). Recording takes
+//! the capability CAP_NET_RAW; without it that half is left out, and the report says so.
 
+use crate::capture::{Capture, Packet, Replay};
 use crate::fleet::Fleet;
 use crate::report;
 use crate::talk::{KindName, Order, Report};
@@ -51,6 +55,7 @@ pub fn run(args: &Flood) -> Result<(), String> {
     let start = args.load.start(&fleet, args.rate.max(1), false, 0)?;
     let mut system = 0;
     let mut view = None;
+    let recording = Capture::start();
     for _ in 0..args.load.members {
         fleet.start(&start)?;
     }
@@ -71,15 +76,37 @@ pub fn run(args: &Flood) -> Result<(), String> {
     let port = members.first().map(|member| member.2).ok_or("no members")?;
     let forged = members.last().map_or(0, |member| member.1);
 
+    let mut recorded = Vec::new();
+    let replay = match recording {
+        Ok(recording) => {
+            recorded = recording.finish();
+            Ok(Replay::open()?)
+        }
+        Err(why) => Err(why),
+    };
     fleet.order_all(&Order::Load)?;
+    let recording = replay.as_ref().map_err(Clone::clone).and_then(|_| Capture::start());
     std::thread::sleep(Duration::from_millis(1500));
+    if let Ok(recording) = recording {
+        recorded.extend(recording.finish());
+    }
+    // Others may use the loopback as well.
+    recorded.retain(|packet| members.iter().any(|member| member.2 == packet.source && member.2 != port));
+    recorded.retain(|packet| members.iter().all(|member| member.2 != packet.destination || member.2 == port));
+    recorded.iter_mut().for_each(|packet| packet.readdress(port));
+    let kinds = kinds(&recorded);
+    if replay.is_ok() && recorded.is_empty() {
+        return Err("nothing was recorded".to_owned());
+    }
     fleet.order_all(&Order::Measure)?;
     std::thread::sleep(Duration::from_secs(2));
     let quiet = rate(&mut fleet)?;
     let before = fleet.counters(victim)?;
     fleet.order_all(&Order::Measure)?;
     let garbage = Garbage { system, group, view: number, birth: forged };
-    let (sent, took) = pour(&garbage, port, args.packets, Duration::from_secs(args.seconds.clamp(1, 600)))?;
+    let old = replay.as_ref().ok().map(|replay| (replay, &recorded[..]));
+    let time = Duration::from_secs(args.seconds.clamp(1, 600));
+    let (sent, replayed, took) = pour(&garbage, old, port, args.packets, time)?;
     let flooded = rate(&mut fleet)?;
     let after = fleet.counters(victim)?;
     let memory = report::resident(fleet.pid(victim));
@@ -94,6 +121,10 @@ pub fn run(args: &Flood) -> Result<(), String> {
     let mut text = vec![
         format!("{}, each sending {} a second", args.load.text(), args.rate),
         format!("  {sent} bad packets to the oldest member's port in {took:.1} s = {:.0} a second", sent as f64 / took),
+        match &replay {
+            Ok(_) => format!("  of these {replayed} were real ones again; {} recorded: {kinds}", recorded.len()),
+            Err(why) => format!("  NO REAL PACKETS among them: {why}"),
+        },
         format!("  deliveries a second at the slowest member: {quiet:.0} before, {flooded:.0} meanwhile"),
         format!("  memory of the flooded member: {:.1} MiB", memory as f64 / f64::from(1 << 20)),
         format!("  {checked} messages checked at each member: no loss, no repetition, order kept"),
@@ -101,7 +132,7 @@ pub fn run(args: &Flood) -> Result<(), String> {
     ];
     text.extend(grown.iter().map(|(name, value)| format!("    {name} {value}")));
     let value = json!({
-        "members": args.load.members, "packets": sent, "packets_per_second": sent as f64 / took,
+        "members": args.load.members, "packets": sent, "replayed": replayed, "recorded": recorded.len(), "packets_per_second": sent as f64 / took,
         "deliveries_per_second_before": quiet, "deliveries_per_second_flooded": flooded, "counters": grown,
         "resident_bytes": memory, "checked": checked,
     });
@@ -113,6 +144,19 @@ pub fn run(args: &Flood) -> Result<(), String> {
         return Err("service broke down".to_owned());
     }
     Ok(())
+}
+
+/// How many of each kind.
+fn kinds(packets: &[Packet]) -> String {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for packet in packets {
+        let kind = match packet::Packet::parse(packet.datagram()) {
+            Ok(parsed) => format!("{:?}", parsed.header.kind),
+            Err(_) => "probes of paths".to_owned(),
+        };
+        *kinds.entry(kind).or_default() += 1;
+    }
+    kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Deliveries a second at the slowest member.
@@ -173,14 +217,21 @@ impl Garbage {
     }
 }
 
-/// Sends packets at this rate; gives how many, and the seconds that it took.
-fn pour(garbage: &Garbage, port: u16, packets: u64, time: Duration) -> Result<(u64, f64), String> {
+/// Sends packets at this rate, half of them real ones again; gives how many, how many real ones, and the seconds that it
+/// took.
+fn pour(
+    garbage: &Garbage,
+    old: Option<(&Replay, &[Packet])>,
+    port: u16,
+    packets: u64,
+    time: Duration,
+) -> Result<(u64, u64, f64), String> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
     socket.connect((Ipv4Addr::LOCALHOST, port)).map_err(|error| error.to_string())?;
     let sorts = garbage.sorts();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut noise = vec![0; 1400];
-    let (begin, mut sent) = (Instant::now(), 0_u64);
+    let (begin, mut sent, mut replayed) = (Instant::now(), 0_u64, 0_u64);
     while begin.elapsed() < time {
         let due = (begin.elapsed().as_secs_f64() * packets as f64) as u64;
         if sent >= due {
@@ -192,6 +243,11 @@ fn pour(garbage: &Garbage, port: u16, packets: u64, time: Duration) -> Result<(u
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
+            if let Some((replay, packets)) = old.filter(|_| random >> 63 == 0) {
+                replay.send(&packets[(random >> 8) as usize % packets.len()]);
+                replayed += 1;
+                continue;
+            }
             let pick = (random % (sorts.len() as u64 + 2)) as usize;
             let bytes = match sorts.get(pick) {
                 Some(bytes) => bytes.as_slice(),
@@ -212,5 +268,5 @@ fn pour(garbage: &Garbage, port: u16, packets: u64, time: Duration) -> Result<(u
         }
         sent += batch;
     }
-    Ok((sent, begin.elapsed().as_secs_f64()))
+    Ok((sent, replayed, begin.elapsed().as_secs_f64()))
 }

@@ -1,8 +1,10 @@
 //! What the benches and the demo share. Read in this order: [`talk`] (how a driver and its members speak), [`member`] (a
 //! member process: load, checks, state), [`fleet`] (the driver's side), [`report`]
-//! (histograms, the host, text and JSON), then one module per subcommand.
+//! (histograms, the host, text and JSON), [`capture`] (recording packets and sending them again), then one module per
+//! subcommand.
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod fleet;
 pub mod flood;
 pub mod latency;
