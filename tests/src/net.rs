@@ -136,6 +136,7 @@ impl Net {
             ip(&["-n", &switch, "link", "set", &port, "master", "sw0", "up"]);
             ip(&["-n", &space, "addr", "add", &format!("{}/24", net.address(host, false)), "dev", "eth0"]);
             ip(&["-n", &space, "addr", "add", &format!("{}/64", net.address(host, true)), "dev", "eth0", "nodad"]);
+            ip(&["-n", &space, "addr", "add", &format!("{}/64", net.link_local(host)), "dev", "eth0", "nodad"]);
             ip(&["-n", &space, "link", "set", "eth0", "up"]);
         }
         ip(&["-n", &switch, "link", "set", "sw0", "mtu", &widest, "up"]);
@@ -157,6 +158,11 @@ impl Net {
         if v6 { [0xfd77, 0, 0, 0, 0, 0, 0, last].into() } else { [10, 77, 0, last as u8].into() }
     }
 
+    /// Its address that is valid on this link only.
+    pub fn link_local(&self, host: usize) -> IpAddr {
+        [0xfe80, 0, 0, 0, 0, 0, 0x77, host as u16 + 1].into()
+    }
+
     /// A command that runs `program` on a host. `ip` becomes the program: its process number is the child's.
     pub fn command(&self, host: usize, program: &std::path::Path) -> Command {
         let mut command = Command::new("ip");
@@ -168,6 +174,11 @@ impl Net {
     pub fn link(&self, host: usize, up: bool) {
         let port = format!("p{host}");
         ip(&["-n", &self.switch(), "link", "set", &port, if up { "up" } else { "down" }]);
+    }
+
+    /// Narrows the bridge's end of a host's link: what is longer vanishes on its way there, and nobody is told.
+    pub fn narrow(&self, host: usize, mtu: u32) {
+        ip(&["-n", &self.switch(), "link", "set", &format!("p{host}"), "mtu", &mtu.to_string()]);
     }
 
     /// Lets the bridge drop IP multicasts over UDP, or pass them again. IPv6's own neighbour discovery still passes.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 const CASES: &[(&str, fn())] = &[
     ("multicast_v4", multicast_v4),
     ("multicast_v6", multicast_v6),
+    ("link_local_v6", link_local_v6),
     ("seeds_where_multicast_is_blocked", seeds_where_multicast_is_blocked),
     ("two_members_on_one_host", two_members_on_one_host),
     ("a_whole_host_is_killed", a_whole_host_is_killed),
@@ -26,6 +27,7 @@ const CASES: &[(&str, fn())] = &[
     ("mtu_1280_v6", || narrow_link(1280, true)),
     ("mtu_1400_v4", || narrow_link(1400, false)),
     ("mtu_9000_v4", wide_links),
+    ("a_link_narrows", a_link_narrows),
 ];
 
 /// Hosts find each other by multicast alone, multicast their data, fall back when it is blocked, and come back to it.
@@ -74,6 +76,22 @@ fn exchange_until(fleet: &mut Fleet, index: usize, name: &str, least: u64) {
         assert!(Instant::now() < end, "member {index}: {name} did not reach {least}");
         fleet.exchange(50, 100);
     }
+}
+
+/// Hosts that have no other addresses than those of their link.
+fn link_local_v6() {
+    let mut fleet = Fleet::new(&[1500; 3], true, &[]);
+    for host in 0..3 {
+        let address = fleet.net.link_local(host).to_string();
+        fleet.start(host, &[("bind", &address)]);
+    }
+    fleet.assemble();
+    fleet.exchange(200, 200);
+    for index in 0..3 {
+        exchange_until(&mut fleet, index, "udp_received_multicast", 1);
+    }
+    fleet.nobody_was_lost();
+    fleet.close();
 }
 
 /// Without multicast a list of seeds brings the hosts together.
@@ -189,6 +207,25 @@ fn wide_links() {
         let now = fleet.counter(index, "udp_datagram_network_now");
         assert!(now <= 1_472, "member {index} sends {now} bytes at a time");
     }
+    unfragmented(&mut fleet);
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+/// A path gets narrower while members talk: what vanishes is noticed, cut anew and repaired.
+fn a_link_narrows() {
+    let mut fleet = Fleet::new(&[1500; 3], false, &[]);
+    for host in 0..3 {
+        fleet.start(host, &[]);
+    }
+    fleet.assemble();
+    for index in 0..3 {
+        fleet.counter_reaches(index, "udp_datagram_network_now", 1_472);
+    }
+    fleet.exchange(50, 20_000);
+    fleet.net.narrow(2, 1_280);
+    fleet.exchange(50, 20_000);
+    assert!(fleet.counter(0, "udp_datagram_network_now") <= 1_252);
     unfragmented(&mut fleet);
     fleet.nobody_was_lost();
     fleet.close();

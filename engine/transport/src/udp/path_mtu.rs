@@ -22,10 +22,12 @@ const SIZES: [usize; 15] =
     [1_232, 1_252, 1_352, 1_372, 1_392, 1_400, 1_422, 1_432, 1_444, 1_452, 1_464, 1_472, 4_052, 8_952, 8_972];
 /// Rounds of probes to a new peer come after these pauses, …
 const FIRST_ROUNDS_NS: [u64; 4] = [20_000_000, 80_000_000, 300_000_000, 1_000_000_000];
-/// … later after this.
-const ROUND_NS: u64 = 3_000_000_000;
+/// … later after this, with the smallest size and the one in use; …
+const ROUND_NS: u64 = 1_000_000_000;
+/// … and each so many rounds with all sizes again.
+const ALL_SIZES_EVERY: usize = 16;
 /// A size that was not answered for this long, while smaller ones were, does not pass any more.
-const LAPSE_NS: u64 = 10_000_000_000;
+const LAPSE_NS: u64 = 3_500_000_000;
 /// A peer that was no destination for this long does not count, …
 const UNUSED_NS: u64 = 5_000_000_000;
 /// … and is forgotten after this.
@@ -39,6 +41,8 @@ struct Peer {
     answered_ns: Vec<Option<u64>>,
     /// Any size.
     last_ns: u64,
+    /// What passed when probes were sent last.
+    passed: usize,
     rounds: usize,
     probe_ns: u64,
 }
@@ -95,8 +99,8 @@ impl PathMtu {
                 Some(peer) => peer.used_ns = now_ns,
                 None => {
                     let answered_ns = vec![None; self.sizes.len()];
-                    let (rounds, last_ns, used_ns, probe_ns) = (0, 0, now_ns, now_ns);
-                    self.peers.push(Peer { address: *address, used_ns, answered_ns, last_ns, rounds, probe_ns });
+                    let (address, used_ns, probe_ns) = (*address, now_ns, now_ns);
+                    self.peers.push(Peer { address, used_ns, answered_ns, last_ns: 0, passed: 0, rounds: 0, probe_ns });
                     self.look(now_ns);
                 }
             }
@@ -107,6 +111,11 @@ impl PathMtu {
     pub(crate) fn handle_answer(&mut self, now_ns: u64, from: Address, size: u64) {
         let Some(index) = self.sizes.iter().position(|known| *known as u64 == size) else { return };
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == from) else { return };
+        if now_ns.saturating_sub(peer.last_ns) > LAPSE_NS {
+            // It was not there for a while, or never: what was tried meanwhile says nothing.
+            peer.rounds = 0;
+            peer.probe_ns = now_ns;
+        }
         peer.answered_ns[index] = Some(now_ns);
         peer.last_ns = now_ns;
         self.look(now_ns);
@@ -135,8 +144,19 @@ impl PathMtu {
         self.noted.clear();
         self.peers.retain(|peer| now_ns.saturating_sub(peer.used_ns) < FORGET_NS);
         for peer in &mut self.peers {
+            let passes = peer.size(&self.sizes);
+            if passes < peer.passed {
+                // It got narrower: how much, is to be found out at once.
+                peer.rounds = 0;
+                peer.probe_ns = now_ns;
+                peer.passed = passes;
+            }
             if now_ns >= peer.probe_ns && now_ns.saturating_sub(peer.used_ns) < UNUSED_NS {
-                self.sizes.iter().for_each(|size| send(peer.address, *size));
+                let all = peer.rounds <= FIRST_ROUNDS_NS.len() || peer.rounds.is_multiple_of(ALL_SIZES_EVERY);
+                let smallest = self.sizes[0];
+                let chosen = self.sizes.iter().filter(|size| all || **size == smallest || **size == passes);
+                chosen.for_each(|size| send(peer.address, *size));
+                peer.passed = passes;
                 peer.probe_ns = now_ns + FIRST_ROUNDS_NS.get(peer.rounds).copied().unwrap_or(ROUND_NS);
                 peer.rounds += 1;
             }
@@ -204,6 +224,16 @@ mod tests {
         run(&mut mtu, 1, 100, &[(1, 1_472)]);
         run(&mut mtu, 101, 20_000, &[(1, 0)]);
         assert_eq!(mtu.current(), 1_472);
+    }
+
+    /// Who comes back after a long silence is asked for all sizes at once.
+    #[test]
+    fn a_path_that_comes_back_is_tried_anew() {
+        let mut mtu = PathMtu::new(address(9), 8_972, false);
+        run(&mut mtu, 1, 20_000, &[(1, 0)]);
+        assert_eq!(mtu.current(), BASE);
+        run(&mut mtu, 20_001, 1_200, &[(1, 8_972)]);
+        assert_eq!(mtu.current(), 8_972);
     }
 
     #[test]
