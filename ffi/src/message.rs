@@ -83,14 +83,14 @@ pub struct Origin {
 struct Delivering {
     message: *const isis_message_t,
     origin: Origin,
-    shared: Option<Arc<[u8]>>,
+    shared: Option<Arc<Vec<u8>>>,
     outer: *const Delivering,
 }
 
 /// Where a held message's bytes are.
 enum Bytes {
     Copied(#[allow(dead_code)] Box<[u8]>),
-    Shared(#[allow(dead_code)] Arc<[u8]>),
+    Shared(#[allow(dead_code)] Arc<Vec<u8>>),
 }
 
 struct Held {

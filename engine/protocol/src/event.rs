@@ -59,8 +59,8 @@ pub enum Body {
         /// How many bytes.
         len: u32,
     },
-    /// Put together from fragments.
-    Owned(Arc<[u8]>),
+    /// Put together from fragments. A vector, so that its allocation can be used for a later message.
+    Owned(Arc<Vec<u8>>),
 }
 
 /// A message handed to the application.

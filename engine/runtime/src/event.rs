@@ -16,7 +16,7 @@ pub(crate) enum Place {
     /// In the ring record that the application now borrows: `record` names it, so that a stale payload is noticed.
     Ring { record: u64, offset: u32, len: u32 },
     /// On the heap.
-    Owned(Arc<[u8]>),
+    Owned(Arc<Vec<u8>>),
 }
 
 impl Payload {
@@ -34,7 +34,7 @@ impl Payload {
     }
 
     /// The bytes as a shared allocation, if that is where they are: holding such a message costs no copy.
-    pub fn shared(&self) -> Option<&Arc<[u8]>> {
+    pub fn shared(&self) -> Option<&Arc<Vec<u8>>> {
         match &self.0 {
             Place::Chunk(Body::Owned(bytes)) | Place::Owned(bytes) => Some(bytes),
             _ => None,

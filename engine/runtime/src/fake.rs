@@ -94,7 +94,7 @@ impl Fake {
             entry,
             order: number,
             answers,
-            body: Body::Owned(data.into()),
+            body: Body::Owned(Arc::new(data.to_vec())),
         }));
     }
 }

@@ -112,7 +112,7 @@ impl Outlet<NodeEvent> {
             }
             let place = Place::Owned(match &delivery.body {
                 Body::Owned(bytes) => bytes.clone(),
-                Body::Chunk { .. } => Arc::from(payload),
+                Body::Chunk { .. } => Arc::new(payload.to_vec()),
             });
             return self.push_value(NodeEvent::Message(message(delivery, group, place)), payload.len()).is_ok();
         }
@@ -211,7 +211,7 @@ mod tests {
             entry: 7,
             order: 8,
             answers: answers.then_some(MessageId { number: 9, ..id }),
-            body: Body::Owned(Arc::from(&b""[..])),
+            body: Body::Owned(Arc::default()),
         }
     }
 
@@ -228,7 +228,7 @@ mod tests {
         for len in [0, 1, 8, 100, 900, 2000, 100_000] {
             for answers in [false, true] {
                 let (mut delivery, bytes) = (delivery(answers), vec![len as u8; len]);
-                delivery.body = Body::Owned(Arc::from(bytes.as_slice()));
+                delivery.body = Body::Owned(Arc::new(bytes.to_vec()));
                 assert!(outlet.push_message(&delivery, GroupHandle(12), &bytes));
                 let got = next(&mut inlet);
                 assert_eq!((got.group, got.id, got.rank), (GroupHandle(12), delivery.id, delivery.rank));

@@ -299,7 +299,7 @@ impl Group {
                 && let Body::Chunk { chunk, offset, len } = *body
             {
                 let bytes = &shared.region.chunk(chunk)[offset as usize..(offset + len) as usize];
-                *body = Body::Owned(Arc::from(bytes));
+                *body = Body::Owned(Arc::new(bytes.to_vec()));
             }
         }
         for old in &mut self.old {
@@ -345,7 +345,7 @@ fn disturb_events(shared: &mut Shared, group: GroupId, number: u64, value: &Valu
             && let Body::Chunk { chunk, offset, len } = *body
         {
             let bytes = &shared.region.chunk(chunk)[offset as usize..(offset + len) as usize];
-            *body = Body::Owned(Arc::from(bytes));
+            *body = Body::Owned(Arc::new(bytes.to_vec()));
         }
     }
     shared.events.push_back(pending);

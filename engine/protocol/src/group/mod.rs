@@ -21,6 +21,7 @@ use crate::event::{Kind, Refused, SendOptions};
 use crate::id::{GroupHandle, GroupId, Nonce, ProcessId};
 use crate::plane::Plane;
 use crate::shared::{Pending, Shared};
+use crate::stream::inbox::SPARE;
 use crate::time::Instant;
 use change::Change;
 use isis_wire::Address;
@@ -146,6 +147,8 @@ pub struct Group {
     /// Multicasts that wait.
     pub waiting: VecDeque<Waiting>,
     waiting_bytes: u64,
+    /// The allocation of the last multicast that waited.
+    spare: Vec<u8>,
     /// A send was refused: the application wants to know when it is worth another try.
     pub writable_wanted: bool,
     writable_since: Option<Instant>,
@@ -205,6 +208,7 @@ impl Group {
             leave_at: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            spare: Vec::new(),
             writable_wanted: false,
             writable_since: None,
             slow_told: None,
@@ -282,7 +286,9 @@ impl Group {
             return Err(Refused::WouldBlock);
         }
         self.waiting_bytes += data.len() as u64;
-        self.waiting.push_back(Waiting { options, data: data.to_vec(), appended: 0, begun: false });
+        let mut copy = std::mem::take(&mut self.spare);
+        copy.extend_from_slice(data);
+        self.waiting.push_back(Waiting { options, data: copy, appended: 0, begun: false });
         shared.count(Counter::MessagesMulticast);
         self.append_waiting(shared);
         Ok(())
@@ -360,6 +366,10 @@ impl Group {
                 return;
             }
             self.waiting_bytes -= data.len() as u64;
+            if data.capacity() <= SPARE {
+                self.spare = data;
+                self.spare.clear();
+            }
             self.note_appended();
         }
     }

@@ -123,7 +123,7 @@ impl Group {
                     sender,
                     number,
                 }),
-                body: Body::Owned(Arc::from(envelope.data)),
+                body: Body::Owned(Arc::new(envelope.data)),
             };
             self.push(shared, Pending { event: Event::Message(delivery), consume: None });
         }

@@ -55,6 +55,10 @@ pub struct Clock {
     pub covered: bool,
 }
 
+/// A message's allocation of up to this many bytes is kept for the next long message of the stream: fresh memory of this size
+/// comes from the system page by page, which costs as much as copying the bytes.
+pub const SPARE: usize = (1 << 20) + (64 << 10);
+
 #[derive(Debug)]
 struct Unfinished {
     kind: Kind,
@@ -89,6 +93,8 @@ pub struct Inbox {
     /// A GBCAST payload is whole (it waits for the view change).
     pub has_global: bool,
     unfinished: Option<Unfinished>,
+    /// The last long message, delivered or not: once nobody else holds it, its allocation takes the next one.
+    last_long: Option<Arc<Vec<u8>>>,
     /// The stream makes no sense from `parsed` on.
     pub broken: bool,
 }
@@ -113,6 +119,7 @@ impl Inbox {
             stable_messages: 0,
             has_global: false,
             unfinished: None,
+            last_long: None,
             broken: false,
         }
     }
@@ -191,7 +198,9 @@ impl Inbox {
             (true, true, None) => (kind, frame.flags & FLAG_SAFE != 0, frame.entry, body),
             (true, false, None) => {
                 let safe = frame.flags & FLAG_SAFE != 0;
-                self.unfinished = Some(Unfinished { kind, safe, entry: frame.entry, bytes: payload.to_vec() });
+                let mut bytes = self.buffer();
+                bytes.extend_from_slice(payload);
+                self.unfinished = Some(Unfinished { kind, safe, entry: frame.entry, bytes });
                 return true;
             }
             (false, last, Some(mut unfinished)) if unfinished.kind == kind => {
@@ -203,7 +212,9 @@ impl Inbox {
                     self.unfinished = Some(unfinished);
                     return true;
                 }
-                (kind, unfinished.safe, unfinished.entry, Body::Owned(Arc::from(unfinished.bytes)))
+                let bytes = Arc::new(unfinished.bytes);
+                self.last_long = (bytes.capacity() <= SPARE).then(|| Arc::clone(&bytes));
+                (kind, unfinished.safe, unfinished.entry, Body::Owned(bytes))
             }
             _ => return false,
         };
@@ -215,6 +226,19 @@ impl Inbox {
         self.ends.push_back(end);
         self.queue.push_back(Queued { number: self.whole, kind, safe, entry, context, end, body });
         true
+    }
+
+    /// Where a long message is put together. Messages of one stream tend to be of one length, so room for the last one's
+    /// saves what growing would copy.
+    fn buffer(&mut self) -> Vec<u8> {
+        match self.last_long.take().map(Arc::try_unwrap) {
+            Some(Ok(mut bytes)) => {
+                bytes.clear();
+                bytes
+            }
+            Some(Err(held)) => Vec::with_capacity(held.len()),
+            None => Vec::new(),
+        }
     }
 
     /// The stream is stable up to `position`: counts the messages that are.
