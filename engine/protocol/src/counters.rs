@@ -51,6 +51,8 @@ counters! {
     NaksSent = "naks_sent",
     /// Repairs sent, datagrams.
     RepairsSent = "repairs_sent",
+    /// Of these, sent to the whole group because several asked.
+    RepairsToGroup = "repairs_to_group",
     /// Rows sent alone.
     RowsSent = "rows_sent",
     /// Data datagrams sent.

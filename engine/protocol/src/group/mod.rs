@@ -2,14 +2,16 @@
 //! on across views. The system group of all processes is one of these too; what differs is the quorum and where
 //! deliveries go.
 //!
-//! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, gaps,
-//! rows), [`transmit`] (packets out, timers), [`change`] (the agreement on the next view), [`value`] (what is agreed
-//! on), [`install`] (from one view to the next), [`transfer`] (state), [`unicast`] (point to point).
+//! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, rows),
+//! [`transmit`] (packets out, gaps, timers), [`repair`] (who gets what was lost), [`change`] (the agreement on the next
+//! view), [`value`] (what is agreed on), [`install`] (from one view to the next), [`transfer`] (state), [`unicast`] (point
+//! to point).
 
 pub mod change;
 pub mod deliver;
 pub mod install;
 pub mod receive;
+pub mod repair;
 pub mod transfer;
 pub mod transmit;
 pub mod unicast;
@@ -77,21 +79,6 @@ pub struct Candidate {
     pub joiner: Joiner,
     /// It asked since it was last passed over.
     pub fresh: bool,
-}
-
-/// A request for repair to be answered.
-#[derive(Clone, Copy, Debug)]
-pub struct Repair {
-    /// Who asked.
-    pub to: Address,
-    /// The view.
-    pub view: u64,
-    /// Whose stream.
-    pub rank: usize,
-    /// What is still to be sent.
-    pub from: u64,
-    /// Up to where.
-    pub end: u64,
 }
 
 /// What becomes of the group after a step; the endpoint acts on it.
@@ -166,7 +153,7 @@ pub struct Group {
     /// Point-to-point messages that wait for their context.
     pub held: VecDeque<unicast::Held>,
     /// Repairs to send.
-    pub repairs: VecDeque<Repair>,
+    pub repairs: repair::Repairs,
     /// When a row went out last.
     pub row_sent_at: Instant,
     /// This process has to tell the decision to those who have not shown the view.
@@ -218,7 +205,7 @@ impl Group {
             incoming: transfer::Incoming::default(),
             outgoing: BTreeMap::new(),
             held: VecDeque::new(),
-            repairs: VecDeque::new(),
+            repairs: repair::Repairs::default(),
             row_sent_at: shared.now,
             tell_at: None,
             departed_until: None,

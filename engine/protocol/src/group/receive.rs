@@ -1,19 +1,14 @@
-//! Packets of a group: stream bytes, rows, requests for repair, and messages about view changes.
+//! Packets of a group: stream bytes, rows, and messages about view changes.
 
-use super::{Candidate, Fate, Group, Repair};
+use super::{Candidate, Fate, Group};
 use crate::counters::Counter;
 use crate::id::ProcessId;
 use crate::shared::Shared;
 use crate::stream::image::Inserted;
 use isis_wire::Address;
-use isis_wire::codec::{DecodeError, Reader};
+use isis_wire::codec::DecodeError;
 use isis_wire::message::Message;
 use isis_wire::packet::DataHeader;
-
-/// The most repairs that wait.
-const MAX_REPAIRS: usize = 256;
-/// The most ranges in one NAK.
-const MAX_NAK_RANGES: usize = 64;
 
 impl Group {
     /// Stream bytes of `view` came from `process`. Bytes of another's stream than the sender's are a repair.
@@ -54,36 +49,6 @@ impl Group {
         if wants != 0 {
             let at = (self.row_sent_at + shared.config.heartbeat_ns / 4).max(shared.now);
             self.want_row(at);
-        }
-        Ok(())
-    }
-
-    /// A NAK came, about `view`.
-    pub fn on_nak(&mut self, shared: &mut Shared, from: Address, view: u64, body: &[u8]) -> Result<(), DecodeError> {
-        let mut reader = Reader::new(body);
-        let ranges = reader.list(MAX_NAK_RANGES, |r| Ok((r.varint()?, r.varint()?, r.varint()?)))?;
-        reader.finish()?;
-        let members = if view == self.view.number {
-            self.plane.members
-        } else {
-            self.old.iter().find(|old| old.number == view).map_or(0, |old| old.plane.members)
-        };
-        for (rank, start, end) in ranges {
-            if rank >= members as u64 || start >= end || start % 8 != 0 || end % 8 != 0 {
-                shared.count(Counter::IgnoreMalformed);
-                continue;
-            }
-            let repair = Repair { to: from, view, rank: rank as usize, from: start, end };
-            let known = |other: &Repair| {
-                other.to == from
-                    && other.view == view
-                    && other.rank == repair.rank
-                    && other.end >= end
-                    && other.from <= end
-            };
-            if self.repairs.len() < MAX_REPAIRS && !self.repairs.iter().any(known) {
-                self.repairs.push_back(repair);
-            }
         }
         Ok(())
     }

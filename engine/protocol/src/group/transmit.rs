@@ -1,4 +1,4 @@
-//! Packets out, and the timers of a group: data, rows, NAKs, repairs.
+//! Packets out, and the timers of a group: data, rows, NAKs.
 
 use super::Group;
 use crate::counters::Counter;
@@ -11,7 +11,7 @@ use isis_wire::message::StateStatus;
 use isis_wire::packet::{self, DATA_HEADER, DataHeader, HEADER, PacketKind};
 
 /// The most data datagrams of one group in one burst.
-const BURST: usize = 32;
+pub(super) const BURST: usize = 32;
 /// The most bytes asked for in one NAK range.
 const NAK_SPAN: u64 = 1 << 20;
 /// The longest pause between two NAKs for one gap.
@@ -77,7 +77,7 @@ impl Group {
         if log.sent == log.published {
             return;
         }
-        let datagram = if self.on_one_site { shared.config.datagram_local } else { shared.config.datagram_network };
+        let datagram = self.datagram(shared);
         let mut row = self.row_bytes(shared);
         let room = datagram - HEADER - DATA_HEADER;
         if row.len() + 8 > room / 2 {
@@ -112,7 +112,7 @@ impl Group {
 
     /// A datagram of the stream of `rank` in `view`; `None` if the bytes are not here.
     #[allow(clippy::too_many_arguments)]
-    fn data_packet(
+    pub(super) fn data_packet(
         &self,
         shared: &Shared,
         to: Target,
@@ -138,22 +138,9 @@ impl Group {
         Some(DataPacket { to, header, chunk, offset, len })
     }
 
-    fn transmit_repairs(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) {
-        for _ in 0..BURST {
-            let Some(mut repair) = self.repairs.pop_front() else { return };
-            let room = (shared.datagram_to(repair.to) - HEADER - DATA_HEADER) / 8 * 8;
-            let end = repair.end.min(repair.from + room as u64);
-            let target = Target::Address(repair.to);
-            let Some(packet) = self.data_packet(shared, target, repair.view, repair.rank, repair.from, end, &[]) else {
-                continue;
-            };
-            shared.count(Counter::RepairsSent);
-            repair.from += packet.len as u64;
-            out.push(packet);
-            if repair.from < repair.end {
-                self.repairs.push_front(repair);
-            }
-        }
+    /// The largest datagram that reaches all members.
+    pub(super) fn datagram(&self, shared: &Shared) -> usize {
+        if self.on_one_site { shared.config.datagram_local } else { shared.config.datagram_network }
     }
 
     /// Does what is due: stability, rows, NAKs, flushes, waiting sends, release of memory.

@@ -1,0 +1,80 @@
+//! What a loss costs in repairs, and that repairs which nobody needed do no harm (properties 2 and 10; the lost message
+//! reaches all, once).
+
+use isis_protocol::event::Kind;
+use isis_protocol::time::MILLISECOND;
+use isis_tests::scenario::Scenario;
+use isis_tests::sim::network::Verdict;
+use isis_wire::packet::{Packet, PacketKind};
+
+const MEMBERS: usize = 8;
+
+fn counter(s: &Scenario, node: usize, name: &str) -> u64 {
+    let counters = s.world.nodes[node].endpoint.as_ref().expect("alive").counters();
+    counters.into_iter().find(|(counter, _)| *counter == name).expect("a counter").1
+}
+
+/// What one loss, of one datagram to the last `losers` of all members, cost.
+struct Cost {
+    naks: u64,
+    repairs: u64,
+    to_group: u64,
+    duplicates: u64,
+}
+
+fn lose(losers: usize) -> Cost {
+    let mut s = Scenario::new(&[MEMBERS]);
+    let nodes: [usize; MEMBERS] = s.start_all();
+    s.form_group(&nodes);
+    s.pass(100 * MILLISECOND);
+    let from = s.place(nodes[0]);
+    let hit: Vec<u32> = nodes[MEMBERS - losers..].iter().map(|&node| s.place(node)).collect();
+    let lost = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = lost.clone();
+    s.intercept(move |packet| {
+        let is_data = || Packet::parse(&packet.bytes).is_ok_and(|packet| packet.header.kind == PacketKind::Data);
+        // The first datagram to each: they are sent at one time.
+        if packet.from == from && count.get() < hit.len() && hit.contains(&packet.to) && is_data() {
+            count.set(count.get() + 1);
+            return Verdict::Drop;
+        }
+        Verdict::Pass
+    });
+    let sum = |s: &Scenario, name| nodes.iter().map(|&node| counter(s, node, name)).sum::<u64>();
+    let names = ["naks_sent", "repairs_sent", "repairs_to_group", "ignore_duplicate_data"];
+    let before = names.map(|name| sum(&s, name));
+    let message = s.multicast(nodes[0], Kind::Fifo, false, 3_000);
+    s.until("the lost message is everywhere", |s| nodes.iter().all(|&node| s.has(node, message)));
+    s.pass(100 * MILLISECOND);
+    assert_eq!(lost.get(), losers, "the datagram was lost where it was to be");
+    let after = names.map(|name| sum(&s, name));
+    let delivered = nodes.map(|node| s.delivered(node).iter().filter(|key| **key == message).count());
+    assert_eq!(delivered, [1; MEMBERS]);
+    s.finish();
+    let [naks, repairs, to_group, duplicates] = std::array::from_fn(|index| after[index] - before[index]);
+    Cost { naks, repairs, to_group, duplicates }
+}
+
+/// A loss that hits all seven receivers: all ask, and what they lack is sent to one at most, and then once to all.
+#[test]
+fn a_loss_that_hits_all_is_repaired_about_once() {
+    let cost = lose(MEMBERS - 1);
+    assert!(cost.naks >= 3, "several ask before the repair reaches them, or this shows nothing: {}", cost.naks);
+    assert!(cost.repairs <= 2, "{} repairs for {} requests", cost.repairs, cost.naks);
+    assert_eq!(cost.to_group, 1);
+}
+
+/// A loss that hits one receiver is repaired for it alone: the others see no duplicate.
+#[test]
+fn a_loss_that_hits_one_concerns_nobody_else() {
+    let cost = lose(1);
+    assert_eq!((cost.naks, cost.repairs, cost.to_group, cost.duplicates), (1, 1, 0, 0));
+}
+
+/// A loss that hits some: the repair for the group reaches those that need none, too. They count it, and that is all.
+#[test]
+fn a_repair_that_was_not_needed_is_harmless() {
+    let cost = lose(4);
+    assert_eq!(cost.to_group, 1);
+    assert!(cost.duplicates >= 3, "{} duplicates", cost.duplicates);
+}
