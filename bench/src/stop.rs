@@ -6,6 +6,8 @@ use crate::report;
 use crate::talk::{KindName, ModeName, Order};
 use crate::throughput::Load;
 use clap::Args;
+use isis_protocol::shared::Pending;
+use isis_protocol::stream::inbox::Queued;
 use isis_runtime::Options;
 use rustix::process::Signal;
 use serde_json::json;
@@ -21,22 +23,26 @@ pub struct Stop {
     seconds: u64,
 }
 
-/// One chunk of a stream.
-const CHUNK: u64 = 64 << 10;
 /// Program, libraries and stacks of a process.
 const BASE: u64 = 10 << 20;
-/// What is known about a message between its arrival and the application, doubled for tables that grow by doubling.
-const BOOKKEEPING: u64 = 512;
+/// The system group's chunks: two for each member's stream, and the same of the view before.
+const SYSTEM: u64 = 4 * (64 << 10);
+/// What is known about a message between its arrival and the application: an entry in the queue of its stream, then one among
+/// the events. Both have grown by doubling, and stay as large as they once were.
+const BOOKKEEPING: u64 = 2 * (size_of::<Queued>() + size_of::<Pending>()) as u64;
 
-/// What the documentation of the options allows a member of one group (and of the system group) to use.
+/// What the documentation of the options (docs/memory.md) allows a member of one group (and of the system group) to use.
 fn bound(options: &Options, members: u64, size: usize) -> u64 {
+    let mut config = isis_protocol::Config::new(0, Default::default(), Default::default(), Default::default());
+    (config.window, config.fragment, config.max_message) = (options.window, options.fragment, options.max_message);
     let messages = options.window / (8 + size as u64).next_multiple_of(8);
-    let streams = 2 * members * (options.window / CHUNK + 2) * CHUNK + members * messages * BOOKKEEPING;
+    let streams = config.memory_bound(members as usize, size..=size).total() + members * SYSTEM;
+    let bookkeeping = members * messages * BOOKKEEPING;
     let rings = match options.mode {
         isis_runtime::Mode::Inline => 0,
         isis_runtime::Mode::Threaded => (options.command_ring + options.event_ring + 2 * options.group_backlog) as u64,
     };
-    BASE + streams + rings
+    BASE + streams + bookkeeping + rings
 }
 
 /// Runs it.

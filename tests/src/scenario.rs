@@ -201,6 +201,18 @@ impl Scenario {
         self.call(node, |app, ctx| app.multicast(ctx, app.members.len() - 1, (kind, safe), len, false))
     }
 
+    /// Multicasts a short message as soon as the window takes it.
+    pub fn multicast_when_possible(&mut self, node: usize, kind: Kind) -> Key {
+        let limit = self.world.now() + PATIENCE_NS;
+        loop {
+            match self.try_multicast(node, kind, false, 64) {
+                Ok(key) => return key,
+                Err(Refused::WouldBlock) if self.world.now() < limit => self.pass(MILLISECOND),
+                Err(refused) => self.fail(&format!("P{node} may not multicast: {refused:?}")),
+            }
+        }
+    }
+
     /// Leaves the last join.
     pub fn leave(&mut self, node: usize) -> Result<(), Refused> {
         self.call(node, |app, ctx| app.leave(ctx, app.members.len() - 1))

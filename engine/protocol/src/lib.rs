@@ -20,6 +20,7 @@ pub mod endpoint;
 pub mod event;
 pub mod group;
 pub mod id;
+pub mod memory;
 pub mod plane;
 pub mod random;
 pub mod shared;
@@ -32,4 +33,5 @@ pub use event::{
     Body, Delivery, Departure, Event, Kind, Member, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest, View,
 };
 pub use id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey, SystemId};
+pub use memory::MemoryBound;
 pub use time::Instant;
