@@ -1,0 +1,154 @@
+//! What one 64-byte ABCAST costs in allocations, in the protocol core, when everything is warm: at its sender, at the
+//! sequencer and at a plain receiver, from the call to the delivery, with rows, timers and release of memory.
+//!
+//! The bounds are a ratchet: what the code keeps today. More needs a reason; less moves the bound. A binary of its own, for
+//! the counter is the program's allocator.
+
+use allocation_counter::measure;
+use isis_protocol::time::MICROSECOND;
+use isis_protocol::{Destination, Endpoint, Event, Instant, Kind, SendOptions};
+use isis_tests::scenario::Scenario;
+use isis_tests::sim::network::{address, slot};
+
+const MEMBERS: usize = 3;
+/// Rounds before the count, and counted ones. One message a round: nothing is shared by a batch.
+const WARM: u64 = 4_000;
+const COUNTED: u64 = 2_000;
+/// Allocations a message: of headers and rows of the datagrams that carry it, of its ORDER record, written and read, and of
+/// the row that acknowledges it. None of them grows with the load: a batch of messages shares them.
+const MOST_SEQUENCER: f64 = 15.1;
+const MOST_RECEIVER: f64 = 10.5;
+const MOST_SENDER: f64 = 16.5;
+
+/// Packets under way. Their room is taken beforehand: carrying them is not the core's, and is not counted.
+struct Network {
+    bytes: Vec<u8>,
+    /// From whom, to whom, and where in `bytes`.
+    packets: Vec<(u32, u32, std::ops::Range<usize>)>,
+}
+
+impl Network {
+    fn new() -> Network {
+        Network { bytes: Vec::with_capacity(1 << 20), packets: Vec::with_capacity(1 << 10) }
+    }
+}
+
+/// A member, taken out of the simulated world: driven here, so that nothing but the core is counted.
+struct Member {
+    endpoint: Endpoint,
+    slot: u32,
+    clock_ns: u64,
+    allocations: u64,
+    delivered: u64,
+}
+
+impl Member {
+    /// Does something with the core, and counts.
+    fn act(&mut self, now: u64, act: impl FnOnce(&mut Endpoint, Instant)) {
+        let (endpoint, now) = (&mut self.endpoint, Instant(now + self.clock_ns));
+        self.allocations += measure(|| act(endpoint, now)).count_total;
+    }
+
+    /// Events and packets out, until there are none.
+    fn turn(&mut self, now: u64, network: &mut Network) {
+        let (mut delivered, from) = (0, self.slot);
+        self.act(now, |endpoint, now| {
+            loop {
+                while let Some(event) = endpoint.poll_event(now) {
+                    delivered += u64::from(matches!(event, Event::Message(_)));
+                }
+                let burst = endpoint.poll_transmit(now);
+                if burst.len() == 0 {
+                    return;
+                }
+                for transmit in burst {
+                    let start = network.bytes.len();
+                    network.bytes.extend_from_slice(transmit.header);
+                    network.bytes.extend_from_slice(transmit.payload);
+                    let place = start..network.bytes.len();
+                    match transmit.destination {
+                        Destination::Unicast(to) => network.packets.push((from, slot(to), place)),
+                        Destination::Members { peers, .. } => {
+                            network.packets.extend(peers.iter().map(|&to| (from, slot(to), place.clone())));
+                        }
+                    }
+                }
+            }
+        });
+        self.delivered += delivered;
+    }
+}
+
+/// Carries packets until there are none.
+fn settle(members: &mut [Member], now: u64, network: &mut Network) {
+    loop {
+        for member in members.iter_mut() {
+            member.turn(now, network);
+        }
+        if network.packets.is_empty() {
+            return;
+        }
+        for (from, to, place) in &network.packets {
+            if let Some(member) = members.iter_mut().find(|member| member.slot == *to) {
+                let (bytes, from) = (&network.bytes[place.clone()], address(*from));
+                member.act(now, |endpoint, now| endpoint.handle_packet(now, from, bytes));
+            }
+        }
+        network.bytes.clear();
+        network.packets.clear();
+    }
+}
+
+#[test]
+fn a_short_abcast_costs_few_allocations() {
+    let mut s = Scenario::new(&[MEMBERS]);
+    let nodes: [usize; MEMBERS] = s.start_all();
+    s.form_group(&nodes);
+    let mut now = s.world.now();
+    let handles = nodes.map(|node| s.app(node).members.last().expect("a membership").handle);
+    let mut members: Vec<Member> = nodes
+        .iter()
+        .map(|&node| {
+            let (slot, clock_ns) = (s.world.nodes[node].slot, s.world.nodes[node].clock_ns);
+            let endpoint = s.world.nodes[node].endpoint.take().expect("alive");
+            Member { endpoint, slot, clock_ns, allocations: 0, delivered: 0 }
+        })
+        .collect();
+    let mut network = Network::new();
+    settle(&mut members, now, &mut network);
+    let options = SendOptions { kind: Kind::Total, safe: false, entry: 1 };
+    // The oldest member is the sequencer; the youngest one sends; the third one only receives.
+    let sender = MEMBERS - 1;
+    for round in 0..WARM + COUNTED {
+        if round == WARM {
+            members.iter_mut().for_each(|member| (member.allocations, member.delivered) = (0, 0));
+        }
+        let mut sent = false;
+        members[sender].act(now, |endpoint, now| {
+            sent = endpoint.multicast(now, handles[sender], options, &[7; 64]).is_ok();
+        });
+        assert!(sent, "the window is never full");
+        settle(&mut members, now, &mut network);
+        now += 50 * MICROSECOND;
+        for member in &mut members {
+            member.act(now, |endpoint, now| endpoint.handle_timeout(now));
+        }
+    }
+    let roles = [
+        ("sequencer", &members[0], MOST_SEQUENCER),
+        ("receiver", &members[1], MOST_RECEIVER),
+        ("sender", &members[sender], MOST_SENDER),
+    ];
+    let each = |member: &Member| member.allocations as f64 / COUNTED as f64;
+    for (role, member, most) in roles {
+        #[allow(clippy::print_stdout)]
+        {
+            println!("{role}: {:.2} allocations for a 64-byte ABCAST, at most {most} allowed", each(member));
+        }
+    }
+    for (role, member, most) in roles {
+        assert_eq!(member.delivered, COUNTED, "every message is delivered: {role}");
+        assert!(each(member) > 0.0, "nothing was counted");
+        assert!(each(member) <= most, "{role}: {:.2} allocations for a message, not at most {most}", each(member));
+    }
+}
