@@ -62,6 +62,8 @@ pub struct HostConfig {
     pub datagram_network: usize,
     /// Use UDP between processes of this site where it works; otherwise always the site link.
     pub local_udp: bool,
+    /// Processes of this site and user may kill this one when it hangs.
+    pub allow_kill: bool,
     /// Faults injected into what is received.
     pub faults: Option<FaultConfig>,
 }
@@ -78,6 +80,7 @@ impl HostConfig {
             multicast: MulticastConfig::default(),
             datagram_network: DATAGRAM_MAX,
             local_udp: true,
+            allow_kill: false,
             faults: None,
         }
     }
@@ -191,7 +194,7 @@ impl HostTransport {
             })
             .map_err(OpenError::at(format!("UDP at {listen}")))?;
         let directory = config.runtime_dir.unwrap_or_else(RuntimeDirectory::default_path);
-        let link = SiteLink::open(&directory, config.nonce, udp.local_address())
+        let link = SiteLink::open(&directory, config.nonce, udp.local_address(), config.allow_kill)
             .map_err(OpenError::at(format!("runtime directory {}", directory.display())))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| OpenError::at("epoll")(error.into()))?;
         let waker = Waker::new().map_err(OpenError::at("eventfd"))?;
@@ -279,6 +282,12 @@ impl HostTransport {
     /// Tests by the runtime directory whether a process of this site is dead for certain. Reads files: not for every turn.
     pub fn is_dead(&self, nonce: u128) -> bool {
         self.link.is_dead(nonce)
+    }
+
+    /// Kills a hung process of this site, if it consented, is of the same user, and a process descriptor of it is at hand;
+    /// otherwise an error, of kind `PermissionDenied` without consent. Its death is told like any other.
+    pub fn kill(&mut self, nonce: u128) -> std::io::Result<()> {
+        self.link.kill(nonce)
     }
 
     /// This process is a member of `group` of `system`: receive its multicasts, and find out whether own ones arrive.

@@ -11,6 +11,7 @@
 //! Owned by one thread; nothing blocks. Reading is bounded per call, the queue of data by `INBOX_MAX`.
 
 mod deaths;
+mod kill;
 
 use super::directory::{RuntimeDirectory, from_hex, hex};
 use super::message::{self, Hello, Message, Misunderstood};
@@ -67,6 +68,10 @@ counters! {
         site_deaths_by_file,
         /// Connections that hung up.
         site_hang_ups,
+        /// Hung peers killed.
+        site_kills,
+        /// Kills that were not allowed, or not possible.
+        site_kills_refused,
         /// Connections refused: another user's process.
         ignore_foreign_user,
         /// Messages that were malformed or too long.
@@ -117,6 +122,9 @@ struct Peer {
     pidfd: Option<OwnedFd>,
     file: Option<OtherFile>,
     connections: u32,
+    /// What it said, and who it is: see `kill`.
+    allow_kill: bool,
+    credentials: system::Credentials,
 }
 
 /// One instance's end of the site link.
@@ -148,7 +156,7 @@ pub(crate) struct SiteLink {
 
 impl SiteLink {
     /// Enters the runtime directory and connects to everybody in it.
-    pub(crate) fn open(path: &Path, nonce: u128, address: Address) -> io::Result<SiteLink> {
+    pub(crate) fn open(path: &Path, nonce: u128, address: Address, allow_kill: bool) -> io::Result<SiteLink> {
         let directory = RuntimeDirectory::open(path)?;
         for name in directory.names(process_file::SUFFIX)? {
             if let Some(nonce) = from_hex(&name) {
@@ -162,7 +170,7 @@ impl SiteLink {
         let mut link = SiteLink {
             directory,
             file,
-            own: Hello { nonce, system: 0, address },
+            own: Hello { nonce, system: 0, address, allow_kill },
             listener,
             epoll,
             connections: Vec::new(),
@@ -529,7 +537,16 @@ impl SiteLink {
         // A descriptor that cannot be watched is none.
         let pidfd = pidfd.filter(|pidfd| epoll::add(&self.epoll, pidfd, token, epoll::EventFlags::IN).is_ok());
         let file = OtherFile::open(&self.directory, hello.nonce).ok();
-        self.peers.push(Peer { number, nonce: hello.nonce, address: hello.address, pidfd, file, connections: 1 });
+        self.peers.push(Peer {
+            number,
+            nonce: hello.nonce,
+            address: hello.address,
+            pidfd,
+            file,
+            connections: 1,
+            allow_kill: hello.allow_kill,
+            credentials,
+        });
         self.watched.retain(|nonce| *nonce != hello.nonce);
         self.counters.site_peers_found += 1;
         self.events.push_back(SiteLinkEvent::Found {

@@ -1,7 +1,8 @@
 //! What is said over the site link: one message is one SEQPACKET record.
 //!
 //! 8 bytes of heading: `i` `L` · version u8 · kind u8 · zero 4; then, little-endian:
-//! - HELLO, first on every connection, from both ends: nonce u128 · system u128 · address 16 + port u16;
+//! - HELLO, first on every connection, from both ends: nonce u128 · system u128 · address 16 + port u16 · consent u8
+//!   (1: processes of the site may kill this one when it hangs);
 //! - FAREWELL, last: nothing;
 //! - DATA: a datagram of the engine.
 
@@ -14,7 +15,7 @@ pub(crate) const HEADING: usize = 8;
 const KIND_HELLO: u8 = 1;
 const KIND_FAREWELL: u8 = 2;
 const KIND_DATA: u8 = 3;
-const HELLO_BODY: usize = 16 + 16 + 16 + 2;
+const HELLO_BODY: usize = 16 + 16 + 16 + 2 + 1;
 
 /// Who an instance is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Hello {
     pub nonce: u128,
     pub system: u128,
     pub address: Address,
+    /// Processes of the site may kill it when it hangs.
+    pub allow_kill: bool,
 }
 
 /// A message that came in.
@@ -63,6 +66,7 @@ impl Hello {
         bytes.extend_from_slice(&self.system.to_le_bytes());
         bytes.extend_from_slice(&self.address.ip);
         bytes.extend_from_slice(&self.address.port.to_le_bytes());
+        bytes.push(u8::from(self.allow_kill));
         bytes
     }
 
@@ -70,11 +74,17 @@ impl Hello {
         let (nonce, rest) = body.split_first_chunk::<16>()?;
         let (system, rest) = rest.split_first_chunk::<16>()?;
         let (ip, rest) = rest.split_first_chunk::<16>()?;
-        let port = rest.first_chunk::<2>()?;
+        let (port, consent) = rest.split_first_chunk::<2>()?;
+        let allow_kill = match consent {
+            [0] => false,
+            [1] => true,
+            _ => return None,
+        };
         Some(Hello {
             nonce: u128::from_le_bytes(*nonce),
             system: u128::from_le_bytes(*system),
             address: Address { ip: *ip, port: u16::from_le_bytes(*port) },
+            allow_kill,
         })
     }
 }
@@ -102,9 +112,13 @@ mod tests {
 
     #[test]
     fn messages_are_read_back_and_damaged_ones_refused() {
-        let hello = Hello { nonce: 5, system: 1 << 100, address: Address { ip: [3; 16], port: 99 } };
-        let bytes = hello.encode();
-        assert_eq!(decode(&bytes), Ok(Message::Hello(hello)));
+        for allow_kill in [false, true] {
+            let hello = Hello { nonce: 5, system: 1 << 100, address: Address { ip: [3; 16], port: 99 }, allow_kill };
+            assert_eq!(decode(&hello.encode()), Ok(Message::Hello(hello)));
+        }
+        let mut bytes = Hello { nonce: 5, system: 0, address: Address::default(), allow_kill: true }.encode();
+        *bytes.last_mut().expect("bytes") = 2;
+        assert_eq!(decode(&bytes), Err(Misunderstood::Malformed), "neither yes nor no is no consent");
         for length in 0..bytes.len() {
             assert_eq!(decode(&bytes[..length]), Err(Misunderstood::Malformed));
         }
