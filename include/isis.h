@@ -156,7 +156,7 @@
 /**
  * Room for settings in isis_options_t.
  */
-#define ISIS_OPTIONS_ROOM 8168
+#define ISIS_OPTIONS_ROOM 8176
 
 /**
  * ABCASTs are ordered by one member's order records. The default.
@@ -264,7 +264,7 @@
 #define ISIS_EVENT_FLUSHED 6
 
 /**
- * A send that gave ISIS_EAGAIN may be tried again.
+ * A send that gave ISIS_EAGAIN may be tried again: the window has room, or the view change or the stall is over.
  */
 #define ISIS_EVENT_WRITABLE 7
 
@@ -284,7 +284,8 @@
 #define ISIS_EVENT_STATE_RECEIVED 10
 
 /**
- * No contact to a quorum: no sends, deliveries or views, until ISIS_EVENT_RESUMED or ISIS_EVENT_EVICTED.
+ * No contact to a quorum: no sends (they give ISIS_EAGAIN), deliveries or views, until ISIS_EVENT_RESUMED or
+ * ISIS_EVENT_EVICTED.
  */
 #define ISIS_EVENT_STALLED 11
 
@@ -294,12 +295,15 @@
 #define ISIS_EVENT_RESUMED 12
 
 /**
- * The others went on without this process: close the handle; a new one may join.
+ * The others went on without this process: close the handle; a new one may join. What it multicast before it stalled, and
+ * what no completed flush covers, may or may not have reached the others: flushes that were pending give
+ * ISIS_EVENT_REFUSED with ISIS_EENDED before this event, and calls that wait give ISIS_EENDED.
  */
 #define ISIS_EVENT_EVICTED 13
 
 /**
- * `process` holds the others up: it is silent, or does not keep up.
+ * `process` holds the others up, in `group`; `reason` says how. Once per full window, and per view change once for each
+ * silence.
  */
 #define ISIS_EVENT_SLOW 14
 
@@ -309,8 +313,8 @@
 #define ISIS_EVENT_CLOSED 15
 
 /**
- * A command that its call had accepted was refused later (threaded mode): `code` says why, `text` which; `number` is
- * that of a flush. After a refused join the group's handle is closed when the callback returns.
+ * A command that its call had accepted was refused later: `code` says why, `text` which; `number` is that of a flush, or
+ * the ticket of a message. In inline mode this comes only for flushes, before ISIS_EVENT_EVICTED. After a refused join the group's handle is closed when the callback returns.
  */
 #define ISIS_EVENT_REFUSED 16
 
@@ -323,6 +327,17 @@
  * A line for the operator: `text`.
  */
 #define ISIS_EVENT_LOG 18
+
+/**
+ * The reason of an ISIS_EVENT_SLOW: the process is so far behind with taking messages that this one's window is full.
+ */
+#define ISIS_SLOW_WINDOW 1
+
+/**
+ * The reason of an ISIS_EVENT_SLOW: a view change of `group` (which may be that of isis_system_group) waits for the
+ * process, and nothing is heard of it. It hangs, or is away from isis_poll.
+ */
+#define ISIS_SLOW_VIEW_CHANGE 2
 
 /**
  * A group. An opaque handle: only to be handed back, never to be looked into.
@@ -347,10 +362,6 @@ typedef struct isis_options_t {
      * Size of this struct in bytes, as the program was compiled.
      */
     uint64_t size;
-    /**
-     * The most bytes that isis_msg_hold may keep at a time; 16 MiB.
-     */
-    uint64_t hold_bytes;
     /**
      * Bytes used in `settings`.
      */
@@ -405,8 +416,9 @@ typedef struct isis_join_options_t {
      */
     uint32_t role;
     /**
-     * Not 0: a multicast during a view change is refused with ISIS_EAGAIN at once, instead of being kept for the next
-     * view.
+     * Not 0: a message is delivered in the view that its sender knew of when it sent it. A multicast during a view change
+     * is refused with ISIS_EAGAIN instead of being kept for the next view: at once in inline mode; in threaded mode by
+     * ISIS_EVENT_REFUSED with its ticket if the call could not know yet.
      */
     uint32_t sending_view;
     /**
@@ -468,8 +480,8 @@ typedef struct isis_message_t {
      */
     uint64_t view;
     /**
-     * Its number among its sender's multicasts in that view: 1, 2, 3 and so on; for ISIS_UNICAST and ISIS_REPLY
-     * between the two processes.
+     * Its number among its sender's multicasts in that view: 1, 2, 3 and so on. ISIS_UNICAST and ISIS_REPLY have a series
+     * of their own, above 2^62.
      */
     uint64_t number;
     /**
@@ -500,6 +512,11 @@ typedef struct isis_message_t {
      * 1 if it was sent with ISIS_SAFE, else 0.
      */
     uint32_t safe;
+    /**
+     * For a message of this process's own: the ticket that isis_last_sent or isis_sender_last_sent gave for it. For an
+     * ISIS_REPLY: the ticket of the message that it answers. 0: neither, too long ago, or of an earlier membership.
+     */
+    uint64_t ticket;
 } isis_message_t;
 
 /**
@@ -601,6 +618,14 @@ typedef struct isis_event_t {
      * NUL-terminated text, or NULL.
      */
     const char *text;
+    /**
+     * For ISIS_EVENT_SLOW: ISIS_SLOW_WINDOW or ISIS_SLOW_VIEW_CHANGE.
+     */
+    uint32_t reason;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } isis_event_t;
 
 /**
@@ -880,7 +905,7 @@ int32_t isis_view_departed(struct isis_group_t *group, uint32_t index, uint64_t 
  * Multicasts `len` bytes (copied) to all members of the group, this process included, at their entry point `entry`
  * (0 to 255). `kind`: ISIS_FIFO, ISIS_CAUSAL, ISIS_TOTAL or ISIS_GLOBAL, + ISIS_SAFE if wanted. Never blocks.
  *
- * Errors: ISIS_EAGAIN (the window is full: try again after ISIS_EVENT_WRITABLE), ISIS_EHANDLE, ISIS_ETHREAD,
+ * Errors: ISIS_EAGAIN (the window is full, or this process is stalled: try again after ISIS_EVENT_WRITABLE), ISIS_EHANDLE, ISIS_ETHREAD,
  * ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_EKIND, ISIS_ETOOLONG, ISIS_ENOTMEMBER, ISIS_EENDED.
  */
 int32_t isis_multicast(struct isis_group_t *group,
@@ -914,8 +939,19 @@ int32_t isis_reply(const struct isis_message_t *message,
                    uint64_t len);
 
 /**
+ * The ticket of the last message that this handle sent with success, by isis_multicast, isis_commit, isis_send or
+ * isis_reply; 0 if there was none. The message shows it when it is delivered here, and each reply to it does:
+ * `ticket` in isis_message_t. It says nothing else: compare it for equality only.
+ *
+ * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ENOTMEMBER.
+ */
+int32_t isis_last_sent(struct isis_group_t *group,
+                       uint64_t *ticket);
+
+/**
  * Asks to be told, by ISIS_EVENT_FLUSHED with this number, when all that this process multicast in the group before is
- * received by all members. `number` may be NULL.
+ * received by all members. `number` may be NULL. If this process is evicted first, ISIS_EVENT_REFUSED comes with this
+ * number and ISIS_EENDED.
  *
  * Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED.
  */
@@ -925,9 +961,10 @@ int32_t isis_flush(struct isis_group_t *group,
 /**
  * isis_flush, and waits for its end, running callbacks as isis_poll does.
  *
- * Errors: as isis_flush, and ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
+ * Errors: as isis_flush (ISIS_EENDED also when this process is evicted meanwhile), and ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
  */
-int32_t isis_flush_wait(struct isis_group_t *group, uint64_t timeout_ns);
+int32_t isis_flush_wait(struct isis_group_t *group,
+                        uint64_t timeout_ns);
 
 /**
  * The longest claim of this group, in bytes: one fragment.
@@ -939,6 +976,9 @@ int32_t isis_claim_max(struct isis_group_t *group, uint64_t *max);
 /**
  * Reserves room for a message of `len` bytes in the outgoing stream. One claim may be open in a group at a time; it
  * holds up nothing: the message gets its place, and its view, at isis_commit. Other multicasts may go out in between.
+ * In inline mode the bytes are sent from where they are written. In threaded mode they are copied twice, as isis_multicast
+ * copies them: into the ring to the engine's thread, and into the stream. (A claim in the ring itself would hold up
+ * everything behind it until its commit; handing the buffer over costs as much as copying one fragment.)
  *
  * Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ETOOLONG,
  * ISIS_ECLAIM, ISIS_ENOTMEMBER, ISIS_EENDED. On an error the claim is all zero.
@@ -1043,6 +1083,13 @@ int32_t isis_msg_number(const struct isis_message_t *message, uint64_t *number);
 int32_t isis_msg_order(const struct isis_message_t *message, uint64_t *order);
 
 /**
+ * The ticket of an own message, or of the message that a reply answers; see isis_message_t.
+ *
+ * Errors: ISIS_EMESSAGE, ISIS_EINVAL.
+ */
+int32_t isis_msg_ticket(const struct isis_message_t *message, uint64_t *ticket);
+
+/**
  * The group that a message was sent in; NULL if its handle is closed.
  *
  * Errors: ISIS_EMESSAGE, ISIS_EINVAL.
@@ -1092,6 +1139,14 @@ int32_t isis_entry(struct isis_t *isis,
  * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED.
  */
 int32_t isis_on_event(struct isis_t *isis, isis_event_fn callback, void *user);
+
+/**
+ * Returns why an ISIS_EVENT_SLOW came: ISIS_SLOW_WINDOW or ISIS_SLOW_VIEW_CHANGE; 0 for other events. For languages that
+ * do not read the struct. `event` is the one that is in delivery.
+ *
+ * Errors: ISIS_EINVAL.
+ */
+int32_t isis_event_reason(const struct isis_event_t *event);
 
 /**
  * Runs callbacks for what has happened, at most `max` events (0: all there are, up to 65536). Inline mode: turns the
@@ -1154,6 +1209,15 @@ int32_t isis_sender_send(struct isis_sender_t *sender,
                          uint32_t entry,
                          const void *data,
                          uint64_t len);
+
+/**
+ * The ticket of the last message that this sender sent with success, as isis_last_sent tells it of a group's handle. 0 if
+ * there was none.
+ *
+ * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EINVAL.
+ */
+int32_t isis_sender_last_sent(struct isis_sender_t *sender,
+                              uint64_t *ticket);
 
 /**
  * Closes a sender. What it has sent still goes out.

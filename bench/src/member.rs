@@ -214,7 +214,7 @@ impl Member {
                 self.ledger.write_vector(&mut self.buffer[STAMP..]);
             }
             match self.node.multicast(self.group, self.options, &self.buffer) {
-                Ok(()) => self.sent += 1,
+                Ok(_) => self.sent += 1,
                 Err(NodeError::WouldBlock) => return Ok(false),
                 Err(error) => return Err(format!("multicast: {error}")),
             }

@@ -43,6 +43,9 @@ pub unsafe extern "C" fn isis_claim_max(group: *mut isis_group_t, max: *mut u64)
 
 /// Reserves room for a message of `len` bytes in the outgoing stream. One claim may be open in a group at a time; it
 /// holds up nothing: the message gets its place, and its view, at isis_commit. Other multicasts may go out in between.
+/// In inline mode the bytes are sent from where they are written. In threaded mode they are copied twice, as isis_multicast
+/// copies them: into the ring to the engine's thread, and into the stream. (A claim in the ring itself would hold up
+/// everything behind it until its commit; handing the buffer over costs as much as copying one fragment.)
 ///
 /// Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ETOOLONG,
 /// ISIS_ECLAIM, ISIS_ENOTMEMBER, ISIS_EENDED. On an error the claim is all zero.
@@ -112,7 +115,7 @@ pub unsafe extern "C" fn isis_commit(claim: *mut isis_claim_t, kind: u32, entry:
         let options = send_options(kind, entry)?;
         let commit = |instance: &Instance, core| {
             let sent = instance.node().commit(core, options);
-            sent.map_err(|why| instance.failure(why))
+            instance.note_sent(core, sent).map(drop)
         };
         // SAFETY: the pointer contract.
         unsafe { end(claim, commit) }

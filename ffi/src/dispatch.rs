@@ -7,7 +7,7 @@ use crate::entry::*;
 use crate::error::{self, Failure};
 use crate::group::isis_group_t;
 use crate::instance::{Instance, Phase, isis_t, node_failure};
-use isis_protocol::{GroupHandle, Kind, View};
+use isis_protocol::{GroupHandle, Kind, SlowReason, View};
 use isis_runtime::{CommandName, Message, NodeError, NodeEvent};
 use std::ffi::CStr;
 
@@ -28,6 +28,8 @@ fn event(instance: &Instance, kind: u32) -> isis_event_t {
         departed: 0,
         member_list: std::ptr::null(),
         text: std::ptr::null(),
+        reason: 0,
+        reserved: 0,
     }
 }
 
@@ -178,8 +180,14 @@ impl Instance {
                 self.evicted.set(true);
                 self.tell(plain(ISIS_EVENT_EVICTED));
             }
-            NodeEvent::Slow { process } => {
-                self.tell(isis_event_t { process: process.0, ..plain(ISIS_EVENT_SLOW) });
+            NodeEvent::Slow { process, reason, group } => {
+                let group =
+                    group.map_or(self.system_group.get() as *mut isis_group_t, |group| self.group_handle(group));
+                let reason = match reason {
+                    SlowReason::Window => ISIS_SLOW_WINDOW,
+                    SlowReason::ViewChange => ISIS_SLOW_VIEW_CHANGE,
+                };
+                self.tell(isis_event_t { group, process: process.0, reason, ..plain(ISIS_EVENT_SLOW) });
             }
             NodeEvent::Closed => {
                 self.tell(plain(ISIS_EVENT_CLOSED));

@@ -1,6 +1,6 @@
 //! Entry points and the event callback: which function of the program gets what.
 
-use crate::boundary::on_instance;
+use crate::boundary::{enter, on_instance};
 use crate::error::{self, ISIS_OK, fail};
 use crate::group::isis_group_t;
 use crate::instance::isis_t;
@@ -31,7 +31,7 @@ pub const ISIS_EVENT_VIEW: u32 = 4;
 pub const ISIS_EVENT_LEFT: u32 = 5;
 /// The flush of this `number` is complete.
 pub const ISIS_EVENT_FLUSHED: u32 = 6;
-/// A send that gave ISIS_EAGAIN may be tried again.
+/// A send that gave ISIS_EAGAIN may be tried again: the window has room, or the view change or the stall is over.
 pub const ISIS_EVENT_WRITABLE: u32 = 7;
 /// A joiner, `process`, wants the group's state: `state_capture` is called next. `number` names the transfer.
 pub const ISIS_EVENT_STATE_WANTED: u32 = 8;
@@ -39,23 +39,33 @@ pub const ISIS_EVENT_STATE_WANTED: u32 = 8;
 pub const ISIS_EVENT_STATE_ABORTED: u32 = 9;
 /// The group's state has come whole: `number` bytes.
 pub const ISIS_EVENT_STATE_RECEIVED: u32 = 10;
-/// No contact to a quorum: no sends, deliveries or views, until ISIS_EVENT_RESUMED or ISIS_EVENT_EVICTED.
+/// No contact to a quorum: no sends (they give ISIS_EAGAIN), deliveries or views, until ISIS_EVENT_RESUMED or
+/// ISIS_EVENT_EVICTED.
 pub const ISIS_EVENT_STALLED: u32 = 11;
 /// Contact to a quorum again.
 pub const ISIS_EVENT_RESUMED: u32 = 12;
-/// The others went on without this process: close the handle; a new one may join.
+/// The others went on without this process: close the handle; a new one may join. What it multicast before it stalled, and
+/// what no completed flush covers, may or may not have reached the others: flushes that were pending give
+/// ISIS_EVENT_REFUSED with ISIS_EENDED before this event, and calls that wait give ISIS_EENDED.
 pub const ISIS_EVENT_EVICTED: u32 = 13;
-/// `process` holds the others up: it is silent, or does not keep up.
+/// `process` holds the others up, in `group`; `reason` says how. Once per full window, and per view change once for each
+/// silence.
 pub const ISIS_EVENT_SLOW: u32 = 14;
 /// isis_close is complete; the handle is closed when the callback returns.
 pub const ISIS_EVENT_CLOSED: u32 = 15;
-/// A command that its call had accepted was refused later (threaded mode): `code` says why, `text` which; `number` is
-/// that of a flush. After a refused join the group's handle is closed when the callback returns.
+/// A command that its call had accepted was refused later: `code` says why, `text` which; `number` is that of a flush, or
+/// the ticket of a message. In inline mode this comes only for flushes, before ISIS_EVENT_EVICTED. After a refused join the group's handle is closed when the callback returns.
 pub const ISIS_EVENT_REFUSED: u32 = 16;
 /// An internal error: the handle is unusable, close it. The others see a crash.
 pub const ISIS_EVENT_POISONED: u32 = 17;
 /// A line for the operator: `text`.
 pub const ISIS_EVENT_LOG: u32 = 18;
+
+/// The reason of an ISIS_EVENT_SLOW: the process is so far behind with taking messages that this one's window is full.
+pub const ISIS_SLOW_WINDOW: u32 = 1;
+/// The reason of an ISIS_EVENT_SLOW: a view change of `group` (which may be that of isis_system_group) waits for the
+/// process, and nothing is heard of it. It hangs, or is away from isis_poll.
+pub const ISIS_SLOW_VIEW_CHANGE: u32 = 2;
 
 /// An event. Borrowed until the callback returns. Fields that an event does not name are 0 or NULL.
 #[repr(C)]
@@ -89,6 +99,10 @@ pub struct isis_event_t {
     pub member_list: *const u64,
     /// NUL-terminated text, or NULL.
     pub text: *const c_char,
+    /// For ISIS_EVENT_SLOW: ISIS_SLOW_WINDOW or ISIS_SLOW_VIEW_CHANGE.
+    pub reason: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// One registered callback.
@@ -147,5 +161,20 @@ pub extern "C" fn isis_on_event(isis: *mut isis_t, callback: isis_event_fn, user
     on_instance(isis, |instance| {
         instance.entries.event.set(callback.map(|callback| (callback, user)));
         Ok(ISIS_OK)
+    })
+}
+
+/// Returns why an ISIS_EVENT_SLOW came: ISIS_SLOW_WINDOW or ISIS_SLOW_VIEW_CHANGE; 0 for other events. For languages that
+/// do not read the struct. `event` is the one that is in delivery.
+///
+/// Errors: ISIS_EINVAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_event_reason(event: *const isis_event_t) -> i32 {
+    enter(|| {
+        if event.is_null() || !event.is_aligned() {
+            return Err(fail(error::ISIS_EINVAL, format_args!("event is NULL or not aligned")));
+        }
+        // SAFETY: not NULL and aligned; an event of the library's own, by the caller's promise.
+        Ok(unsafe { (*event).reason } as i32)
     })
 }

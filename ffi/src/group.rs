@@ -38,8 +38,9 @@ pub struct isis_join_options_t {
     pub ordering: u32,
     /// ISIS_ROLE_MEMBER.
     pub role: u32,
-    /// Not 0: a multicast during a view change is refused with ISIS_EAGAIN at once, instead of being kept for the next
-    /// view.
+    /// Not 0: a message is delivered in the view that its sender knew of when it sent it. A multicast during a view change
+    /// is refused with ISIS_EAGAIN instead of being kept for the next view: at once in inline mode; in threaded mode by
+    /// ISIS_EVENT_REFUSED with its ticket if the call could not know yet.
     pub sending_view: u32,
     /// 0.
     pub reserved: u32,
@@ -68,6 +69,8 @@ pub struct Group {
     pub state: StateCallbacks,
     /// The token of the open claim; 0: none is open.
     pub claim: u64,
+    /// The ticket of the last message sent; 0: none yet.
+    pub last_sent: u64,
     /// Its first view has come.
     pub joined: bool,
     /// The highest flush whose event has come.
@@ -110,7 +113,7 @@ impl Instance {
                 return Err(full);
             }
         };
-        let group = Group { core, handle, state, claim: 0, joined: false, flushed: 0, state_received: 0 };
+        let group = Group { core, handle, state, claim: 0, last_sent: 0, joined: false, flushed: 0, state_received: 0 };
         let mut groups = self.groups.borrow_mut();
         let place = groups.partition_point(|other| other.core < core);
         groups.insert(place, group);

@@ -21,7 +21,6 @@ use crate::table::{self, Noun};
 use isis_protocol::{GroupHandle, ProcessId};
 use isis_runtime::{Node, NodeError, NodeEvent};
 use std::cell::{Cell, RefCell, RefMut};
-use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -153,6 +152,8 @@ impl Instance {
             }
             match self.phase.get() {
                 Phase::Over => return Err(plain(error::ISIS_EENDED)),
+                // What a call may wait for will not come any more.
+                Phase::Running if self.evicted.get() => return Err(plain(error::ISIS_EENDED)),
                 Phase::Poisoned => return Err(boundary::poisoned()),
                 Phase::Running | Phase::Closing => {}
             }
@@ -242,11 +243,11 @@ pub fn node_failure(why: NodeError) -> Failure {
         NodeError::Ended => error::ISIS_EENDED,
         NodeError::BadClaim => error::ISIS_ECLAIM,
         NodeError::BadKind => error::ISIS_EKIND,
+        NodeError::AlreadyMember => error::ISIS_EALREADY,
         NodeError::WrongMode => error::ISIS_EUNSUPPORTED,
         NodeError::Poisoned => error::ISIS_EPOISONED,
         NodeError::Forked => error::ISIS_EFORKED,
         NodeError::Option(why) => return option_failure(why),
-        NodeError::System { ref error, .. } if error.kind() == ErrorKind::AlreadyExists => error::ISIS_EALREADY,
         NodeError::System { .. } | NodeError::Transport(_) => error::ISIS_ESYSTEM,
     };
     fail(code, format_args!("{why}"))
@@ -256,7 +257,9 @@ pub fn node_failure(why: NodeError) -> Failure {
 fn open(options: &isis_options_t) -> Result<*mut Instance, Failure> {
     boundary::silence_panics();
     table::watch_forks();
-    let node = Node::open(options.to_runtime()?).map_err(node_failure)?;
+    let options = options.to_runtime()?;
+    let hold_limit = options.hold_bytes;
+    let node = Node::open(options).map_err(node_failure)?;
     let instance = Box::into_raw(Box::new(Instance {
         handle: Cell::new(0),
         system_group: Cell::new(0),
@@ -269,7 +272,7 @@ fn open(options: &isis_options_t) -> Result<*mut Instance, Failure> {
         evicted: Cell::new(false),
         callbacks: Cell::new(0),
         held_bytes: Rc::new(Cell::new(0)),
-        hold_limit: options.hold_bytes,
+        hold_limit,
         without_entry: Cell::new(0),
         dispatched: Cell::new(0),
     }));

@@ -39,8 +39,8 @@ pub struct isis_message_t {
     pub sender: u64,
     /// The number of the group's view that it was sent in.
     pub view: u64,
-    /// Its number among its sender's multicasts in that view: 1, 2, 3 and so on; for ISIS_UNICAST and ISIS_REPLY
-    /// between the two processes.
+    /// Its number among its sender's multicasts in that view: 1, 2, 3 and so on. ISIS_UNICAST and ISIS_REPLY have a series
+    /// of their own, above 2^62.
     pub number: u64,
     /// Its place in the total order of the view: 1, 2, 3 and so on; 0 if it is not ISIS_TOTAL.
     pub order: u64,
@@ -56,6 +56,9 @@ pub struct isis_message_t {
     pub entry: u32,
     /// 1 if it was sent with ISIS_SAFE, else 0.
     pub safe: u32,
+    /// For a message of this process's own: the ticket that isis_last_sent or isis_sender_last_sent gave for it. For an
+    /// ISIS_REPLY: the ticket of the message that it answers. 0: neither, too long ago, or of an earlier membership.
+    pub ticket: u64,
 }
 
 /// A piece of a message's bytes.
@@ -149,6 +152,7 @@ impl Instance {
             kind: kind_number(message.kind),
             entry: u32::from(message.entry),
             safe: u32::from(message.safe),
+            ticket: message.ticket,
         };
         let outer = DELIVERING.get();
         let delivering = Delivering {
@@ -323,6 +327,17 @@ pub unsafe extern "C" fn isis_msg_number(message: *const isis_message_t, number:
 pub unsafe extern "C" fn isis_msg_order(message: *const isis_message_t, order: *mut u64) -> i32 {
     read(message, |message| {
         Output::new(order, "order")?.set(message.order);
+        Ok(ISIS_OK)
+    })
+}
+
+/// The ticket of an own message, or of the message that a reply answers; see isis_message_t.
+///
+/// Errors: ISIS_EMESSAGE, ISIS_EINVAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_msg_ticket(message: *const isis_message_t, ticket: *mut u64) -> i32 {
+    read(message, |message| {
+        Output::new(ticket, "ticket")?.set(message.ticket);
         Ok(ISIS_OK)
     })
 }

@@ -11,7 +11,7 @@ use std::ffi::c_char;
 use std::path::Path;
 
 /// Room for settings in isis_options_t.
-pub const ISIS_OPTIONS_ROOM: usize = 8_168;
+pub const ISIS_OPTIONS_ROOM: usize = 8_176;
 
 /// Options of isis_open. Fill it with isis_options_init; it owns nothing and may be copied.
 #[repr(C)]
@@ -19,8 +19,6 @@ pub const ISIS_OPTIONS_ROOM: usize = 8_168;
 pub struct isis_options_t {
     /// Size of this struct in bytes, as the program was compiled.
     pub size: u64,
-    /// The most bytes that isis_msg_hold may keep at a time; 16 MiB.
-    pub hold_bytes: u64,
     /// Bytes used in `settings`.
     pub settings_len: u64,
     /// What isis_options_set and its likes have set; not to be written by the program.
@@ -31,11 +29,9 @@ pub struct isis_options_t {
 const FIRST_SIZE: usize = 8_192;
 const _: () = assert!(size_of::<isis_options_t>() == FIRST_SIZE);
 
-const HOLD_BYTES: u64 = 16 << 20;
-
 impl isis_options_t {
     fn new(size: u64) -> isis_options_t {
-        isis_options_t { size, hold_bytes: HOLD_BYTES, settings_len: 0, settings: [0; ISIS_OPTIONS_ROOM] }
+        isis_options_t { size, settings_len: 0, settings: [0; ISIS_OPTIONS_ROOM] }
     }
 
     fn settings(&self) -> &[u8] {
@@ -82,20 +78,13 @@ impl isis_options_t {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
-        if name == "hold_bytes" {
-            let bytes = value.parse();
-            self.hold_bytes = bytes.map_err(|_| {
-                fail(error::ISIS_EOPTION, format_args!("option `hold_bytes`: `{value}` is not a number of bytes"))
-            })?;
-            return Ok(());
-        }
         Options::new().set(name, value).map_err(option_failure)?;
         self.add(name, value)
     }
 
     fn set_from_environment(&mut self) -> Result<(), Failure> {
         // The file first, so that the other variables win over it.
-        for name in ["config", "hold_bytes"].iter().chain(OPTION_NAMES.iter().filter(|name| **name != "config")) {
+        for name in ["config"].iter().chain(OPTION_NAMES.iter().filter(|name| **name != "config")) {
             let Some(value) = std::env::var_os(format!("ISIS_{}", name.to_ascii_uppercase())) else { continue };
             self.set(name, &value.to_string_lossy())?;
         }

@@ -1,11 +1,13 @@
 //! Multicast, point-to-point sends, replies and flush.
 
-use crate::boundary::{bytes, enter, guarded, on_group, set_if_wanted};
-use crate::error::{self, Failure, ISIS_OK, fail, plain};
+use crate::boundary::{Output, bytes, enter, guarded, on_group, set_if_wanted};
+use crate::error::{self, Failure, ISIS_OK, Status, fail, plain};
 use crate::group::{isis_group_t, ordinary};
+use crate::instance::Instance;
 use crate::message::{self, isis_message_t};
 use crate::table::{self, Noun};
-use isis_protocol::{Kind, ProcessId, SendOptions};
+use isis_protocol::{GroupHandle, Kind, ProcessId, SendOptions};
+use isis_runtime::NodeError;
 use std::ffi::c_void;
 
 /// FBCAST: in the order of its sender.
@@ -55,7 +57,7 @@ pub fn kind_number(kind: Kind) -> u32 {
 /// Multicasts `len` bytes (copied) to all members of the group, this process included, at their entry point `entry`
 /// (0 to 255). `kind`: ISIS_FIFO, ISIS_CAUSAL, ISIS_TOTAL or ISIS_GLOBAL, + ISIS_SAFE if wanted. Never blocks.
 ///
-/// Errors: ISIS_EAGAIN (the window is full: try again after ISIS_EVENT_WRITABLE), ISIS_EHANDLE, ISIS_ETHREAD,
+/// Errors: ISIS_EAGAIN (the window is full, or this process is stalled: try again after ISIS_EVENT_WRITABLE), ISIS_EHANDLE, ISIS_ETHREAD,
 /// ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_EKIND, ISIS_ETOOLONG, ISIS_ENOTMEMBER, ISIS_EENDED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isis_multicast(
@@ -70,7 +72,7 @@ pub unsafe extern "C" fn isis_multicast(
         // SAFETY: the pointer contract.
         let data = unsafe { bytes(data, len)? };
         let sent = instance.node().multicast(ordinary(core)?, options, data);
-        sent.map(|()| ISIS_OK).map_err(|why| instance.failure(why))
+        instance.note_sent(core, sent)
     })
 }
 
@@ -92,7 +94,7 @@ pub unsafe extern "C" fn isis_send(
         // SAFETY: the pointer contract.
         let data = unsafe { bytes(data, len)? };
         let sent = instance.node().send(ordinary(core)?, ProcessId(member), entry, data);
-        sent.map(|()| ISIS_OK).map_err(|why| instance.failure(why))
+        instance.note_sent(core, sent)
     })
 }
 
@@ -110,13 +112,38 @@ pub unsafe extern "C" fn isis_reply(message: *const isis_message_t, data: *const
         let found = table::find(Noun::Instance, origin.instance)?;
         guarded(found.object, |instance| {
             let sent = instance.node().reply(origin.group, origin.id, data);
-            sent.map(|()| ISIS_OK).map_err(|why| instance.failure(why))
+            instance.note_sent(origin.group, sent)
         })
     })
 }
 
+impl Instance {
+    /// Keeps the ticket of a message that was sent, for `isis_last_sent`.
+    pub fn note_sent(&self, core: GroupHandle, sent: Result<u64, NodeError>) -> Status {
+        let ticket = sent.map_err(|why| self.failure(why))?;
+        self.with_group(core, |group| group.last_sent = ticket);
+        Ok(ISIS_OK)
+    }
+}
+
+/// The ticket of the last message that this handle sent with success, by isis_multicast, isis_commit, isis_send or
+/// isis_reply; 0 if there was none. The message shows it when it is delivered here, and each reply to it does:
+/// `ticket` in isis_message_t. It says nothing else: compare it for equality only.
+///
+/// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ENOTMEMBER.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_last_sent(group: *mut isis_group_t, ticket: *mut u64) -> i32 {
+    on_group(group, |instance, core| {
+        let output = Output::new(ticket, "ticket")?;
+        let last = instance.with_group(ordinary(core)?, |group| group.last_sent);
+        output.set(last.ok_or_else(|| plain(error::ISIS_ENOTMEMBER))?);
+        Ok(ISIS_OK)
+    })
+}
+
 /// Asks to be told, by ISIS_EVENT_FLUSHED with this number, when all that this process multicast in the group before is
-/// received by all members. `number` may be NULL.
+/// received by all members. `number` may be NULL. If this process is evicted first, ISIS_EVENT_REFUSED comes with this
+/// number and ISIS_EENDED.
 ///
 /// Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED.
 #[unsafe(no_mangle)]
@@ -130,7 +157,7 @@ pub unsafe extern "C" fn isis_flush(group: *mut isis_group_t, number: *mut u64) 
 
 /// isis_flush, and waits for its end, running callbacks as isis_poll does.
 ///
-/// Errors: as isis_flush, and ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
+/// Errors: as isis_flush (ISIS_EENDED also when this process is evicted meanwhile), and ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
 #[unsafe(no_mangle)]
 pub extern "C" fn isis_flush_wait(group: *mut isis_group_t, timeout_ns: u64) -> i32 {
     on_group(group, |instance, core| {

@@ -17,9 +17,16 @@ pub struct isis_sender_t {
     _private: [u8; 0],
 }
 
+/// What stands behind the handle.
+struct Producer {
+    sender: Sender,
+    /// The ticket of the last message sent; 0: none yet.
+    last_sent: u64,
+}
+
 // A sender is made by the instance's thread and used by another one.
 const fn may_move_between_threads<T: Send>() {}
-const _: () = may_move_between_threads::<Sender>();
+const _: () = may_move_between_threads::<Producer>();
 
 /// Opens a sender, for another thread to multicast into the group (threaded mode). The first thread that uses it is its
 /// owner. FIFO order holds among the messages of one sender.
@@ -32,7 +39,8 @@ pub unsafe extern "C" fn isis_sender_open(group: *mut isis_group_t, sender: *mut
     on_group(group, |instance, core| {
         let output = Output::new(sender, "sender")?;
         let opened = instance.node().open_sender(ordinary(core)?);
-        let object = Box::into_raw(Box::new(opened.map_err(|why| instance.failure(why))?));
+        let sender = opened.map_err(|why| instance.failure(why))?;
+        let object = Box::into_raw(Box::new(Producer { sender, last_sent: 0 }));
         match table::open(Noun::Sender, object.cast(), 0, true) {
             Ok(handle) => {
                 output.set(handle as *mut isis_sender_t);
@@ -66,8 +74,24 @@ pub unsafe extern "C" fn isis_sender_send(
         let data = unsafe { bytes(data, len)? };
         // SAFETY: the table has live senders only, and `find` saw that it is this thread's. No callback runs below, so
         // this is the only reference.
-        let sender = unsafe { &mut *found.object.cast::<Sender>() };
-        sender.multicast(options, data).map(|()| ISIS_OK).map_err(node_failure)
+        let sender = unsafe { &mut *found.object.cast::<Producer>() };
+        sender.last_sent = sender.sender.multicast(options, data).map_err(node_failure)?;
+        Ok(ISIS_OK)
+    })
+}
+
+/// The ticket of the last message that this sender sent with success, as isis_last_sent tells it of a group's handle. 0 if
+/// there was none.
+///
+/// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EINVAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_sender_last_sent(sender: *mut isis_sender_t, ticket: *mut u64) -> i32 {
+    enter(|| {
+        let found = table::find(Noun::Sender, sender as u64)?;
+        let output = Output::new(ticket, "ticket")?;
+        // SAFETY: as in isis_sender_send.
+        output.set(unsafe { (*found.object.cast::<Producer>()).last_sent });
+        Ok(ISIS_OK)
     })
 }
 
@@ -80,7 +104,7 @@ pub extern "C" fn isis_sender_close(sender: *mut isis_sender_t) -> i32 {
         let found = table::find(Noun::Sender, sender as u64)?;
         table::close(sender as u64);
         // SAFETY: made by `Box::into_raw` above, this thread's, and its handle is closed now.
-        drop(unsafe { Box::from_raw(found.object.cast::<Sender>()) });
+        drop(unsafe { Box::from_raw(found.object.cast::<Producer>()) });
         Ok(ISIS_OK)
     })
 }

@@ -53,6 +53,7 @@ static void bad_group(isis_group_t *group)
     EXPECT(ISIS_EHANDLE, isis_view_departed(group, 0, &number, &reason));
     EXPECT(ISIS_EHANDLE, isis_multicast(group, ISIS_FIFO, 0, "x", 1));
     EXPECT(ISIS_EHANDLE, isis_send(group, 1, 0, "x", 1));
+    EXPECT(ISIS_EHANDLE, isis_last_sent(group, &number));
     EXPECT(ISIS_EHANDLE, isis_flush(group, &number));
     EXPECT(ISIS_EHANDLE, isis_flush_wait(group, 0));
     EXPECT(ISIS_EHANDLE, isis_claim_max(group, &number));
@@ -66,7 +67,10 @@ static void bad_group(isis_group_t *group)
 /* All calls that take an isis_sender_t. */
 static void bad_sender(isis_sender_t *sender)
 {
+    uint64_t ticket;
+
     EXPECT(ISIS_EHANDLE, isis_sender_send(sender, ISIS_FIFO, 0, "x", 1));
+    EXPECT(ISIS_EHANDLE, isis_sender_last_sent(sender, &ticket));
     EXPECT(ISIS_EHANDLE, isis_sender_close(sender));
 }
 
@@ -90,6 +94,7 @@ static void bad_message(const isis_message_t *message)
     EXPECT(ISIS_EMESSAGE, isis_msg_view(message, &number));
     EXPECT(ISIS_EMESSAGE, isis_msg_number(message, &number));
     EXPECT(ISIS_EMESSAGE, isis_msg_order(message, &number));
+    EXPECT(ISIS_EMESSAGE, isis_msg_ticket(message, &number));
     EXPECT(ISIS_EMESSAGE, isis_msg_group(message, &group));
     EXPECT(ISIS_EMESSAGE, isis_msg_answers(message, &number, &other));
     EXPECT(ISIS_EMESSAGE, isis_msg_hold(message, &held));
@@ -158,7 +163,7 @@ static void bad_options(void)
 
     OK(isis_options_init(&options));
     CHECK_EQ(options.size, sizeof options);
-    CHECK_EQ(options.hold_bytes, 16 << 20);
+    CHECK_EQ(options.settings_len, 0);
     EXPECT(ISIS_EINVAL, isis_options_set(&options, NULL, "inline"));
     EXPECT(ISIS_EINVAL, isis_options_set(&options, "mode", NULL));
     EXPECT(ISIS_EOPTION, isis_options_set(&options, "", ""));
@@ -279,6 +284,7 @@ static void bad_arguments(const char *mode)
     EXPECT(ISIS_EINVAL, isis_system_group(isis, NULL));
     EXPECT(ISIS_ENOTMEMBER, isis_multicast(system_group, ISIS_FIFO, 0, "x", 1));
     EXPECT(ISIS_ENOTMEMBER, isis_send(system_group, 1, 0, "x", 1));
+    EXPECT(ISIS_ENOTMEMBER, isis_last_sent(system_group, &number));
     EXPECT(ISIS_ENOTMEMBER, isis_claim(system_group, 8, &claim));
     EXPECT(ISIS_ENOTMEMBER, isis_flush(system_group, NULL));
     EXPECT(ISIS_ENOTMEMBER, isis_flush_wait(system_group, 0));
@@ -314,6 +320,11 @@ static void bad_arguments(const char *mode)
     EXPECT(ISIS_EKIND, isis_multicast(group, ISIS_UNICAST, 0, "x", 1));
     EXPECT(ISIS_EKIND, isis_multicast(group, ISIS_FIFO | 0x80000000u, 0, "x", 1));
     EXPECT(ISIS_ETOOLONG, isis_multicast(group, ISIS_FIFO, 0, "x", UINT64_MAX));
+    EXPECT(ISIS_EINVAL, isis_last_sent(group, NULL));
+    OK(isis_last_sent(group, &number));
+    CHECK_EQ(number, 0); /* nothing was sent yet */
+    EXPECT(ISIS_EINVAL, isis_event_reason(NULL));
+    EXPECT(ISIS_EINVAL, isis_event_reason((const isis_event_t *)(const void *)(room + 1)));
     EXPECT(ISIS_EINVAL, isis_send(group, 1, 0, NULL, 1));
     EXPECT(ISIS_EINVAL, isis_send(group, 1, 256, "x", 1));
     EXPECT(ISIS_ETOOLONG, isis_send(group, 1, 0, "x", UINT64_MAX));

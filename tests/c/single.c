@@ -193,9 +193,11 @@ static void inside(void *user, const isis_message_t *message)
     CHECK(memcmp(message->data, "call me", 7) == 0); /* all this has not touched the message */
 }
 
+static uint64_t asked; /* the ticket of the message that is answered */
+
 static void on_reply(void *user, const isis_message_t *message)
 {
-    uint64_t view, number;
+    uint64_t view, number, ticket;
     (void)user;
     seen.replies++;
     CHECK_EQ(message->kind, ISIS_REPLY);
@@ -205,6 +207,8 @@ static void on_reply(void *user, const isis_message_t *message)
     CHECK_EQ(view, message->answers_view);
     CHECK_EQ(number, message->answers_number);
     CHECK(number != 0);
+    OK(isis_msg_ticket(message, &ticket));
+    CHECK(ticket == message->ticket && ticket == asked);
 }
 
 static void calls_inside_a_callback(void)
@@ -214,6 +218,8 @@ static void calls_inside_a_callback(void)
     OK(isis_entry(isis, 8, inside, NULL));
     OK(isis_entry(isis, ISIS_ENTRY_REPLY, on_reply, NULL));
     OK(isis_multicast(group, ISIS_CAUSAL, 8, "call me", 7));
+    OK(isis_last_sent(group, &asked));
+    CHECK(asked != 0);
     poll_until(&seen.messages, before + 3);
     poll_until(&seen.replies, 1);
     poll_until(&seen.flushed, flushed + 1);
@@ -257,6 +263,8 @@ static void hold_and_release(void)
         memset(data, 'a' + (int)index, sizeof data);
         CHECK(memcmp(held[index]->data, data, sizeof data) == 0);
     }
+    asked = held[0]->ticket;
+    CHECK(asked != 0);
     OK(isis_reply(held[0], "an answer", 9));
     poll_until(&seen.replies, 2);
     EXPECT(ISIS_EMESSAGE, isis_msg_hold(held[0], &held[3])); /* only one in delivery can be held */

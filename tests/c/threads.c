@@ -12,6 +12,8 @@
 static isis_sender_t *senders[THREADS];
 static uint32_t next_number[THREADS];
 static unsigned came;
+/* The tickets that the senders were given, and those that came with the messages. */
+static uint64_t given[THREADS][EACH], shown[THREADS][EACH];
 
 static void on_message(void *user, const isis_message_t *message)
 {
@@ -22,6 +24,7 @@ static void on_message(void *user, const isis_message_t *message)
     CHECK(words[0] < THREADS);
     CHECK_EQ(words[1], next_number[words[0]]);
     next_number[words[0]]++;
+    shown[words[0]][words[1]] = message->ticket;
     came++;
 }
 
@@ -33,9 +36,10 @@ static void *send_all(void *argument)
     words[0] = *(uint32_t *)argument;
     for (words[1] = 0; words[1] < EACH;) {
         int32_t status = isis_sender_send(senders[words[0]], ISIS_TOTAL, 1, words, sizeof words);
-        if (status == ISIS_OK)
+        if (status == ISIS_OK) {
+            OK(isis_sender_last_sent(senders[words[0]], &given[words[0]][words[1]]));
             words[1]++;
-        else {
+        } else {
             struct timespec pause = {0, 100000};
             CHECK_EQ(status, ISIS_EAGAIN);
             nanosleep(&pause, NULL);
@@ -49,6 +53,7 @@ static void *close_it(void *argument)
 {
     isis_sender_t *sender = argument;
     EXPECT(ISIS_EINVAL, isis_sender_send(sender, ISIS_TOTAL, 1, NULL, 8));
+    EXPECT(ISIS_EINVAL, isis_sender_last_sent(sender, NULL));
     EXPECT(ISIS_EKIND, isis_sender_send(sender, 0, 1, "x", 1));
     EXPECT(ISIS_EENDED, isis_sender_send(sender, ISIS_TOTAL, 1, "x", 1));
     OK(isis_sender_close(sender));
@@ -87,9 +92,11 @@ int main(void)
     }
     for (index = 0; index < THREADS; index++)
         CHECK(pthread_join(threads[index], NULL) == 0);
+    CHECK(memcmp(given, shown, sizeof given) == 0 && given[0][0] != 0 && given[0][0] != given[1][0]);
     for (index = 0; index < THREADS; index++) {
         /* It belongs to the thread that sent. */
         EXPECT(ISIS_ETHREAD, isis_sender_send(senders[index], ISIS_TOTAL, 1, "x", 1));
+        EXPECT(ISIS_ETHREAD, isis_sender_last_sent(senders[index], &given[0][0]));
         EXPECT(ISIS_ETHREAD, isis_sender_close(senders[index]));
     }
     OK(isis_close_wait(isis, patience()));

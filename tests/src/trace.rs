@@ -6,7 +6,7 @@
 //! Invariants: records are appended in the order in which they happened, times never go back, and the same run writes
 //! the same bytes.
 
-use isis_protocol::event::{Departure, Kind};
+use isis_protocol::event::{Departure, Kind, SlowReason};
 use isis_protocol::id::{GroupId, ProcessId, SystemId};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -273,6 +273,10 @@ pub enum Event {
     Slow {
         /// Who.
         process: ProcessId,
+        /// How.
+        reason: SlowReason,
+        /// It is the system's view change.
+        system: bool,
     },
     /// The process is killed.
     Crash,

@@ -199,6 +199,16 @@ fn members_over_a_bad_network() {
     run_with("members", &["threaded", "200"], &faults);
 }
 
+/// A hung process of the host: waited for and named, killed by consent, not killed without.
+#[test]
+fn a_hung_process() {
+    for mode in ["inline", "threaded"] {
+        for (trial, least) in [("wait", 30), ("kill", 20), ("refused", 30)] {
+            checks("hang", &[mode, trial], least);
+        }
+    }
+}
+
 #[test]
 fn hello_greets_itself() {
     let printed = run("hello", &[]);

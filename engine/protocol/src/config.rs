@@ -40,6 +40,12 @@ pub struct Config {
     pub takeover_ns: u64,
     /// How long `close` and leave wait for the others to confirm.
     pub linger_ns: u64,
+    /// What is done about a process of this site that hangs and holds up a view change.
+    pub hang: Hang,
+    /// With `Hang::Kill`: after how long a silence.
+    pub hang_timeout_ns: u64,
+    /// How long this process may stay away from its loop; announced to the others, who do not suspect it earlier.
+    pub max_pause_ns: u64,
     /// How far a sender's application bytes may be ahead of the slowest member's consumption.
     pub window: u64,
     /// Payload bytes in one fragment of a message.
@@ -74,6 +80,9 @@ impl Config {
             resend_ns: 10 * MILLISECOND,
             takeover_ns: 100 * MILLISECOND,
             linger_ns: 2 * SECOND,
+            hang: Hang::Wait,
+            hang_timeout_ns: 5 * SECOND,
+            max_pause_ns: 0,
             window: 1 << 20,
             fragment: 4096,
             max_message: 16 << 20,
@@ -82,6 +91,15 @@ impl Config {
             datagram_network: 1_400,
         }
     }
+}
+
+/// What is done about a process of this site that hangs and holds up a view change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hang {
+    /// The others wait, and say so (`Event::Slow`).
+    Wait,
+    /// It is killed after `hang_timeout_ns`, if it consented.
+    Kill,
 }
 
 /// How an application joins a group.

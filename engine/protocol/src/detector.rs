@@ -79,6 +79,12 @@ impl Detector {
         }
     }
 
+    /// The same for a process that has announced a pause before it is heard of: the view that admits it says so.
+    pub fn announced(mut self, max_pause_ns: u64) -> Detector {
+        self.announce(max_pause_ns);
+        self
+    }
+
     /// A packet of the process came, of any kind.
     pub fn heard(&mut self, now: Instant) {
         // A silence beyond the timeout is no measurement when the peer had announced that it might pause, nor is one

@@ -34,7 +34,8 @@ pub struct SendOptions {
     pub entry: u8,
 }
 
-/// Names a message: its sender's `number`-th in that view of that group (1, 2, …), or between the pair for `Unicast` and `Reply`.
+/// Names a message: its sender's `number`-th in that view of that group (1, 2, …). `Unicast` and `Reply` have a series of
+/// their own, from `FIRST_UNICAST` on, so that a reply's `answers` names one message only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct MessageId {
     /// The group.
@@ -46,6 +47,9 @@ pub struct MessageId {
     /// Its number in its stream.
     pub number: u64,
 }
+
+/// The numbers of point-to-point messages are above this one, those of multicasts below.
+pub const FIRST_UNICAST: u64 = 1 << 62;
 
 /// Where the bytes of a delivered message are. Valid until the next call of `Endpoint::poll_event`.
 #[derive(Clone, Debug)]
@@ -80,6 +84,10 @@ pub struct Delivery {
     pub entry: u8,
     /// Its place in the total order of the view (1, 2, …); 0 for other kinds.
     pub order: u64,
+    /// For a message of this process's own: what the call that sent it returned. For a reply to one: what the call that
+    /// sent the message returned that is answered. 0: neither, too long ago, or of an earlier
+    /// membership.
+    pub ticket: u64,
     /// For a reply: the message that it answers.
     pub answers: Option<MessageId>,
     /// Its bytes.
@@ -196,21 +204,44 @@ pub enum Event {
     Stalled,
     /// Contact to a quorum again.
     Resumed,
-    /// The others went on without this process. The endpoint is at its end; a new one (new nonce) may join.
+    /// The others went on without this process. The endpoint is at its end; a new one (new nonce) may join. Multicasts
+    /// that were accepted, but that no completed flush covers, may be lost; each flush that was pending gave `FlushLost`.
     Evicted,
-    /// A member holds the others up: its silence or its full window.
+    /// A member holds the others up. Once per full window; per view change once for each silence.
     Slow {
         /// Who.
         process: ProcessId,
+        /// How.
+        reason: SlowReason,
+        /// In which group; `None`: the change of the system view.
+        group: Option<GroupHandle>,
+    },
+    /// The flush will never complete: `Evicted` follows. What was multicast before it may or may not have reached the others.
+    FlushLost {
+        /// The group.
+        group: GroupHandle,
+        /// What `Endpoint::flush` returned.
+        flush: u64,
     },
     /// `Endpoint::close` is complete; the endpoint is at its end.
     Closed,
 }
 
+/// How a member holds the others up.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u32)]
+pub enum SlowReason {
+    /// It is so far behind with taking messages that this process's window is full.
+    Window = 1,
+    /// A view change waits for its answer, and nothing is heard of it: it hangs, or is away from its loop.
+    ViewChange = 2,
+}
+
 /// Why a command was not carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// The window is full (or a view change goes on and its buffer is full): try again later. Not a failure.
+    /// The window is full, a view change goes on and its buffer is full, or this process is stalled: try again later. Not
+    /// a failure.
     WouldBlock,
     /// Longer than `max_message` (for a claim: than one fragment).
     TooLong,
@@ -236,6 +267,9 @@ pub enum SiteRequest {
     Found(SystemId),
     /// "This process belongs to `system` now": write it, so that later processes of the site look for that one. No answer.
     Joined(SystemId),
+    /// "Kill the process of this site that has this nonce, if it consented": it hangs, and holds up a view change (option
+    /// `hang = kill`). No answer; its death is news like any other.
+    Kill(Nonce),
 }
 
 /// The answer to [`SiteRequest::Found`].

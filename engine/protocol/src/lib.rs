@@ -27,10 +27,11 @@ pub mod shared;
 pub mod stream;
 pub mod time;
 
-pub use config::{Config, JoinOptions};
+pub use config::{Config, Hang, JoinOptions};
 pub use endpoint::{Destination, Endpoint, Transmit};
 pub use event::{
-    Body, Delivery, Departure, Event, Kind, Member, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest, View,
+    Body, Delivery, Departure, Event, Kind, Member, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest,
+    SlowReason, View,
 };
 pub use id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey, SystemId};
 pub use memory::MemoryBound;

@@ -5,8 +5,8 @@ use crate::config::Config;
 use crate::counters::{Counter, Counters};
 use crate::detector::Detector;
 use crate::directory::{Directory, Operation, Outcome};
-use crate::event::Event;
-use crate::id::{GroupId, ProcessId, SystemId};
+use crate::event::{Event, FIRST_UNICAST};
+use crate::id::{GroupId, Nonce, ProcessId, SystemId};
 use crate::random::Random;
 use crate::time::Instant;
 use isis_memory::Region;
@@ -71,6 +71,8 @@ pub struct Peer {
     pub lanes: [Option<Box<Lane>>; 2],
     /// When it was last told something that it missed.
     pub told_at: Option<Instant>,
+    /// When the site link was last asked to kill it (option `hang`).
+    pub kill_asked_at: Option<Instant>,
 }
 
 /// The system view as every group sees it.
@@ -133,7 +135,9 @@ pub struct Shared {
     pub counters: Counters,
     /// Directory operations delivered, for the endpoint to act on.
     pub outcomes: VecDeque<(Operation, Outcome)>,
-    /// Numbers the point-to-point messages sent.
+    /// Processes of this site that shall be killed (option `hang`).
+    pub kills: VecDeque<Nonce>,
+    /// Numbers the point-to-point messages sent: that of the last one.
     pub unicast_number: u64,
     next_piece: u64,
 }
@@ -157,7 +161,8 @@ impl Shared {
             events: VecDeque::new(),
             counters: Counters::default(),
             outcomes: VecDeque::new(),
-            unicast_number: 0,
+            kills: VecDeque::new(),
+            unicast_number: FIRST_UNICAST,
             next_piece: 0,
         }
     }
@@ -176,13 +181,14 @@ impl Shared {
             let (min, max) = (self.config.suspect_min_ns, self.config.suspect_max_ns);
             self.peers.entry(member.process).or_insert_with(|| Peer {
                 entry: member.clone(),
-                detector: Detector::new(now, min, max),
+                detector: Detector::new(now, min, max).announced(member.max_pause_ns),
                 heard_at: now,
                 suspected: false,
                 reported_dead: false,
                 dead_here: false,
                 lanes: [None, None],
                 told_at: None,
+                kill_asked_at: None,
             });
         }
         self.births = members.iter().map(|m| (m.nonce.birth(), m.process)).collect();

@@ -1,6 +1,6 @@
 //! Commands on a group as values: what the application asks, in the form that rings and waiting queues hold.
 //!
-//! In a ring a command is `tag · kind · flags · entry · group u32`, then 0-4 words of arguments, then its data:
+//! In a ring a command is `tag · kind · flags · entry · group u32`, then 0-5 words of arguments, then its data:
 //! [`Command::encode`], [`decode`]. Both ends are this process, so a malformed record is a broken invariant and panics.
 
 use crate::event::CommandName;
@@ -10,22 +10,45 @@ use isis_protocol::{GroupHandle, GroupId, Instant, Kind, MessageId, ProcessId, R
 /// Tag of a record that stands for the next value of the annex.
 pub(crate) const ANNEX: u8 = 0;
 
+/// Flag of a multicast's record: a word with the view follows.
+const IN_VIEW: u8 = 2;
+
 /// A command on a group. `D` is borrowed bytes, or owned ones when it has to wait.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Command<D> {
     /// The application's handle.
     pub group: GroupHandle,
+    /// What the application was told that sent it; 0: nothing, or it is no message.
+    pub ticket: u64,
     pub action: Action<D>,
 }
 
 /// What to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Action<D> {
-    Multicast { options: SendOptions, data: D },
-    Send { member: ProcessId, entry: u8, data: D },
-    Reply { to: MessageId, data: D },
-    StateBlock { transfer: u64, done: bool, data: D },
-    Flush { number: u64 },
+    /// `view`: in sending-view mode the view that the application was told of last; else 0.
+    Multicast {
+        options: SendOptions,
+        view: u64,
+        data: D,
+    },
+    Send {
+        member: ProcessId,
+        entry: u8,
+        data: D,
+    },
+    Reply {
+        to: MessageId,
+        data: D,
+    },
+    StateBlock {
+        transfer: u64,
+        done: bool,
+        data: D,
+    },
+    Flush {
+        number: u64,
+    },
     Leave,
 }
 
@@ -38,6 +61,11 @@ impl<D: AsRef<[u8]>> Command<D> {
             | Action::StateBlock { data, .. } => data.as_ref(),
             Action::Flush { .. } | Action::Leave => &[],
         }
+    }
+
+    /// It sends a message: a stalled process has no sends.
+    pub fn is_send(&self) -> bool {
+        matches!(self.action, Action::Multicast { .. } | Action::Send { .. } | Action::Reply { .. })
     }
 
     /// What it counts for in a group's backlog, in bytes: its data and its own size, roughly.
@@ -61,14 +89,16 @@ impl<D: AsRef<[u8]>> Command<D> {
         match self.action {
             Action::Flush { number } => number,
             Action::StateBlock { transfer, .. } => transfer,
-            _ => 0,
+            _ => self.ticket,
         }
     }
 
     /// The same with bytes of its own.
     pub fn to_owned(&self) -> Command<Box<[u8]>> {
         let action = match &self.action {
-            Action::Multicast { options, data } => Action::Multicast { options: *options, data: data.as_ref().into() },
+            Action::Multicast { options, view, data } => {
+                Action::Multicast { options: *options, view: *view, data: data.as_ref().into() }
+            }
             Action::Send { member, entry, data } => {
                 Action::Send { member: *member, entry: *entry, data: data.as_ref().into() }
             }
@@ -79,35 +109,40 @@ impl<D: AsRef<[u8]>> Command<D> {
             Action::Flush { number } => Action::Flush { number: *number },
             Action::Leave => Action::Leave,
         };
-        Command { group: self.group, action }
+        Command { group: self.group, ticket: self.ticket, action }
     }
 
-    /// Carries it out on the core, where the group has this handle. `Some`: the core's number of a flush.
-    pub fn execute(&self, machine: &mut dyn Machine, now: Instant, group: GroupHandle) -> Result<Option<u64>, Refused> {
+    /// Carries it out on the core, where the group has this handle. Gives the core's ticket of a message, its number of a
+    /// flush, else 0.
+    pub fn execute(&self, machine: &mut dyn Machine, now: Instant, group: GroupHandle) -> Result<u64, Refused> {
         match &self.action {
-            Action::Multicast { options, data } => machine.multicast(now, group, *options, data.as_ref())?,
-            Action::Send { member, entry, data } => machine.send(now, group, *member, *entry, data.as_ref())?,
-            Action::Reply { to, data } => machine.reply(now, group, *to, data.as_ref())?,
+            Action::Multicast { options, data, .. } => machine.multicast(now, group, *options, data.as_ref()),
+            Action::Send { member, entry, data } => machine.send(now, group, *member, *entry, data.as_ref()),
+            Action::Reply { to, data } => machine.reply(now, group, *to, data.as_ref()),
             Action::StateBlock { transfer, done, data } => {
-                machine.state_block(now, group, *transfer, data.as_ref(), *done)?;
+                machine.state_block(now, group, *transfer, data.as_ref(), *done).map(|()| 0)
             }
-            Action::Flush { .. } => return machine.flush(now, group).map(Some),
-            Action::Leave => machine.leave(now, group)?,
+            Action::Flush { .. } => machine.flush(now, group),
+            Action::Leave => machine.leave(now, group).map(|()| 0),
         }
-        Ok(None)
     }
 
     /// Tag, kind, flags, entry and arguments.
-    fn parts(&self) -> ([u8; 4], [u64; 4], usize) {
+    fn parts(&self) -> ([u8; 4], [u64; 5], usize) {
+        let ticket = self.ticket;
         match &self.action {
-            Action::Multicast { options, .. } => {
-                ([1, options.kind as u8, u8::from(options.safe), options.entry], [0; 4], 0)
+            Action::Multicast { options, view, .. } => {
+                let flags = u8::from(options.safe) | if *view > 0 { IN_VIEW } else { 0 };
+                ([1, options.kind as u8, flags, options.entry], [ticket, *view, 0, 0, 0], 1 + usize::from(*view > 0))
             }
-            Action::Send { member, entry, .. } => ([2, 0, 0, *entry], [member.0, 0, 0, 0], 1),
-            Action::Reply { to, .. } => ([3, 0, 0, 0], message_words(to), 4),
-            Action::StateBlock { transfer, done, .. } => ([4, 0, u8::from(*done), 0], [*transfer, 0, 0, 0], 1),
-            Action::Flush { number } => ([5, 0, 0, 0], [*number, 0, 0, 0], 1),
-            Action::Leave => ([6, 0, 0, 0], [0; 4], 0),
+            Action::Send { member, entry, .. } => ([2, 0, 0, *entry], [ticket, member.0, 0, 0, 0], 2),
+            Action::Reply { to, .. } => {
+                let [group, view, sender, number] = message_words(to);
+                ([3, 0, 0, 0], [group, view, sender, number, ticket], 5)
+            }
+            Action::StateBlock { transfer, done, .. } => ([4, 0, u8::from(*done), 0], [*transfer, 0, 0, 0, 0], 1),
+            Action::Flush { number } => ([5, 0, 0, 0], [*number, 0, 0, 0, 0], 1),
+            Action::Leave => ([6, 0, 0, 0], [0; 5], 0),
         }
     }
 
@@ -137,18 +172,28 @@ pub(crate) fn decode(record: &[u8]) -> Option<Command<&[u8]>> {
         return None;
     };
     let group = GroupHandle(u32::from_le_bytes([g0, g1, g2, g3]));
+    let mut ticket = 0;
     let action = match tag {
         1 => {
-            Action::Multicast { options: SendOptions { kind: kind(kind_number), safe: flags != 0, entry }, data: rest }
+            ticket = word(rest, 0);
+            let (view, data) = if flags & IN_VIEW != 0 { (word(rest, 1), &rest[16..]) } else { (0, &rest[8..]) };
+            let options = SendOptions { kind: kind(kind_number), safe: flags & 1 != 0, entry };
+            Action::Multicast { options, view, data }
         }
-        2 => Action::Send { member: ProcessId(word(rest, 0)), entry, data: &rest[8..] },
-        3 => Action::Reply { to: message_id(rest), data: &rest[32..] },
+        2 => {
+            ticket = word(rest, 0);
+            Action::Send { member: ProcessId(word(rest, 1)), entry, data: &rest[16..] }
+        }
+        3 => {
+            ticket = word(rest, 4);
+            Action::Reply { to: message_id(rest), data: &rest[40..] }
+        }
         4 => Action::StateBlock { transfer: word(rest, 0), done: flags != 0, data: &rest[8..] },
         5 => Action::Flush { number: word(rest, 0) },
         6 => Action::Leave,
         _ => panic!("no command has the tag {tag}"),
     };
-    Some(Command { group, action })
+    Some(Command { group, ticket, action })
 }
 
 /// A message's name as words.
@@ -202,7 +247,8 @@ mod tests {
         let to = MessageId { group: GroupId(5), view: 6, sender: ProcessId(7), number: 8 };
         let options = SendOptions { kind: Kind::Total, safe: true, entry: 9 };
         let actions = [
-            Action::Multicast { options, data: &b"seven b"[..] },
+            Action::Multicast { options, view: 0, data: &b"seven b"[..] },
+            Action::Multicast { options, view: 11, data: b"" },
             Action::Send { member: ProcessId(u64::MAX), entry: 255, data: b"" },
             Action::Reply { to, data: b"yes" },
             Action::StateBlock { transfer: 3, done: true, data: b"state" },
@@ -210,7 +256,8 @@ mod tests {
             Action::Leave,
         ];
         for action in actions {
-            let command = Command { group: GroupHandle(0x0102_0304), action };
+            let mut command = Command { group: GroupHandle(0x0102_0304), ticket: 0, action };
+            command.ticket = if command.is_send() { 1 << 50 } else { 0 };
             let mut record = vec![0xee; command.encoded_len()];
             command.encode(&mut record);
             assert_eq!(decode(&record), Some(command.clone()));

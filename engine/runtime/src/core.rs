@@ -14,16 +14,17 @@
 //! sockets close and the site hears a farewell, so that peers see a crash.
 
 use crate::clock;
-use crate::command::{Command, decode};
+use crate::command::{Action, Command, decode};
 use crate::event::{CommandName, NodeEvent};
 use crate::lane::{Gate, Lane};
 use crate::mailbox::{Inlet, Outlet};
 use crate::options::WaitStrategy;
 use crate::sleep::{Idle, Wake, sleep_on};
+use crate::tickets::Tickets;
 use crate::turn::CoreLoop;
 use isis_memory::Doorbell;
 use isis_memory::sync::{AtomicBool, Ordering};
-use isis_protocol::{Delivery, Event, GroupHandle, Instant, JoinOptions};
+use isis_protocol::{Delivery, Event, GroupHandle, Instant, JoinOptions, Refused};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub poisoned: AtomicBool,
     /// The thread has ended; no event comes any more.
     pub finished: AtomicBool,
+    /// The process is stalled: it has no sends.
+    pub stalled: AtomicBool,
     /// Somebody waits for fresh counters.
     pub counters_wanted: AtomicBool,
     pub counters: Mutex<Vec<(&'static str, u64)>>,
@@ -105,6 +108,8 @@ pub(crate) struct Core {
     closing: Option<Instant>,
     linger_ns: u64,
     finished: bool,
+    /// What `shared.stalled` says.
+    stalled: bool,
 }
 
 /// The application's names and the core's.
@@ -114,6 +119,10 @@ struct Names {
     to_app: BTreeMap<GroupHandle, GroupHandle>,
     /// (core's group, core's number) → application's number.
     flushes: BTreeMap<(GroupHandle, u64), u64>,
+    /// By the core's group.
+    tickets: BTreeMap<GroupHandle, Tickets>,
+    /// The view of each of the core's groups that was passed to the application last.
+    views: BTreeMap<GroupHandle, u64>,
 }
 
 impl Core {
@@ -135,6 +144,7 @@ impl Core {
             closing: None,
             linger_ns,
             finished: false,
+            stalled: false,
         }
     }
 
@@ -182,6 +192,7 @@ impl Core {
     fn turn(&mut self) -> usize {
         let work = self.commands() + self.engine.turn();
         let passed = self.events();
+        self.note_stall();
         if passed > 0 {
             self.shared.app.notify();
         }
@@ -221,7 +232,9 @@ impl Core {
         }
         if work > 0 {
             self.engine.counters.commands += work as u64;
-            self.announce_room();
+            if !self.stalled {
+                self.announce_room(false);
+            }
         }
         work + self.close_if_due(now)
     }
@@ -296,9 +309,23 @@ impl Core {
         }
     }
 
+    /// Lets the producers know whether the process is stalled; those that were refused for it hear when it is over.
+    fn note_stall(&mut self) {
+        let stalled = self.engine.machine.is_stalled();
+        if stalled != self.stalled {
+            self.stalled = stalled;
+            // Release: pairs with the Acquire loads in `Pipe::refuses_sends`. A producer that armed its bell before it saw
+            // this is rung for below: the bell's fences order the two.
+            self.shared.stalled.store(stalled, Ordering::Release);
+            if !stalled {
+                self.announce_room(true);
+            }
+        }
+    }
+
     /// Tells producers that were refused that they may try again.
-    fn announce_room(&mut self) {
-        let all = self.shared.ring_full.ring();
+    fn announce_room(&mut self, all: bool) {
+        let all = self.shared.ring_full.ring() || all;
         for inbox in &mut self.inboxes {
             for (group, lane) in &mut inbox.lanes {
                 if (all || lane.touched) && lane.owes_writable() {
@@ -369,18 +396,34 @@ impl Core {
     /// The application's form of an event, or `None` when it is no business of the application's.
     fn translate(&mut self, event: Event) -> Option<Held> {
         let event = match event {
-            Event::Message(delivery) => return Some(Held::Message(delivery)),
+            Event::Message(mut delivery) => {
+                if delivery.ticket > 0 {
+                    delivery.ticket = self.groups.tickets.get(&delivery.group).map_or(0, |t| t.find(delivery.ticket));
+                }
+                return Some(Held::Message(delivery));
+            }
             // The waiting commands are tried again in the next turn; the application hears from `announce_room`.
             Event::Writable { .. } => return None,
             Event::Flushed { group, flush } => {
                 let flush = self.groups.flushes.remove(&(group, flush)).unwrap_or_default();
                 NodeEvent::Flushed { group: self.groups.app(group), flush }
             }
+            Event::FlushLost { group, flush } => {
+                let flush = self.groups.flushes.remove(&(group, flush)).unwrap_or_default();
+                let (command, reason) = (CommandName::Flush, Refused::Ended);
+                NodeEvent::Refused { group: self.groups.app(group), command, reason, number: flush }
+            }
+            Event::View { group, view, rank } => {
+                self.groups.views.insert(group, view.number);
+                NodeEvent::View { group: self.groups.app(group), view, rank }
+            }
             Event::Left { group } => {
                 let app = self.groups.app(group);
                 self.groups.to_app.remove(&group);
                 self.groups.to_core.remove(&app);
                 self.groups.flushes.retain(|(of, _), _| *of != group);
+                self.groups.tickets.remove(&group);
+                self.groups.views.remove(&group);
                 for inbox in &mut self.inboxes {
                     if let Some(lane) = inbox.lanes.get_mut(&app) {
                         lane.close();
@@ -426,17 +469,28 @@ fn carry_out<D: AsRef<[u8]>>(
     now: Instant,
     command: &Command<D>,
 ) -> bool {
-    use isis_protocol::Refused;
+    // Sending view: the message was meant for the view that the application knew of. It is not put off to another one.
+    let mut in_time = true;
     let outcome = match groups.to_core.get(&command.group) {
-        Some(handle) => command.execute(&mut *engine.machine, now, *handle).map(|flush| (*handle, flush)),
+        Some(handle) => {
+            if let Action::Multicast { view, .. } = command.action {
+                in_time = view == 0 || groups.views.get(handle) == Some(&view);
+            }
+            let number =
+                if in_time { command.execute(&mut *engine.machine, now, *handle) } else { Err(Refused::WouldBlock) };
+            number.map(|number| (*handle, number))
+        }
         None => Err(Refused::NotMember),
     };
     match outcome {
-        Ok((handle, Some(flush))) => {
+        Ok((handle, flush)) if matches!(command.action, Action::Flush { .. }) => {
             groups.flushes.insert((handle, flush), command.number());
         }
-        Ok((_, None)) => (),
-        Err(Refused::WouldBlock) => return false,
+        Ok((handle, ticket)) if command.ticket > 0 => {
+            groups.tickets.entry(handle).or_default().note(ticket, command.ticket);
+        }
+        Ok(_) => (),
+        Err(Refused::WouldBlock) if in_time => return false,
         Err(reason) => own.push_back(NodeEvent::Refused {
             group: command.group,
             command: command.name(),

@@ -6,8 +6,9 @@ use isis_protocol::Refused;
 /// Why a call failed. `WouldBlock` is not a failure: it is cheap, allocates nothing, and says "later".
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// The window, or the ring to the core thread, is full. `NodeEvent::Writable` follows for groups.
-    #[error("would block: the window is full")]
+    /// The window, or the ring to the core thread, is full, or the process is stalled. `NodeEvent::Writable` follows for
+    /// groups.
+    #[error("would block: the window is full, or the process is stalled")]
     WouldBlock,
     /// The message is longer than `max_message`, or the claim longer than one fragment.
     #[error("the message is too long")]
@@ -24,6 +25,9 @@ pub enum NodeError {
     /// A claim is already open, or none is.
     #[error("no such claim")]
     BadClaim,
+    /// This process is in that group already, or is joining it.
+    #[error("this process is in that group already")]
+    AlreadyMember,
     /// The kind is not one that this call can send.
     #[error("the kind cannot be sent by this call")]
     BadKind,
@@ -69,10 +73,7 @@ impl From<Refused> for NodeError {
             Refused::Ended => NodeError::Ended,
             Refused::BadClaim => NodeError::BadClaim,
             Refused::BadKind => NodeError::BadKind,
-            Refused::AlreadyMember => NodeError::system(
-                "join",
-                std::io::Error::new(std::io::ErrorKind::AlreadyExists, "this process is in that group already"),
-            ),
+            Refused::AlreadyMember => NodeError::AlreadyMember,
         }
     }
 }

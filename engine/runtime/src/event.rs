@@ -1,6 +1,6 @@
 //! What a [`crate::Node`] tells the application: the core's events, with message bytes that can be reached in both modes.
 
-use isis_protocol::{Body, Event, GroupHandle, Kind, MessageId, ProcessId, Refused, SystemId, View};
+use isis_protocol::{Body, Event, GroupHandle, Kind, MessageId, ProcessId, Refused, SlowReason, SystemId, View};
 use std::sync::Arc;
 
 /// Where the bytes of a message are. Look at them with `Node::payload`; they stay in place until the next
@@ -59,6 +59,10 @@ pub struct Message {
     pub entry: u8,
     /// Its place in the total order of the view (1, 2, …); 0 for other kinds.
     pub order: u64,
+    /// For a message of this process's own: what the call that sent it returned. For a reply to one: what the call that
+    /// sent the message returned that is answered. 0: neither, too long ago, or of an earlier
+    /// membership.
+    pub ticket: u64,
     /// For a reply: the message that it answers.
     pub answers: Option<MessageId>,
     /// Its bytes: `Node::payload`.
@@ -149,16 +153,23 @@ pub enum NodeEvent {
     Stalled,
     /// Contact to a quorum again.
     Resumed,
-    /// The others went on without this process: the node is at its end.
+    /// The others went on without this process: the node is at its end. Multicasts that were accepted, but that no
+    /// completed flush covers, may be lost. Flushes that were pending are `Refused` with `Ended` before this event, commands
+    /// that the core had not taken yet after it.
     Evicted,
     /// A member holds the others up.
     Slow {
         /// Who.
         process: ProcessId,
+        /// How.
+        reason: SlowReason,
+        /// In which group; `None`: the change of the system view.
+        group: Option<GroupHandle>,
     },
     /// `Node::close` is complete.
     Closed,
-    /// Threaded mode only: the core refused a command that the call itself had accepted (a view change came in between).
+    /// A command that the call itself had accepted was refused later: a flush, because the process is evicted; in threaded
+    /// mode any command, because of what came in between.
     Refused {
         /// The group.
         group: GroupHandle,
@@ -166,7 +177,8 @@ pub enum NodeEvent {
         command: CommandName,
         /// Why.
         reason: Refused,
-        /// For `Flush` the number that `Node::flush` returned, for `StateBlock` the transfer; else 0.
+        /// For `Flush` the number that `Node::flush` returned, for `StateBlock` the transfer, for `Multicast`, `Send` and
+        /// `Reply` the ticket; else 0.
         number: u64,
     },
     /// The core failed. Peers see a crash; nothing comes after this.
@@ -188,6 +200,7 @@ impl NodeEvent {
                 safe: delivery.safe,
                 entry: delivery.entry,
                 order: delivery.order,
+                ticket: delivery.ticket,
                 answers: delivery.answers,
                 payload: Payload(Place::Chunk(delivery.body)),
             }),
@@ -204,7 +217,13 @@ impl NodeEvent {
             Event::Stalled => NodeEvent::Stalled,
             Event::Resumed => NodeEvent::Resumed,
             Event::Evicted => NodeEvent::Evicted,
-            Event::Slow { process } => NodeEvent::Slow { process },
+            Event::Slow { process, reason, group } => NodeEvent::Slow { process, reason, group: group.map(name) },
+            Event::FlushLost { group, flush } => NodeEvent::Refused {
+                group: name(group),
+                command: CommandName::Flush,
+                reason: Refused::Ended,
+                number: flush,
+            },
             Event::Closed => NodeEvent::Closed,
         }
     }

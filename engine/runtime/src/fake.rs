@@ -28,8 +28,15 @@ pub struct Script {
     pub timeout: Option<Instant>,
     /// How often the site's record is locked.
     pub locked: usize,
+    /// The process is stalled.
+    pub stalled: bool,
     pub farewells: usize,
     pub joined_groups: Vec<u64>,
+    /// Nonces that the core asks to kill, and those that the site was asked for.
+    pub kills: VecDeque<u128>,
+    pub killed: Vec<u128>,
+    /// The next view of every group shall come.
+    pub next_view: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +78,11 @@ pub struct Fake {
 
 pub const ME: ProcessId = ProcessId(42);
 
+fn view(number: u64) -> Arc<View> {
+    let member = Member { process: ME, nonce: Nonce(1), address: Address::default(), has_state: true };
+    Arc::new(View { group: GroupId(7), number, members: vec![member], joined: vec![ME], departed: vec![] })
+}
+
 impl Fake {
     fn member(&mut self, group: GroupHandle) -> Result<&mut u64, Refused> {
         self.groups.get_mut(&group).ok_or(Refused::NotMember)
@@ -80,7 +92,7 @@ impl Fake {
         self.shared.get().calls.push(text);
     }
 
-    fn deliver(&mut self, group: GroupHandle, kind: Kind, entry: u8, answers: Option<MessageId>, data: &[u8]) {
+    fn deliver(&mut self, group: GroupHandle, kind: Kind, entry: u8, answers: Option<MessageId>, data: &[u8]) -> u64 {
         let number = self.groups.get_mut(&group).map_or(0, |count| {
             *count += 1;
             *count
@@ -93,9 +105,11 @@ impl Fake {
             safe: false,
             entry,
             order: number,
+            ticket: number,
             answers,
             body: Body::Owned(Arc::new(data.to_vec())),
         }));
+        number
     }
 }
 
@@ -117,15 +131,15 @@ impl Machine for Fake {
         self.events.push_back(Event::SystemJoined { system: SystemId(5), process: ME });
     }
     fn join(&mut self, _: Instant, name: &str, _: JoinOptions) -> Result<GroupHandle, Refused> {
-        if name == "refused" {
-            return Err(Refused::Ended);
+        match name {
+            "refused" => return Err(Refused::Ended),
+            "twice" => return Err(Refused::AlreadyMember),
+            _ => {}
         }
         let group = GroupHandle(1000 + self.groups.len() as u32);
         self.groups.insert(group, 0);
-        let member = Member { process: ME, nonce: Nonce(1), address: Address::default(), has_state: true };
-        let view = View { group: GroupId(7), number: 1, members: vec![member], joined: vec![ME], departed: vec![] };
         self.requests.push_back(SiteRequest::Found(SystemId(5)));
-        self.events.push_back(Event::View { group, view: Arc::new(view), rank: 0 });
+        self.events.push_back(Event::View { group, view: view(1), rank: 0 });
         Ok(group)
     }
     fn leave(&mut self, _: Instant, group: GroupHandle) -> Result<(), Refused> {
@@ -133,7 +147,7 @@ impl Machine for Fake {
         self.events.push_back(Event::Left { group });
         Ok(())
     }
-    fn multicast(&mut self, _: Instant, group: GroupHandle, options: SendOptions, data: &[u8]) -> Result<(), Refused> {
+    fn multicast(&mut self, _: Instant, group: GroupHandle, options: SendOptions, data: &[u8]) -> Result<u64, Refused> {
         assert!(data != b"panic", "as the test wants it");
         self.member(group)?;
         if data == b"refuse" {
@@ -141,13 +155,12 @@ impl Machine for Fake {
         }
         {
             let mut script = self.shared.get();
-            if script.window == 0 {
+            if script.window == 0 || script.stalled {
                 return Err(Refused::WouldBlock);
             }
             script.window -= 1;
         }
-        self.deliver(group, options.kind, options.entry, None, data);
-        Ok(())
+        Ok(self.deliver(group, options.kind, options.entry, None, data))
     }
     fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused> {
         self.member(group)?;
@@ -157,22 +170,20 @@ impl Machine for Fake {
     fn claimed(&mut self, _: GroupHandle) -> Result<&mut [u8], Refused> {
         self.claim.as_deref_mut().ok_or(Refused::BadClaim)
     }
-    fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<(), Refused> {
+    fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused> {
         let data = self.claim.take().ok_or(Refused::BadClaim)?;
         self.multicast(now, group, options, &data)
     }
     fn abort(&mut self, _: GroupHandle) -> Result<(), Refused> {
         self.claim.take().map(|_| ()).ok_or(Refused::BadClaim)
     }
-    fn send(&mut self, _: Instant, group: GroupHandle, _: ProcessId, entry: u8, data: &[u8]) -> Result<(), Refused> {
+    fn send(&mut self, _: Instant, group: GroupHandle, _: ProcessId, entry: u8, data: &[u8]) -> Result<u64, Refused> {
         self.member(group)?;
-        self.deliver(group, Kind::Unicast, entry, None, data);
-        Ok(())
+        Ok(self.deliver(group, Kind::Unicast, entry, None, data))
     }
-    fn reply(&mut self, _: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<(), Refused> {
+    fn reply(&mut self, _: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<u64, Refused> {
         self.member(group)?;
-        self.deliver(group, Kind::Reply, 0, Some(to), data);
-        Ok(())
+        Ok(self.deliver(group, Kind::Reply, 0, Some(to), data))
     }
     fn flush(&mut self, _: Instant, group: GroupHandle) -> Result<u64, Refused> {
         self.member(group)?;
@@ -195,6 +206,11 @@ impl Machine for Fake {
         self.events.push_back(Event::Closed);
     }
     fn poll_event(&mut self, _: Instant) -> Option<Event> {
+        if std::mem::take(&mut self.shared.get().next_view) {
+            for group in self.groups.keys() {
+                self.events.push_back(Event::View { group: *group, view: view(2), rank: 0 });
+            }
+        }
         let event = self.events.pop_front()?;
         self.shared.get().polled += 1;
         Some(event)
@@ -209,10 +225,13 @@ impl Machine for Fake {
         TransmitReport::default()
     }
     fn poll_site_request(&mut self) -> Option<SiteRequest> {
-        self.requests.pop_front()
+        self.requests.pop_front().or_else(|| self.shared.get().kills.pop_front().map(|n| SiteRequest::Kill(Nonce(n))))
     }
     fn poll_timeout(&self) -> Option<Instant> {
         self.shared.get().timeout
+    }
+    fn is_stalled(&self) -> bool {
+        self.shared.get().stalled
     }
     fn counters(&self) -> Vec<(&'static str, u64)> {
         vec![("fake_groups", self.groups.len() as u64)]
@@ -267,6 +286,10 @@ impl Port for FakePort {
     }
     fn leave_group(&mut self, group: u64) {
         self.shared.get().joined_groups.retain(|joined| *joined != group);
+    }
+    fn kill(&mut self, nonce: u128) -> io::Result<()> {
+        self.shared.get().killed.push(nonce);
+        Ok(())
     }
     fn farewell(&mut self) {
         self.shared.get().farewells += 1;

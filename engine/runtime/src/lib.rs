@@ -3,7 +3,8 @@
 //! Read in this order: [`options`] (what a user can set), [`event`] and [`error`] (what comes out), [`node`] (the handle),
 //! `turn` (the loop, over `machine` and `port`), `inline` and `core` + `remote` (the two ways to run it: without and with a
 //! thread), `command`, `mailbox` and `lane` (how commands and events pass between the threads), `sleep` (who waits for
-//! what, on which descriptor), `registry` (what the application's side remembers).
+//! what, on which descriptor), `registry` (what the application's side remembers), `tickets` (how a sender knows its own
+//! messages again).
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -25,6 +26,7 @@ mod port;
 mod registry;
 mod remote;
 mod sleep;
+mod tickets;
 mod turn;
 
 pub use error::NodeError;

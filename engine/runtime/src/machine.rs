@@ -22,11 +22,16 @@ pub(crate) trait Machine: Send + Debug {
 
     fn join(&mut self, now: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused>;
     fn leave(&mut self, now: Instant, group: GroupHandle) -> Result<(), Refused>;
-    fn multicast(&mut self, now: Instant, group: GroupHandle, options: SendOptions, data: &[u8])
-    -> Result<(), Refused>;
+    fn multicast(
+        &mut self,
+        now: Instant,
+        group: GroupHandle,
+        options: SendOptions,
+        data: &[u8],
+    ) -> Result<u64, Refused>;
     fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused>;
     fn claimed(&mut self, group: GroupHandle) -> Result<&mut [u8], Refused>;
-    fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<(), Refused>;
+    fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused>;
     fn abort(&mut self, group: GroupHandle) -> Result<(), Refused>;
     fn send(
         &mut self,
@@ -35,8 +40,8 @@ pub(crate) trait Machine: Send + Debug {
         member: ProcessId,
         entry: u8,
         data: &[u8],
-    ) -> Result<(), Refused>;
-    fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<(), Refused>;
+    ) -> Result<u64, Refused>;
+    fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<u64, Refused>;
     fn flush(&mut self, now: Instant, group: GroupHandle) -> Result<u64, Refused>;
     fn state_block(
         &mut self,
@@ -54,6 +59,7 @@ pub(crate) trait Machine: Send + Debug {
     fn transmit(&mut self, now: Instant, transport: &mut dyn Transport) -> TransmitReport;
     fn poll_site_request(&mut self) -> Option<SiteRequest>;
     fn poll_timeout(&self) -> Option<Instant>;
+    fn is_stalled(&self) -> bool;
     fn counters(&self) -> Vec<(&'static str, u64)>;
 }
 
@@ -88,7 +94,7 @@ impl Machine for Endpoint {
         group: GroupHandle,
         options: SendOptions,
         data: &[u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<u64, Refused> {
         Endpoint::multicast(self, now, group, options, data)
     }
     fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused> {
@@ -97,7 +103,7 @@ impl Machine for Endpoint {
     fn claimed(&mut self, group: GroupHandle) -> Result<&mut [u8], Refused> {
         Endpoint::claimed(self, group)
     }
-    fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<(), Refused> {
+    fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused> {
         Endpoint::commit(self, now, group, options)
     }
     fn abort(&mut self, group: GroupHandle) -> Result<(), Refused> {
@@ -110,10 +116,10 @@ impl Machine for Endpoint {
         member: ProcessId,
         entry: u8,
         data: &[u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<u64, Refused> {
         Endpoint::send(self, now, group, member, entry, data)
     }
-    fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<(), Refused> {
+    fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<u64, Refused> {
         Endpoint::reply(self, now, group, to, data)
     }
     fn flush(&mut self, now: Instant, group: GroupHandle) -> Result<u64, Refused> {
@@ -157,6 +163,9 @@ impl Machine for Endpoint {
     }
     fn poll_timeout(&self) -> Option<Instant> {
         Endpoint::poll_timeout(self)
+    }
+    fn is_stalled(&self) -> bool {
+        Endpoint::is_stalled(self)
     }
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Endpoint::counters(self)

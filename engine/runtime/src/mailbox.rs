@@ -98,13 +98,15 @@ impl<T> Inlet<T> {
 
 /// Tag of a message's record.
 const MESSAGE: u8 = 1;
-/// Bytes before the payload: 8 of small fields, 6 words, and 4 more words when it answers a message.
+/// Bytes before the payload: 8 of small fields and 6 words. A word with the ticket follows if it has one, and 4 words when
+/// it answers a message.
 const HEADER: usize = 8 + 6 * 8;
 
 impl Outlet<NodeEvent> {
     /// Passes a message, its payload copied. `group` is the application's handle. `false`: no room now.
     pub fn push_message(&mut self, delivery: &Delivery, group: GroupHandle, payload: &[u8]) -> bool {
-        let header = HEADER + if delivery.answers.is_some() { 32 } else { 0 };
+        let answers_at = HEADER + if delivery.ticket > 0 { 8 } else { 0 };
+        let header = answers_at + if delivery.answers.is_some() { 32 } else { 0 };
         let len = header + payload.len();
         if !self.fits(len) {
             if !self.annex.has_room(payload.len()) {
@@ -129,12 +131,15 @@ impl Outlet<NodeEvent> {
             rank[0],
             rank[1],
             u8::from(delivery.answers.is_some()),
-            0,
+            u8::from(delivery.ticket > 0),
         ]);
         let id = message_words(&delivery.id);
         put_words(&mut record[8..HEADER], &[u64::from(group.0), delivery.order, id[0], id[1], id[2], id[3]]);
+        if delivery.ticket > 0 {
+            put_words(&mut record[HEADER..answers_at], &[delivery.ticket]);
+        }
         if let Some(answers) = &delivery.answers {
-            put_words(&mut record[HEADER..header], &message_words(answers));
+            put_words(&mut record[answers_at..header], &message_words(answers));
         }
         record[header..].copy_from_slice(payload);
         self.ring.commit()
@@ -148,8 +153,9 @@ impl Inlet<NodeEvent> {
         if record[0] == ANNEX {
             return Some(self.pop_value());
         }
-        let answers = (record[6] != 0).then(|| message_id(&record[HEADER..]));
-        let header = HEADER + if answers.is_some() { 32 } else { 0 };
+        let (ticket, answers_at) = if record[7] != 0 { (word(&record[HEADER..], 0), HEADER + 8) } else { (0, HEADER) };
+        let answers = (record[6] != 0).then(|| message_id(&record[answers_at..]));
+        let header = answers_at + if answers.is_some() { 32 } else { 0 };
         let mut message = Message {
             group: GroupHandle(word(&record[8..], 0) as u32),
             id: message_id(&record[24..]),
@@ -158,6 +164,7 @@ impl Inlet<NodeEvent> {
             safe: record[2] != 0,
             entry: record[3],
             order: word(&record[8..], 1),
+            ticket,
             answers,
             payload: Payload(Place::Ring { record: 0, offset: header as u32, len: (record.len() - header) as u32 }),
         };
@@ -190,6 +197,7 @@ pub(crate) fn message(delivery: &Delivery, group: GroupHandle, place: Place) -> 
         safe: delivery.safe,
         entry: delivery.entry,
         order: delivery.order,
+        ticket: delivery.ticket,
         answers: delivery.answers,
         payload: Payload(place),
     }
@@ -210,6 +218,7 @@ mod tests {
             safe: true,
             entry: 7,
             order: 8,
+            ticket: 0,
             answers: answers.then_some(MessageId { number: 9, ..id }),
             body: Body::Owned(Arc::default()),
         }
@@ -226,14 +235,15 @@ mod tests {
     fn messages_of_every_size_pass_in_order_with_all_their_fields() {
         let (mut outlet, mut inlet) = mailbox::<NodeEvent>(4096);
         for len in [0, 1, 8, 100, 900, 2000, 100_000] {
-            for answers in [false, true] {
+            for (answers, ticket) in [(false, 0), (false, u64::MAX), (true, 0), (true, 10)] {
                 let (mut delivery, bytes) = (delivery(answers), vec![len as u8; len]);
                 delivery.body = Body::Owned(Arc::new(bytes.to_vec()));
+                delivery.ticket = ticket;
                 assert!(outlet.push_message(&delivery, GroupHandle(12), &bytes));
                 let got = next(&mut inlet);
                 assert_eq!((got.group, got.id, got.rank), (GroupHandle(12), delivery.id, delivery.rank));
                 assert_eq!((got.kind, got.safe, got.entry, got.order), (Kind::Reply, true, 7, 8));
-                assert_eq!(got.answers, delivery.answers);
+                assert_eq!((got.answers, got.ticket), (delivery.answers, delivery.ticket));
                 assert!(inlet.payload(&got.payload) == bytes, "{len} bytes");
                 inlet.ring.release();
                 assert!(inlet.payload(&got.payload).is_empty() || len > 1000, "a released record is not shown");

@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::options::{Mode, Options};
 use crate::port::{Port, open_host};
 use crate::registry::Registry;
-use crate::remote::{Pipe, Remote, check_kind};
+use crate::remote::{Pipe, Producer, Remote, check_kind};
 use crate::turn::CoreLoop;
 use isis_memory::{ForkMark, Region};
 use isis_protocol::{
@@ -197,17 +197,19 @@ impl Node {
 
     /// Leaves a group (or gives up joining it). Complete with `NodeEvent::Left`.
     pub fn leave(&mut self, group: GroupHandle) -> Result<(), NodeError> {
-        self.command(group, Action::Leave)
+        self.command(group, Action::Leave).map(drop)
     }
 
-    /// Multicasts `data`. `WouldBlock`, `TooLong`, `BadKind`.
-    pub fn multicast(&mut self, group: GroupHandle, options: SendOptions, data: &[u8]) -> Result<(), NodeError> {
+    /// Multicasts `data`. Gives the message's ticket, which `Message::ticket` shows with it here, and with each reply to
+    /// it: not 0, and no other message's of this process in this membership. `WouldBlock` (also while the process is
+    /// stalled), `TooLong`, `BadKind`.
+    pub fn multicast(&mut self, group: GroupHandle, options: SendOptions, data: &[u8]) -> Result<u64, NodeError> {
         check_kind(options)?;
-        self.command(group, Action::Multicast { options, data })
+        self.command(group, Action::Multicast { options, view: 0, data })
     }
 
-    /// Sends to one member. `WouldBlock`, `TooLong`, `NoSuchProcess`.
-    pub fn send(&mut self, group: GroupHandle, member: ProcessId, entry: u8, data: &[u8]) -> Result<(), NodeError> {
+    /// Sends to one member. Gives the message's ticket. `WouldBlock`, `TooLong`, `NoSuchProcess`.
+    pub fn send(&mut self, group: GroupHandle, member: ProcessId, entry: u8, data: &[u8]) -> Result<u64, NodeError> {
         if !self.registry.may_exist(member) {
             self.live()?;
             return Err(NodeError::NoSuchProcess);
@@ -215,8 +217,8 @@ impl Node {
         self.command(group, Action::Send { member, entry, data })
     }
 
-    /// Answers a message that was delivered in `group`. `WouldBlock`, `TooLong`, `NoSuchProcess`.
-    pub fn reply(&mut self, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<(), NodeError> {
+    /// Answers a message that was delivered in `group`. Gives the reply's ticket. `WouldBlock`, `TooLong`, `NoSuchProcess`.
+    pub fn reply(&mut self, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<u64, NodeError> {
         self.command(group, Action::Reply { to, data })
     }
 
@@ -229,15 +231,14 @@ impl Node {
         block: &[u8],
         done: bool,
     ) -> Result<(), NodeError> {
-        self.command(group, Action::StateBlock { transfer, done, data: block })
+        self.command(group, Action::StateBlock { transfer, done, data: block }).map(drop)
     }
 
-    fn command(&mut self, group: GroupHandle, action: Action<&[u8]>) -> Result<(), NodeError> {
+    fn command(&mut self, group: GroupHandle, action: Action<&[u8]>) -> Result<u64, NodeError> {
         match self.live()? {
             Engine::Inline(inline) => {
                 let (engine, now) = inline.command();
-                Command { group, action }.execute(&mut *engine.machine, now, group)?;
-                Ok(())
+                Ok(Command { group, ticket: 0, action }.execute(&mut *engine.machine, now, group)?)
             }
             Engine::Threaded(remote) => remote.submit(group, action),
         }
@@ -276,8 +277,8 @@ impl Node {
         }
     }
 
-    /// Multicasts the claimed bytes. After `WouldBlock` the claim is still open.
-    pub fn commit(&mut self, group: GroupHandle, options: SendOptions) -> Result<(), NodeError> {
+    /// Multicasts the claimed bytes. Gives the message's ticket. After `WouldBlock` the claim is still open.
+    pub fn commit(&mut self, group: GroupHandle, options: SendOptions) -> Result<u64, NodeError> {
         check_kind(options)?;
         match self.live()? {
             Engine::Inline(inline) => {
@@ -315,8 +316,8 @@ impl Node {
         match self.live()? {
             Engine::Inline(_) => Err(NodeError::WrongMode),
             Engine::Threaded(remote) => {
-                let (pipe, valve) = remote.open_sender(group)?;
-                Ok(Sender { pipe, valve, group, max_message, mark: ForkMark::new() })
+                let (pipe, valve, producer) = remote.open_sender(group)?;
+                Ok(Sender { pipe, valve, producer, group, max_message, mark: ForkMark::new() })
             }
         }
     }
@@ -406,6 +407,7 @@ impl Drop for Node {
 pub struct Sender {
     pipe: Pipe,
     valve: Valve,
+    producer: Producer,
     group: GroupHandle,
     max_message: usize,
     mark: ForkMark,
@@ -413,7 +415,7 @@ pub struct Sender {
 
 impl Sender {
     /// As `Node::multicast`. `WouldBlock`: try again later; no event announces when.
-    pub fn multicast(&mut self, options: SendOptions, data: &[u8]) -> Result<(), NodeError> {
+    pub fn multicast(&mut self, options: SendOptions, data: &[u8]) -> Result<u64, NodeError> {
         if self.mark.in_child() {
             return Err(NodeError::Forked);
         }
@@ -425,8 +427,11 @@ impl Sender {
         if data.len() > self.max_message {
             return Err(NodeError::TooLong);
         }
-        let command = Command { group: self.group, action: Action::Multicast { options, data } };
-        self.pipe.submit(&mut self.valve, command, false)
+        let action = Action::Multicast { options, view: self.producer.view(), data };
+        let ticket = self.producer.tickets + 1;
+        self.pipe.submit(&mut self.valve, Command { group: self.group, ticket, action }, false)?;
+        self.producer.tickets = ticket;
+        Ok(ticket)
     }
 
     /// The group.

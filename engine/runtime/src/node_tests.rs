@@ -222,7 +222,7 @@ fn an_application_that_does_not_read_stops_the_core_from_consuming() {
     let until = WallInstant::now() + Duration::from_millis(300);
     while WallInstant::now() < until {
         match node.multicast(group, FIFO, &sent.to_le_bytes()) {
-            Ok(()) => sent += 1,
+            Ok(_) => sent += 1,
             Err(NodeError::WouldBlock) => std::thread::yield_now(),
             Err(error) => panic!("{error}"),
         }
@@ -433,4 +433,144 @@ fn an_idle_wait_lasts_as_long_as_it_was_asked_to() {
         assert!(!node.wait(Some(SECOND / 20)).expect("no error"));
         assert!(started.elapsed() >= Duration::from_millis(50));
     });
+}
+
+fn ticket(event: &NodeEvent) -> u64 {
+    match event {
+        NodeEvent::Message(message) => message.ticket,
+        other => panic!("wanted a message, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_message_comes_back_with_the_ticket_of_its_call() {
+    everywhere(|mut node, _| {
+        let group = join(&mut node);
+        let mut given = Vec::new();
+        for round in 0..20_u64 {
+            let sent = match round % 4 {
+                0 => node.send(group, ME, 8, b"to you"),
+                1 => node.claim(group, 8).and_then(|()| node.commit(group, FIFO)),
+                _ => node.multicast(group, FIFO, b"to all"),
+            };
+            let sent = sent.expect("taken");
+            assert!(sent != 0 && !given.contains(&sent), "{sent} after {given:?}");
+            given.push(sent);
+            assert_eq!(ticket(&next(&mut node)), sent);
+        }
+    });
+}
+
+#[test]
+fn tickets_of_two_producers_are_told_apart() {
+    let (mut node, _) = open(Mode::Threaded, |_| ());
+    let group = join(&mut node);
+    let mut sender = node.open_sender(group).expect("a sender");
+    let (mut given, mut came) = (Vec::new(), Vec::new());
+    for _ in 0..50 {
+        given.push(sender.multicast(FIFO, b"theirs").expect("taken"));
+        came.push(ticket(&next(&mut node)));
+        given.push(node.multicast(group, FIFO, b"ours").expect("taken"));
+        came.push(ticket(&next(&mut node)));
+    }
+    assert_eq!(given, came);
+    given.sort_unstable();
+    given.dedup();
+    assert_eq!(given.len(), 100);
+}
+
+#[test]
+fn a_stalled_process_has_no_sends() {
+    let (mut node, shared) = open(Mode::Threaded, |_| ());
+    let group = join(&mut node);
+    let mut sender = node.open_sender(group).expect("a sender");
+    shared.get().stalled = true;
+    shared.make_readable();
+    let begin = WallInstant::now();
+    // What is sent before the thread has seen the stall is accepted, and waits.
+    let mut accepted = 0;
+    while node.multicast(group, FIFO, b"late").is_ok() {
+        accepted += 1;
+        assert!(begin.elapsed() < Duration::from_secs(10), "never refused");
+        shared.make_readable();
+        std::thread::yield_now();
+    }
+    assert!(matches!(node.multicast(group, FIFO, b"x"), Err(NodeError::WouldBlock)));
+    assert!(matches!(node.send(group, ME, 1, b"x"), Err(NodeError::WouldBlock)));
+    assert!(matches!(node.claim(group, 8), Err(NodeError::WouldBlock)));
+    assert!(matches!(sender.multicast(FIFO, b"x"), Err(NodeError::WouldBlock)));
+    let flush = node.flush(group).expect("a flush may wait for the end of the stall");
+    shared.get().stalled = false;
+    shared.make_readable();
+    let (mut came, mut writable, mut flushed) = (0, 0, false);
+    while came < accepted || writable == 0 || !flushed {
+        match next(&mut node) {
+            NodeEvent::Message(_) => came += 1,
+            NodeEvent::Writable { group: of } => {
+                assert_eq!(of, group);
+                writable += 1;
+            }
+            NodeEvent::Flushed { flush: done, .. } => flushed = done == flush,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    node.multicast(group, FIFO, b"again").expect("no longer stalled");
+    let event = next(&mut node);
+    assert_eq!(bytes(&node, &event), b"again");
+}
+
+/// Sending view: what was sent for one view is not put off to the next one; the application hears of it.
+#[test]
+fn a_message_for_a_view_that_is_over_is_refused() {
+    let (mut node, shared) = open(Mode::Threaded, |_| ());
+    let options = JoinOptions { sending_view: true, ..JoinOptions::default() };
+    let group = node.join("quotes", options).expect("joins");
+    while !matches!(next(&mut node), NodeEvent::View { .. }) {}
+    let told = |event: NodeEvent| matches!(event, NodeEvent::View { .. } | NodeEvent::SystemJoined { .. });
+    shared.get().window = 1;
+    node.multicast(group, FIFO, b"in view 1").expect("taken");
+    let late = node.multicast(group, FIFO, b"waits").expect("taken");
+    // The window opens only behind the next view.
+    shared.get().next_view = true;
+    shared.make_readable();
+    loop {
+        match next(&mut node) {
+            NodeEvent::Message(message) => assert_ne!(message.ticket, late, "delivered in another view"),
+            NodeEvent::Refused { command, reason, number, .. } => {
+                assert_eq!((command, reason, number), (CommandName::Multicast, Refused::WouldBlock, late));
+                break;
+            }
+            event => assert!(told(event)),
+        }
+    }
+    while !matches!(node.view(group), Some(view) if view.number == 2) {
+        assert!(told(next(&mut node)));
+    }
+    shared.get().window = 1;
+    node.multicast(group, FIFO, b"in view 2").expect("taken");
+    let event = next(&mut node);
+    assert_eq!(bytes(&node, &event), b"in view 2");
+}
+
+#[test]
+fn a_kill_that_the_core_asks_for_goes_to_the_site() {
+    everywhere(|mut node, shared| {
+        join(&mut node);
+        shared.get().kills.push_back(99);
+        shared.make_readable();
+        let begin = WallInstant::now();
+        while shared.get().killed.is_empty() {
+            assert!(begin.elapsed() < Duration::from_secs(10));
+            node.wait(Some(SECOND / 1000)).expect("no error");
+        }
+        assert_eq!(shared.get().killed, [99]);
+    });
+}
+
+#[test]
+fn a_second_join_of_a_group_says_so() {
+    assert!(matches!(NodeError::from(Refused::AlreadyMember), NodeError::AlreadyMember));
+    let (mut node, _) = open(Mode::Inline, |_| ());
+    join(&mut node);
+    assert!(matches!(node.join("twice", JoinOptions::default()), Err(NodeError::AlreadyMember)));
 }

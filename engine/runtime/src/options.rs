@@ -10,7 +10,8 @@
 //! (`window` / 64 KiB + 2).
 
 use crate::port::faults;
-use isis_protocol::Config;
+use isis_protocol::detector::MAX_ANNOUNCED_PAUSE_NS;
+use isis_protocol::{Config, Hang};
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -131,6 +132,17 @@ pub struct Options {
     pub takeover_ns: u64,
     /// `linger_ns`: how long `close` and leave wait for the others.
     pub linger_ns: u64,
+    /// `hang`: what is done about a process of this site that hangs and holds up a view change: `wait` (default) or `kill`.
+    pub hang: Hang,
+    /// `hang_timeout_ns`: with `kill`, after how long a silence.
+    pub hang_timeout_ns: u64,
+    /// `allow_kill`: processes of this site and user may kill this one when it hangs; `on` or `off` (default).
+    pub allow_kill: bool,
+    /// `max_pause_ns`: how long the program may stay away between two turns of the loop (inline mode); the others are told,
+    /// and do not suspect it earlier. Default 0: nothing is promised.
+    pub max_pause_ns: u64,
+    /// `hold_bytes`: the most bytes of messages that the C API keeps for the program at a time.
+    pub hold_bytes: u64,
     /// `window`: bytes that a sender may be ahead of the slowest member.
     pub window: u64,
     /// `fragment`: payload bytes in one fragment.
@@ -173,6 +185,11 @@ impl Default for Options {
             resend_ns: core.resend_ns,
             takeover_ns: core.takeover_ns,
             linger_ns: core.linger_ns,
+            hang: core.hang,
+            hang_timeout_ns: core.hang_timeout_ns,
+            allow_kill: false,
+            max_pause_ns: core.max_pause_ns,
+            hold_bytes: 16 << 20,
             window: core.window,
             fragment: core.fragment,
             max_message: core.max_message,
@@ -185,7 +202,7 @@ impl Default for Options {
 }
 
 /// The names of all options, for help texts and bindings.
-pub const OPTION_NAMES: [&str; 31] = [
+pub const OPTION_NAMES: [&str; 36] = [
     "mode",
     "bind",
     "port",
@@ -210,6 +227,11 @@ pub const OPTION_NAMES: [&str; 31] = [
     "resend_ns",
     "takeover_ns",
     "linger_ns",
+    "hang",
+    "hang_timeout_ns",
+    "allow_kill",
+    "max_pause_ns",
+    "hold_bytes",
     "window",
     "fragment",
     "max_message",
@@ -277,6 +299,13 @@ impl Options {
             "resend_ns" => take!(resend_ns, time(text), TIME),
             "takeover_ns" => take!(takeover_ns, time(text), TIME),
             "linger_ns" => take!(linger_ns, time(text), TIME),
+            "hang" => take!(hang, hang(text), "`wait` or `kill`"),
+            "hang_timeout_ns" => take!(hang_timeout_ns, time(text), TIME),
+            "allow_kill" => take!(allow_kill, switch(text), "`on` or `off`"),
+            "max_pause_ns" => {
+                take!(max_pause_ns, within(time(text), 0, MAX_ANNOUNCED_PAUSE_NS), "a time up to 10min")
+            }
+            "hold_bytes" => take!(hold_bytes, size(text), SIZE),
             "window" => take!(window, size(text), SIZE),
             "fragment" => take!(fragment, within(size(text), 64, 16_000), "a size from 64 to 16000 bytes"),
             "max_message" => take!(max_message, within(size(text), 1, 1 << 30), "a size up to 1 GiB"),
@@ -350,6 +379,9 @@ impl Options {
         config.resend_ns = self.resend_ns;
         config.takeover_ns = self.takeover_ns;
         config.linger_ns = self.linger_ns;
+        config.hang = self.hang;
+        config.hang_timeout_ns = self.hang_timeout_ns;
+        config.max_pause_ns = self.max_pause_ns;
         config.window = self.window;
         config.fragment = self.fragment;
         config.max_message = self.max_message;
@@ -387,6 +419,23 @@ fn wait(text: &str) -> Option<WaitStrategy> {
         "spin" => Some(WaitStrategy::Spin),
         "yield" => Some(WaitStrategy::Yield),
         "block" => Some(WaitStrategy::Block),
+        _ => None,
+    }
+}
+
+fn hang(text: &str) -> Option<Hang> {
+    match text {
+        "wait" => Some(Hang::Wait),
+        "kill" => Some(Hang::Kill),
+        _ => None,
+    }
+}
+
+/// `on` or `off`; `true` and `false` are how TOML says it.
+fn switch(text: &str) -> Option<bool> {
+    match text {
+        "on" | "true" => Some(true),
+        "off" | "false" => Some(false),
         _ => None,
     }
 }
@@ -470,6 +519,8 @@ mod tests {
         );
         for (name, value) in
             [("command_ring", "5000"), ("multicast", "10.0.0.0/8"), ("fragment", "1MiB"), ("window", "99999999999GiB")]
+                .into_iter()
+                .chain([("hang", "maybe"), ("allow_kill", "2"), ("max_pause_ns", "11min")])
         {
             assert!(options.set(name, value).is_err(), "{name} took {value}");
         }
@@ -479,11 +530,13 @@ mod tests {
     fn a_file_sets_options_and_names_an_unknown_key() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("isis.toml");
-        std::fs::write(&path, "mode = \"inline\"\nport = 7000\nseeds = [\"10.0.0.1:7000\", \"10.0.0.2:7000\"]\n")
+        std::fs::write(&path, "mode = \"inline\"\nport = 7000\nhang = \"kill\"\nallow_kill = true\nmax_pause_ns = \"3s\"\nhold_bytes = \"1MiB\"\nseeds = [\"10.0.0.1:7000\", \"10.0.0.2:7000\"]\n")
             .expect("write");
         let mut options = Options::new();
         options.set("config", path.to_str().expect("utf-8")).expect("a good file");
         assert_eq!((options.mode, options.port, options.seeds.len()), (Mode::Inline, 7000, 2));
+        assert_eq!((options.hang, options.allow_kill), (Hang::Kill, true));
+        assert_eq!((options.max_pause_ns, options.hold_bytes), (3_000_000_000, 1 << 20));
 
         std::fs::write(&path, "port = 8000\nprot = 1\n").expect("write");
         let error = options.read_file(&path).expect_err("an unknown key");

@@ -19,6 +19,7 @@ pub(crate) trait Port: Transport + Debug {
     fn joined(&mut self, system: u128) -> io::Result<()>;
     fn join_group(&mut self, system: u128, group: u64);
     fn leave_group(&mut self, group: u64);
+    fn kill(&mut self, nonce: u128) -> io::Result<()>;
     fn farewell(&mut self);
     /// Readable when there may be something to receive, or a site event.
     fn descriptor(&self) -> BorrowedFd<'_>;
@@ -43,6 +44,9 @@ impl Port for HostTransport {
     fn leave_group(&mut self, group: u64) {
         HostTransport::leave_group(self, group);
     }
+    fn kill(&mut self, nonce: u128) -> io::Result<()> {
+        HostTransport::kill(self, nonce)
+    }
     fn farewell(&mut self) {
         HostTransport::farewell(self);
     }
@@ -60,6 +64,7 @@ pub(crate) fn open_host(options: &Options, nonce: u128) -> Result<Box<dyn Port>,
     config.faults = faults(&options.faults)?;
     config.multicast = multicast(options.multicast);
     config.datagram_network = options.datagram_network;
+    config.allow_kill = options.allow_kill;
     HostTransport::open(config)
         .map(|transport| Box::new(transport) as Box<dyn Port>)
         .map_err(|error| NodeError::Transport(error.to_string()))

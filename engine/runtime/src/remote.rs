@@ -15,7 +15,7 @@ use crate::mailbox::{Inlet, Outlet, mailbox};
 use crate::options::Options;
 use crate::sleep::{Idle, Wake, sleep_on};
 use crate::turn::CoreLoop;
-use isis_memory::sync::{AtomicBool, Ordering};
+use isis_memory::sync::{AtomicBool, AtomicU64, Ordering};
 use isis_memory::{Doorbell, NoRoom};
 use isis_protocol::{GroupHandle, JoinOptions, Kind, SendOptions};
 use std::os::fd::BorrowedFd;
@@ -25,6 +25,10 @@ use std::time::Duration;
 
 /// How long `counters` waits for the core thread before it gives the last known ones.
 const COUNTERS_WAIT: Duration = Duration::from_millis(100);
+/// Tickets of further producers have the producer's number from this bit on, …
+const PRODUCER_SHIFT: u32 = 48;
+/// … of which there are so many.
+const MOST_PRODUCERS: u64 = 1 << 13;
 
 /// A producer's way to the core thread.
 #[derive(Debug)]
@@ -36,6 +40,9 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// Passes a command on, or says `WouldBlock`; `announce`: a `Writable` shall follow then.
     pub fn submit(&mut self, valve: &mut Valve, command: Command<&[u8]>, announce: bool) -> Result<(), NodeError> {
+        if command.is_send() && self.refuses_sends(valve, announce) {
+            return Err(NodeError::WouldBlock);
+        }
         let cost = command.cost();
         if !valve.admits(cost, announce) {
             return Err(NodeError::WouldBlock);
@@ -54,6 +61,19 @@ impl Pipe {
         valve.submit(cost);
         self.shared.core.notify();
         Ok(())
+    }
+
+    /// Whether the process is stalled. With `announce` a `Writable` follows when it goes on.
+    pub fn refuses_sends(&self, valve: &Valve, announce: bool) -> bool {
+        // Acquire (both): pair with the Release store in `Core::note_stall`.
+        if !self.shared.stalled.load(Ordering::Acquire) {
+            return false;
+        }
+        if announce {
+            valve.wait_for_room();
+        }
+        // Once more: if it went on in between, nobody may have been rung for.
+        self.shared.stalled.load(Ordering::Acquire)
     }
 
     fn push(&mut self, command: &Command<&[u8]>) -> bool {
@@ -90,6 +110,10 @@ struct Group {
     valve: Valve,
     /// Its first view was seen.
     member: bool,
+    /// In sending-view mode: the view that the application was told of last. Shared with further producers.
+    told: Option<Arc<AtomicU64>>,
+    /// The last ticket that was given out.
+    tickets: u64,
     leaving: bool,
     /// An open claim: offset (for the alignment) and length in `buffer`.
     claim: Option<(usize, usize)>,
@@ -107,6 +131,8 @@ pub(crate) struct Remote {
     /// By handle; the application's handles are 1, 2, 3 …
     groups: Vec<Option<Group>>,
     flushes: u64,
+    /// Further producers opened so far.
+    senders: u64,
     idle: Idle,
     options: Options,
     thread: Option<JoinHandle<()>>,
@@ -123,6 +149,7 @@ impl Remote {
             close: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             counters_wanted: AtomicBool::new(false),
             counters: Mutex::default(),
             counters_ready: Condvar::new(),
@@ -147,6 +174,7 @@ impl Remote {
             told_poisoned: false,
             groups: vec![None],
             flushes: 0,
+            senders: 0,
             idle: Idle::new(options.wait),
             options,
             thread: Some(thread),
@@ -168,9 +196,13 @@ impl Remote {
         };
         self.borrowed = true;
         match &event {
-            NodeEvent::View { group, .. } => {
+            NodeEvent::View { group, view, .. } => {
                 if let Some(group) = self.group(*group) {
                     group.member = true;
+                    if let Some(told) = &group.told {
+                        // Relaxed: a producer that does not see it yet has not been told either.
+                        told.store(view.number, Ordering::Relaxed);
+                    }
                 }
             }
             NodeEvent::Left { group } => {
@@ -247,8 +279,8 @@ impl Remote {
         self.groups.get_mut(group.0 as usize)?.as_mut()
     }
 
-    /// Submits a command on a group of which this process is a member, as far as it knows.
-    pub fn submit(&mut self, group: GroupHandle, action: Action<&[u8]>) -> Result<(), NodeError> {
+    /// Submits a command on a group of which this process is a member, as far as it knows. Gives a message's ticket, else 0.
+    pub fn submit(&mut self, group: GroupHandle, mut action: Action<&[u8]>) -> Result<u64, NodeError> {
         self.pipe.check()?;
         let limit = self.options.max_message;
         let Some(Some(state)) = self.groups.get_mut(group.0 as usize) else { return Err(NodeError::NotMember) };
@@ -256,24 +288,32 @@ impl Remote {
         if state.leaving || state.valve.is_closed() || !(state.member || leave) {
             return Err(NodeError::NotMember);
         }
-        let command = Command { group, action };
+        if let Action::Multicast { options, view, .. } = &mut action {
+            check_kind(*options)?;
+            *view = told(state.told.as_deref());
+        }
+        let mut command = Command { group, ticket: 0, action };
         if command.data().len() > limit {
             return Err(NodeError::TooLong);
         }
-        if let Action::Multicast { options, .. } = &command.action {
-            check_kind(*options)?;
+        if command.is_send() {
+            command.ticket = state.tickets + 1;
         }
+        let ticket = command.ticket;
         self.pipe.submit(&mut state.valve, command, true)?;
         state.leaving = leave;
-        Ok(())
+        state.tickets = state.tickets.max(ticket);
+        Ok(ticket)
     }
 
     pub fn join(&mut self, name: &str, options: JoinOptions) -> Result<GroupHandle, NodeError> {
         self.pipe.check()?;
         let group = GroupHandle(self.groups.len() as u32);
         let (valve, gate) = Valve::new(self.options.group_backlog);
+        let told = options.sending_view.then(Arc::default);
         self.pipe.pass(ToCore::Join { group, name: name.to_owned(), options, gate })?;
-        let state = Group { valve, member: false, leaving: false, claim: None, buffer: Vec::new() };
+        let (member, leaving) = (false, false);
+        let state = Group { valve, member, told, tickets: 0, leaving, claim: None, buffer: Vec::new() };
         self.groups.push(Some(state));
         Ok(group)
     }
@@ -298,14 +338,17 @@ impl Remote {
     pub fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), NodeError> {
         self.pipe.check()?;
         let limit = self.options.fragment;
-        let state = self.group(group).filter(|state| state.member && !state.leaving).ok_or(NodeError::NotMember)?;
+        let Some(Some(state)) = self.groups.get_mut(group.0 as usize) else { return Err(NodeError::NotMember) };
+        if !state.member || state.leaving {
+            return Err(NodeError::NotMember);
+        }
         if state.claim.is_some() {
             return Err(NodeError::BadClaim);
         }
         if len > limit {
             return Err(NodeError::TooLong);
         }
-        if !state.valve.admits(len as u64 + 64, true) {
+        if self.pipe.refuses_sends(&state.valve, true) || !state.valve.admits(len as u64 + 64, true) {
             return Err(NodeError::WouldBlock);
         }
         if state.buffer.is_empty() {
@@ -322,12 +365,13 @@ impl Remote {
         Ok(&mut state.buffer[offset..offset + len])
     }
 
-    pub fn commit(&mut self, group: GroupHandle, options: SendOptions) -> Result<(), NodeError> {
+    pub fn commit(&mut self, group: GroupHandle, options: SendOptions) -> Result<u64, NodeError> {
         let state = self.group(group).ok_or(NodeError::BadClaim)?;
         let (offset, len) = state.claim.ok_or(NodeError::BadClaim)?;
         // Out of the group's state while it is submitted; back in the same place, whatever comes of it.
         let buffer = std::mem::take(&mut state.buffer);
-        let outcome = self.submit(group, Action::Multicast { options, data: &buffer[offset..offset + len] });
+        let data = &buffer[offset..offset + len];
+        let outcome = self.submit(group, Action::Multicast { options, view: 0, data });
         if let Some(state) = self.group(group) {
             state.buffer = buffer;
             if outcome.is_ok() {
@@ -345,13 +389,17 @@ impl Remote {
     // --- others ---------------------------------------------------------------------------------------------------
 
     /// A further producer for one group.
-    pub fn open_sender(&mut self, group: GroupHandle) -> Result<(Pipe, Valve), NodeError> {
+    pub fn open_sender(&mut self, group: GroupHandle) -> Result<(Pipe, Valve, Producer), NodeError> {
         self.pipe.check()?;
-        self.group(group).filter(|state| state.member && !state.leaving).ok_or(NodeError::NotMember)?;
+        let state = self.group(group).filter(|state| state.member && !state.leaving).ok_or(NodeError::NotMember)?;
+        let told = state.told.clone();
         let (outlet, inlet) = mailbox(self.options.command_ring);
         let (valve, gate) = Valve::new(self.options.group_backlog);
         self.pipe.pass(ToCore::Sender { group, inlet, gate })?;
-        Ok((Pipe { outlet, shared: self.pipe.shared.clone() }, valve))
+        self.senders += 1;
+        // Beyond that many senders the numbers come again; the early ones' messages are long forgotten.
+        let tickets = (1 + (self.senders - 1) % MOST_PRODUCERS) << PRODUCER_SHIFT;
+        Ok((Pipe { outlet, shared: self.pipe.shared.clone() }, valve, Producer { told, tickets }))
     }
 
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -381,6 +429,26 @@ impl Drop for Remote {
             let _ = thread.join();
         }
     }
+}
+
+/// What a further producer of a group knows.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    told: Option<Arc<AtomicU64>>,
+    /// The last ticket that was given out.
+    pub tickets: u64,
+}
+
+impl Producer {
+    /// The view that a multicast is meant for; 0: any.
+    pub fn view(&self) -> u64 {
+        told(self.told.as_deref())
+    }
+}
+
+fn told(view: Option<&AtomicU64>) -> u64 {
+    // Relaxed: see where it is stored.
+    view.map_or(0, |view| view.load(Ordering::Relaxed))
 }
 
 /// Whether a multicast can be of this kind.

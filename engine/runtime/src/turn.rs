@@ -152,6 +152,8 @@ impl CoreLoop {
                         self.counters.site_record_errors += 1;
                     }
                 }
+                // Refused without the victim's consent; the transport counts what became of it.
+                SiteRequest::Kill(nonce) => drop(self.port.kill(nonce.0)),
             }
         }
         work

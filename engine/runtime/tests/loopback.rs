@@ -58,7 +58,7 @@ fn three_nodes(mode: Mode) {
                 let mut data = (index as u32).to_le_bytes().to_vec();
                 data.extend(sent[index].to_le_bytes());
                 match seat.node.multicast(seat.group, TOTAL, &data) {
-                    Ok(()) => sent[index] += 1,
+                    Ok(_) => sent[index] += 1,
                     Err(NodeError::WouldBlock) => (),
                     Err(error) => panic!("{error}"),
                 }

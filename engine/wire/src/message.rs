@@ -188,6 +188,8 @@ code_struct! {
         address: Address,
         /// Whether it has the group's state.
         state: StateStatus,
+        /// How long it may stay away from its loop: it is not suspected earlier.
+        max_pause_ns: u64,
     }
 }
 
@@ -206,6 +208,8 @@ code_struct! {
         request: u64,
         /// It needs the state.
         wants_state: bool,
+        /// See [`MemberEntry`].
+        max_pause_ns: u64,
     }
 }
 
@@ -532,6 +536,7 @@ mod tests {
                     site: SiteKey(9),
                     address: Address { ip: [i as u8; 16], port: 80 },
                     state: if i == 0 { StateStatus::Has } else { StateStatus::From { donor: ProcessId(0), view: 4 } },
+                    max_pause_ns: i << 30,
                 })
                 .collect(),
             cut: vec![8, 16, 1 << 40],

@@ -80,6 +80,7 @@ fn sample_value() -> Value {
         site: SiteKey(100),
         address: Address { ip: [1; 16], port: 80 },
         state,
+        max_pause_ns: 7_000_000,
     };
     let donor = ProcessId::new(0, 0, 1);
     Value {
@@ -102,7 +103,7 @@ fn sample_value() -> Value {
 pub fn all_messages() -> Vec<Message> {
     let attempt = Attempt { system_view: 2, counter: 1, proposer: ProcessId::new(0, 0, 1) };
     let (nonce, site, address) = (Nonce(5), SiteKey(100), Address { ip: [2; 16], port: 9 });
-    let joiner = Joiner { process: ProcessId(1), nonce, site, address, request: 1, wants_state: true };
+    let joiner = Joiner { process: ProcessId(1), nonce, site, address, request: 1, wants_state: true, max_pause_ns: 0 };
     let promise = Promise {
         attempt,
         received: vec![8, 16],

@@ -159,6 +159,8 @@ impl World {
                     record.get_or_insert(system);
                     node.endpoint.handle_site_answer(self.now, answer);
                 }
+                // Not by default: nobody asks for it here.
+                SiteRequest::Kill(_) => {}
             }
         }
         for _ in 0..MOST_AT_ONCE {
@@ -299,12 +301,12 @@ impl World {
         let options = SendOptions { kind, safe: choice >= 128, entry: choice };
         let data = vec![choice; len];
         let _ = match call % 14 {
-            0..=5 => node.endpoint.multicast(now, group, options, &data),
+            0..=5 => node.endpoint.multicast(now, group, options, &data).map(drop),
             6 => node.endpoint.claim(group, len % 5000),
-            7 => node.endpoint.commit(now, group, options),
-            8 => node.endpoint.send(now, group, other, choice, &data),
+            7 => node.endpoint.commit(now, group, options).map(drop),
+            8 => node.endpoint.send(now, group, other, choice, &data).map(drop),
             9 => match node.last {
-                Some(last) => node.endpoint.reply(now, group, last, &data),
+                Some(last) => node.endpoint.reply(now, group, last, &data).map(drop),
                 None => Ok(()),
             },
             10 => node.endpoint.flush(now, group).map(drop),

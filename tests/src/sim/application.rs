@@ -6,10 +6,10 @@
 
 use super::payload::{self, Ledger, State};
 use crate::trace::{Channel, Delivered, Event as Seen, Key, Process, Trace, ViewSeen};
-use isis_protocol::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions, View};
+use isis_protocol::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions, SlowReason, View};
 use isis_protocol::id::{GroupHandle, GroupId, ProcessId, SystemId};
 use isis_protocol::{Endpoint, Instant, JoinOptions};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What all processes of a run write to.
@@ -75,6 +75,8 @@ pub struct Member {
     snapshots: Vec<Snapshot>,
     multicasts: u32,
     sends: u32,
+    /// Tickets of point-to-point messages.
+    sent_tickets: BTreeSet<u64>,
 }
 
 impl Member {
@@ -127,6 +129,12 @@ pub struct Application {
     known: Vec<(ProcessId, Process)>,
     /// Bytes of a state transfer, at least.
     pub state_len: usize,
+    /// Who was named by `Slow`, and why.
+    pub slow: Vec<(ProcessId, SlowReason)>,
+    /// How often it was told that a send is worth another try.
+    pub writable: u32,
+    /// Flushes that will not complete.
+    pub lost_flushes: Vec<u64>,
 }
 
 /// The process that a nonce names: the simulator puts its number into the upper half.
@@ -148,6 +156,9 @@ impl Application {
             deliveries: 0,
             known: Vec::new(),
             state_len,
+            slow: Vec::new(),
+            writable: 0,
+            lost_flushes: Vec::new(),
         }
     }
 
@@ -182,6 +193,7 @@ impl Application {
             snapshots: Vec::new(),
             multicasts: 0,
             sends: 0,
+            sent_tickets: BTreeSet::new(),
         });
         Ok(usize::from(join))
     }
@@ -215,15 +227,19 @@ impl Application {
                 Ok(bytes) => payload::write(key, bytes),
                 Err(refused) => return Err(refused),
             }
-            if let Err(refused) = ctx.endpoint.commit(ctx.now, it.handle, options) {
-                // The claim stays open when the commit is refused; when it was lost with its view this finds none.
-                let _ = ctx.endpoint.abort(it.handle);
-                return Err(refused);
+            match ctx.endpoint.commit(ctx.now, it.handle, options) {
+                Ok(ticket) => assert_eq!(ticket, u64::from(number), "tickets count the multicasts that were accepted"),
+                Err(refused) => {
+                    // The claim stays open when the commit is refused; when it was lost with its view this finds none.
+                    let _ = ctx.endpoint.abort(it.handle);
+                    return Err(refused);
+                }
             }
         } else {
             let mut bytes = vec![0; len];
             payload::write(key, &mut bytes);
-            ctx.endpoint.multicast(ctx.now, it.handle, options, &bytes)?;
+            let ticket = ctx.endpoint.multicast(ctx.now, it.handle, options, &bytes)?;
+            assert_eq!(ticket, u64::from(number), "tickets count the multicasts that were accepted");
         }
         it.multicasts = number;
         it.own_undelivered += 1;
@@ -248,7 +264,8 @@ impl Application {
         let (Some(to), Some(&id)) = (to, it.ids.get(rank)) else { return Err(Refused::NoSuchProcess) };
         let (key, bytes) = self.letter(member, len);
         let handle = self.members[member].handle;
-        ctx.endpoint.send(ctx.now, handle, id, payload::entry(key), &bytes)?;
+        let ticket = ctx.endpoint.send(ctx.now, handle, id, payload::entry(key), &bytes)?;
+        self.members[member].sent_tickets.insert(ticket);
         Ok(self.posted(ctx, member, key, Kind::Unicast, to, len))
     }
 
@@ -262,7 +279,7 @@ impl Application {
         if result != Err(Refused::WouldBlock) {
             self.members[member].recent.pop_front();
         }
-        result?;
+        self.members[member].sent_tickets.insert(result?);
         Ok(Some(self.posted(ctx, member, key, Kind::Reply, to, len)))
     }
 
@@ -378,7 +395,10 @@ impl Application {
                 let join = it.join;
                 self.note(ctx, Seen::Flushed { join, flush });
             }
-            Event::Writable { .. } => self.stirred = true,
+            Event::Writable { .. } => {
+                self.stirred = true;
+                self.writable += 1;
+            }
             Event::Stalled => {
                 self.stalled = true;
                 self.note(ctx, Seen::Stalled);
@@ -387,7 +407,15 @@ impl Application {
                 self.stalled = false;
                 self.note(ctx, Seen::Resumed);
             }
-            Event::Slow { process } => self.note(ctx, Seen::Slow { process }),
+            Event::Slow { process, reason, group } => {
+                self.slow.push((process, reason));
+                self.note(ctx, Seen::Slow { process, reason, system: group.is_none() });
+            }
+            Event::FlushLost { group, flush } => {
+                let Some(it) = self.members.iter_mut().find(|m| m.handle == group) else { return Fate::Lives };
+                it.flushes.retain(|f| *f != flush);
+                self.lost_flushes.push(flush);
+            }
             Event::Evicted => {
                 self.note(ctx, Seen::Evicted);
                 return Fate::Ends;
@@ -441,7 +469,16 @@ impl Application {
         // A reply names the message that it answers, and that was this process's.
         intact &= (delivery.kind == Kind::Reply) == delivery.answers.is_some();
         intact &= delivery.answers.is_none_or(|id| Some(id.sender) == own);
+        let posted = self.members.iter().any(|m| m.sent_tickets.contains(&delivery.ticket));
         let Some(it) = self.members.iter_mut().find(|m| m.handle == delivery.group) else { return };
+        // The ticket is that of the call: for own messages, and for replies to them (unless of an earlier membership).
+        intact &= match (delivery.kind, Some(delivery.id.sender) == own) {
+            (Kind::Reply, _) if delivery.ticket == 0 => it.join > 0,
+            (Kind::Reply, _) => posted || delivery.ticket <= it.multicasts.into(),
+            (Kind::Unicast, true) => posted,
+            (_, true) => key.is_none_or(|key| delivery.ticket == u64::from(key.number)),
+            (_, false) => delivery.ticket == 0,
+        };
         if channel == Channel::Multicast {
             self.deliveries += 1;
             if let Some(key) = key {

@@ -47,6 +47,8 @@ pub struct Node {
     pub inbox: VecDeque<Packet>,
     /// Gets no turns.
     pub hung: bool,
+    /// Its site-mates may kill it when it hangs.
+    pub allow_kill: bool,
     /// Takes its events slowly: one each so many nanoseconds; 0: at once.
     pub lag_ns: u64,
     /// When its next turn is; `u64::MAX`: not scheduled.
@@ -99,6 +101,7 @@ impl Node {
             behaviour,
             inbox: VecDeque::new(),
             hung: false,
+            allow_kill: false,
             lag_ns: 0,
             next_turn: u64::MAX,
             system: None,

@@ -80,6 +80,8 @@ pub struct Harm {
     pub restarts: u64,
     /// Processes that were evicted or closed.
     pub ends: u64,
+    /// Kills of hung processes that had not consented.
+    pub kills_refused: u64,
 }
 
 /// See the module.
@@ -420,6 +422,14 @@ impl World {
                 };
                 let delay = self.random.below(MILLISECOND);
                 self.timeline.at(self.now() + delay, Happening::Answer { to: node as u32, answer });
+            }
+            SiteRequest::Kill(nonce) => {
+                let victim = self.nodes.iter().position(|n| n.nonce == nonce && n.boot == boot && n.alive());
+                match victim {
+                    Some(victim) if self.nodes[victim].allow_kill => self.crash(victim),
+                    Some(_) => self.harm.kills_refused += 1,
+                    None => {}
+                }
             }
         }
     }

@@ -271,7 +271,7 @@ impl Member {
     /// `false`: the window is full.
     fn multicast(&mut self, kind: Kind, entry: u8, data: &[u8]) -> Result<bool, NodeError> {
         match self.node.multicast(self.group, SendOptions { kind, safe: false, entry }, data) {
-            Ok(()) => {
+            Ok(_) => {
                 self.sent += 1;
                 Ok(true)
             }

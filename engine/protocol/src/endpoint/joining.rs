@@ -229,6 +229,7 @@ impl Endpoint {
             address: shared.config.address,
             request,
             wants_state,
+            max_pause_ns: shared.config.max_pause_ns,
         };
         let message = Message::Join { joiner, system_view: shared.system_view.number };
         self.shared.send(to, group, 0, &message);
@@ -318,6 +319,7 @@ impl Endpoint {
             site: config.site,
             address: config.address,
             state: StateStatus::Has,
+            max_pause_ns: config.max_pause_ns,
         }
     }
 

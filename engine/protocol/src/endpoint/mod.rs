@@ -209,14 +209,16 @@ impl Endpoint {
         }
     }
 
-    /// Multicasts `data` (copied once). Also delivered to this process itself.
+    /// Multicasts `data` (copied once). Also delivered to this process itself. Gives the message's ticket, which
+    /// `Delivery::ticket` shows with it here, and with each reply to it: not 0, and no other message's of this process
+    /// in this membership. Refused with `WouldBlock` while the process is stalled.
     pub fn multicast(
         &mut self,
         now: Instant,
         group: GroupHandle,
         options: SendOptions,
         data: &[u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<u64, Refused> {
         self.at(now);
         check_kind(options)?;
         let (group, shared) = self.open(group)?;
@@ -243,7 +245,8 @@ impl Endpoint {
     }
 
     /// Multicasts the claimed bytes. The message belongs to the view of this call. On `WouldBlock` the claim stays open.
-    pub fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<(), Refused> {
+    /// Gives the message's ticket.
+    pub fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused> {
         self.at(now);
         check_kind(options)?;
         let (group, shared) = self.open(group)?;
@@ -256,7 +259,8 @@ impl Endpoint {
         group.abort(shared)
     }
 
-    /// Sends to one member, after everything that this process has delivered or multicast in the group.
+    /// Sends to one member, after everything that this process has delivered or multicast in the group. Gives the
+    /// message's ticket.
     pub fn send(
         &mut self,
         now: Instant,
@@ -264,7 +268,7 @@ impl Endpoint {
         member: ProcessId,
         entry: u8,
         data: &[u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<u64, Refused> {
         self.at(now);
         let (group, shared) = self.open(group)?;
         if group.rank_of(member).is_none() {
@@ -274,7 +278,7 @@ impl Endpoint {
     }
 
     /// Answers a message that was delivered in `group`: goes to its sender, as `send`.
-    pub fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<(), Refused> {
+    pub fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<u64, Refused> {
         self.at(now);
         let (group, shared) = self.open(group)?;
         if group.rank_of(to.sender).is_none() {
@@ -344,6 +348,8 @@ impl Endpoint {
             && it.handle == *group
         {
             it.told_view = view.number;
+            // Sending-view mode: sends may be worth another try now.
+            self.dirty = true;
         }
         Some(pending.event)
     }
@@ -416,7 +422,7 @@ impl Endpoint {
         if self.dirty {
             self.drive();
         }
-        self.site_requests.pop_front()
+        self.site_requests.pop_front().or_else(|| self.shared.kills.pop_front().map(SiteRequest::Kill))
     }
 
     /// When `handle_timeout` wants to be called next; `None`: never.
@@ -429,6 +435,11 @@ impl Endpoint {
     /// This process's identifier, once a system admitted it.
     pub fn process(&self) -> Option<ProcessId> {
         (self.shared.system_view.number > 0).then_some(self.shared.me)
+    }
+
+    /// No contact to a quorum: sends are refused with `WouldBlock`.
+    pub fn is_stalled(&self) -> bool {
+        self.shared.stalled
     }
 
     /// The named counters, in a fixed order.

@@ -101,6 +101,7 @@ impl Endpoint {
             address: config.address,
             request: 0,
             wants_state: false,
+            max_pause_ns: config.max_pause_ns,
         }
     }
 
@@ -291,6 +292,7 @@ impl Endpoint {
             site: config.site,
             address: config.address,
             state: StateStatus::Has,
+            max_pause_ns: config.max_pause_ns,
         };
         self.shared.system = system;
         let view = ViewRecord { number: 1, members: vec![entry], executed: BTreeMap::new(), next_site: 1 };
@@ -497,7 +499,7 @@ impl Endpoint {
         self.shared.stalled = false;
         self.shared.outbox.clear();
         if ended == Ended::Evicted {
-            self.shared.events.clear();
+            self.lose_flushes();
         }
         for group in self.groups.values_mut() {
             group.dissolve(&mut self.shared);
@@ -505,6 +507,23 @@ impl Endpoint {
         self.groups.clear();
         self.shared.peers.clear();
         self.shared.emit(event);
+    }
+
+    /// Nothing that waits to be told is told any more; flushes whose completion the application does not know fail.
+    fn lose_flushes(&mut self) {
+        let mut lost: Vec<(GroupHandle, u64)> = Vec::new();
+        for pending in self.shared.events.drain(..) {
+            if let Event::Flushed { group, flush } = pending.event {
+                lost.push((group, flush));
+            }
+        }
+        for group in self.groups.values() {
+            lost.extend(group.flushes.iter().map(|flush| (group.handle, flush.id)));
+        }
+        lost.sort_unstable_by_key(|(_, flush)| *flush);
+        for (group, flush) in lost {
+            self.shared.emit(Event::FlushLost { group, flush });
+        }
     }
 
     /// The older system prepares to admit this process.

@@ -9,6 +9,7 @@
 //! member appends and delivers nothing and its row is frozen (R5). Attempts name the system view they were made in (R9).
 //! The quorum of a group is all members that the system view holds; of the system group, a majority of sites (R10).
 
+use super::hung::Vigil;
 use super::{Fate, Group, rank_of};
 use crate::counters::Counter;
 use crate::id::{Nonce, ProcessId};
@@ -71,6 +72,8 @@ pub struct Change {
     pub proposer: Option<Proposer>,
     /// A PREPARE of a system view that is not installed here yet, and who asks: answered then (R9).
     early: Option<(Address, Attempt)>,
+    /// Who holds it up.
+    pub vigil: Vigil,
     /// The highest attempt heard of.
     highest: Attempt,
     /// When something last moved (or no change was wanted).
@@ -89,6 +92,7 @@ impl Change {
             decided: None,
             proposer: None,
             early: None,
+            vigil: Vigil::default(),
             highest: Attempt::default(),
             progress_at: now,
             not_before: Instant::ZERO,
@@ -98,6 +102,7 @@ impl Change {
     /// The clocks start anew: this process was paused.
     pub fn forgive(&mut self, now: Instant) {
         self.progress_at = now;
+        self.vigil.forgive(now);
     }
 
     /// Who has what: for fetching.
@@ -181,11 +186,14 @@ impl Group {
             self.change.proposer = None;
             self.start_attempt(shared);
         }
-        if self.change.proposer.is_some() {
+        let proposes = self.change.proposer.is_some();
+        let wanted = proposes || self.wants_change(shared);
+        self.watch_for_hung(shared, wanted);
+        if proposes {
             if let Some(fate) = self.drive_proposer(shared) {
                 return fate;
             }
-        } else if !self.wants_change(shared) {
+        } else if !wanted {
             self.change.progress_at = now;
         } else if now >= self.change.not_before && now >= self.turn(shared) {
             self.start_attempt(shared);

@@ -58,6 +58,7 @@ impl Group {
             safe: message.safe,
             entry: message.entry,
             order,
+            ticket: if sender == shared.me { self.tickets.find(id, self.view.number) } else { 0 },
             answers: None,
             body: message.body,
         };

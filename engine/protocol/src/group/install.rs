@@ -82,6 +82,7 @@ impl Group {
 
         let stays = rank_of(&value.members, shared.me);
         let number = self.view.number;
+        self.tickets.end_view(number, self.plane.inbox[self.rank].whole);
         self.decided.push_back((number, value.clone()));
         if self.decided.len() > KEPT_VALUES {
             self.decided.pop_front();

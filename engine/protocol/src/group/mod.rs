@@ -4,14 +4,16 @@
 //!
 //! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, rows),
 //! [`transmit`] (packets out, gaps, timers), [`repair`] (who gets what was lost), [`change`] (the agreement on the next
-//! view), [`value`] (what is agreed on), [`install`] (from one view to the next), [`transfer`] (state), [`unicast`] (point
-//! to point).
+//! view), [`hung`] (who holds it up), [`value`] (what is agreed on), [`install`] (from one view to the next), [`transfer`]
+//! (state), [`unicast`] (point to point), [`tickets`] (how a sender knows its own messages again).
 
 pub mod change;
 pub mod deliver;
+pub mod hung;
 pub mod install;
 pub mod receive;
 pub mod repair;
+pub mod tickets;
 pub mod transfer;
 pub mod transmit;
 pub mod unicast;
@@ -133,6 +135,8 @@ pub struct Group {
     pub leave_at: Option<Instant>,
     /// Multicasts that wait.
     pub waiting: VecDeque<Waiting>,
+    /// What the own messages are called by the calls that sent them.
+    pub tickets: tickets::Tickets,
     waiting_bytes: u64,
     /// The allocation of the last multicast that waited.
     spare: Vec<u8>,
@@ -194,6 +198,7 @@ impl Group {
             leaving: None,
             leave_at: None,
             waiting: VecDeque::new(),
+            tickets: tickets::Tickets::default(),
             waiting_bytes: 0,
             spare: Vec::new(),
             writable_wanted: false,
@@ -240,23 +245,24 @@ impl Group {
         if self.waiting.is_empty() || mutant!(LeavesBeforeSends) { self.leaving } else { None }
     }
 
-    /// Multicasts, or keeps the message for a moment that allows it.
-    pub fn multicast(&mut self, shared: &mut Shared, options: SendOptions, data: &[u8]) -> Result<(), Refused> {
+    /// Multicasts, or keeps the message for a moment that allows it. Gives its ticket.
+    pub fn multicast(&mut self, shared: &mut Shared, options: SendOptions, data: &[u8]) -> Result<u64, Refused> {
         if data.len() > shared.config.max_message {
             return Err(Refused::TooLong);
         }
         // In sending-view mode the application must have been told of the view that the message will belong to.
-        let untold = self.options.sending_view && self.told_view != self.view.number;
-        let held_up = self.is_held_up(shared) || untold;
+        let held_up = self.is_held_up(shared) || self.is_untold();
         let size = Plane::message_size(data.len(), fragment_of(shared));
         if self.options.sending_view && size > shared.config.window {
             return Err(Refused::TooLong);
         }
         if self.waiting.is_empty() && !held_up && self.append_whole(shared, options, data) {
-            shared.count(Counter::MessagesMulticast);
-            return Ok(());
+            return Ok(self.accepted(shared));
         }
-        let fits = if held_up {
+        let fits = if shared.stalled {
+            // What is accepted now is lost if eviction follows: a stalled process has no sends.
+            false
+        } else if held_up {
             !self.options.sending_view
                 && (self.waiting_bytes + data.len() as u64 <= shared.config.window || self.waiting.is_empty())
         } else {
@@ -276,9 +282,20 @@ impl Group {
         let mut copy = std::mem::take(&mut self.spare);
         copy.extend_from_slice(data);
         self.waiting.push_back(Waiting { options, data: copy, appended: 0, begun: false });
-        shared.count(Counter::MessagesMulticast);
+        let ticket = self.accepted(shared);
         self.append_waiting(shared);
-        Ok(())
+        Ok(ticket)
+    }
+
+    /// A multicast was accepted: its ticket. They are appended in the order of their tickets.
+    fn accepted(&mut self, shared: &mut Shared) -> u64 {
+        shared.count(Counter::MessagesMulticast);
+        self.tickets.accept()
+    }
+
+    /// In sending-view mode: the application was not told of the present view yet.
+    fn is_untold(&self) -> bool {
+        self.options.sending_view && self.told_view != self.view.number
     }
 
     /// Nothing of the application may be appended now: a view change, a GBCAST before it in this view, or a
@@ -404,20 +421,18 @@ impl Group {
     }
 
     /// Multicasts the claimed bytes. On `WouldBlock` the claim stays open.
-    pub fn commit(&mut self, shared: &mut Shared, options: SendOptions) -> Result<(), Refused> {
+    pub fn commit(&mut self, shared: &mut Shared, options: SendOptions) -> Result<u64, Refused> {
         let claim = self.claimed()?;
-        let untold = self.options.sending_view && self.told_view != self.view.number;
-        let in_place = !untold && !claim.displaced && self.plane.claim.is_some() && !self.is_held_up(shared);
+        let in_place = !self.is_untold() && !claim.displaced && self.plane.claim.is_some() && !self.is_held_up(shared);
         if in_place && self.waiting.is_empty() {
             self.plane.claim = None;
             self.plane.commit_in_place(&mut shared.region, claim, options);
-            shared.count(Counter::MessagesMulticast);
-            return Ok(());
+            return Ok(self.accepted(shared));
         }
         let data = shared.region.chunk(claim.chunk)[claim.offset..claim.offset + claim.len].to_vec();
-        self.multicast(shared, options, &data)?;
+        let ticket = self.multicast(shared, options, &data)?;
         self.drop_claim(shared);
-        Ok(())
+        Ok(ticket)
     }
 
     /// Gives a claim up.

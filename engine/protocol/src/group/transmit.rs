@@ -2,7 +2,7 @@
 
 use super::Group;
 use crate::counters::Counter;
-use crate::event::Event;
+use crate::event::{Event, SlowReason};
 use crate::shared::{Shared, Target};
 use crate::time::Instant;
 use isis_memory::{CHUNK_SIZE, ChunkIndex};
@@ -165,7 +165,8 @@ impl Group {
 
     /// Tells the application that a send is worth another try, and who holds it up.
     fn open_window(&mut self, shared: &mut Shared) {
-        if !self.writable_wanted {
+        // A view change or a stall refuses sends whatever room there is: the word is kept until they are over.
+        if !self.writable_wanted || self.is_held_up(shared) || self.is_untold() {
             return;
         }
         let space = self.plane.space(shared.config.window, false);
@@ -179,13 +180,15 @@ impl Group {
             return;
         }
         let since = self.writable_since.unwrap_or(shared.now);
-        if self.slow_told.is_none() && !self.plane.frozen && shared.now.since(since) > shared.config.suspect_min_ns {
+        let full = space < shared.config.window / 4;
+        if full && self.slow_told.is_none() && shared.now.since(since) > shared.config.suspect_min_ns {
             let me = self.rank;
             let slowest = self.plane.rows.iter().enumerate().min_by_key(|(_, row)| row.consumed[me]);
             if let Some((rank, _)) = slowest {
                 let process = self.view.members[rank].process;
                 self.slow_told = Some(process);
-                shared.emit(Event::Slow { process });
+                let group = (!self.is_system()).then_some(self.handle);
+                shared.emit(Event::Slow { process, reason: SlowReason::Window, group });
             }
         }
     }

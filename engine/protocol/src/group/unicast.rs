@@ -25,7 +25,7 @@ pub struct Held {
 }
 
 impl Group {
-    /// Sends to one member.
+    /// Sends to one member. Gives the message's ticket: its number.
     pub fn send_to(
         &mut self,
         shared: &mut Shared,
@@ -33,7 +33,7 @@ impl Group {
         entry: u8,
         answers: Option<MessageId>,
         data: &[u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<u64, Refused> {
         if data.len() > shared.config.max_message {
             return Err(Refused::TooLong);
         }
@@ -47,19 +47,20 @@ impl Group {
         self.publish(shared);
         vector[self.rank] = self.plane.inbox[self.rank].whole;
         shared.unicast_number += 1;
+        let number = shared.unicast_number;
         let envelope = Envelope {
             group: self.id,
             view: self.view.number,
             vector,
             entry: u16::from(entry),
             answers: answers.map(|id| ((id.view, id.sender), id.number)),
-            number: shared.unicast_number,
+            number,
             data: data.to_vec(),
         };
         if member == shared.me {
             self.held.push_back(Held { sender: member, envelope });
             self.release_held(shared);
-            return Ok(());
+            return Ok(number);
         }
         let mut out = Writer::new();
         envelope.write(&mut out);
@@ -68,7 +69,7 @@ impl Group {
             self.writable_wanted = true;
             return Err(Refused::WouldBlock);
         }
-        Ok(())
+        Ok(number)
     }
 
     /// A message came on a channel.
@@ -109,20 +110,20 @@ impl Group {
             }
             let rank = self.rank_of(held.sender).map_or(u16::MAX, |rank| rank as u16);
             let envelope = held.envelope;
+            let id = MessageId { group: self.id, view: envelope.view, sender: held.sender, number: envelope.number };
+            let answers =
+                envelope.answers.map(|((view, sender), number)| MessageId { group: self.id, view, sender, number });
+            let own = Some(answers.unwrap_or(id)).filter(|id| id.sender == shared.me);
             let delivery = Delivery {
                 group: self.handle,
-                id: MessageId { group: self.id, view: envelope.view, sender: held.sender, number: envelope.number },
+                id,
                 rank,
                 kind: if envelope.answers.is_some() { Kind::Reply } else { Kind::Unicast },
                 safe: false,
                 entry: envelope.entry as u8,
                 order: 0,
-                answers: envelope.answers.map(|((view, sender), number)| MessageId {
-                    group: self.id,
-                    view,
-                    sender,
-                    number,
-                }),
+                ticket: own.map_or(0, |id| self.tickets.find(id, self.view.number)),
+                answers,
                 body: Body::Owned(Arc::new(envelope.data)),
             };
             self.push(shared, Pending { event: Event::Message(delivery), consume: None });

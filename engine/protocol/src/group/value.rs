@@ -114,6 +114,7 @@ impl Group {
                     site: joiner.site,
                     address: joiner.address,
                     state: if joiner.wants_state && !self.is_system() { StateStatus::Needs } else { StateStatus::Has },
+                    max_pause_ns: joiner.max_pause_ns,
                 },
             );
         }
