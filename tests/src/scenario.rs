@@ -306,7 +306,7 @@ impl Scenario {
     /// The end of a script that leaves the world broken: safety is checked, liveness is not demanded.
     pub fn finish_safe(mut self) {
         self.world.seal();
-        let limits = Limits { stall_after_ns: self.world.template.stall_after_ns, ..Limits::default() };
+        let limits = Limits::of(&self.world.template);
         let trace = &self.world.records.trace;
         let violations = checker::check(trace, limits);
         if !violations.is_empty() {

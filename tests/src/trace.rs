@@ -140,6 +140,13 @@ pub enum Event {
         /// The address.
         slot: u32,
     },
+    /// Its site has written down that this founding is decided (R12).
+    Founding {
+        /// The founding's number.
+        number: u64,
+        /// The system.
+        system: SystemId,
+    },
     /// A system admitted it.
     Admitted {
         /// The system.

@@ -17,8 +17,9 @@ pub struct Config {
     pub address: Address,
     /// Where to look for a system besides this site.
     pub seeds: Vec<Address>,
-    /// Quorums of system views need a majority of this many sites (part of rule R12). Founding does not collect pledges yet,
-    /// so only 0 is of use: no such number is known; whoever finds no system founds one.
+    /// How many sites there are (R12): founding, and every later system view, takes a majority of them. `site` is then the
+    /// fingerprint of the site's configured name, and the site has a durable record. 0: unknown; whoever finds no system
+    /// founds one.
     pub expected_sites: u16,
     /// How long a process looks for a system before it may found one.
     pub discovery_ns: u64,

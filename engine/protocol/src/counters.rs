@@ -27,6 +27,10 @@ counters! {
     IgnoreMalformed = "ignore_malformed",
     /// Another system.
     IgnoreForeignSystem = "ignore_foreign_system",
+    /// A process with another `expected_sites`, or a system founded under another.
+    IgnoreExpectedSites = "ignore_expected_sites",
+    /// Ballots to found a system that this process began (R12).
+    FoundingBallots = "founding_ballots",
     /// A process that is not in the system view (R14).
     IgnoreUnknownBirth = "ignore_unknown_birth",
     /// A group that this process is not in.

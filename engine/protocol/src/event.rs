@@ -1,8 +1,10 @@
 //! What comes out of the core, and the vocabulary of what goes in.
 
+use crate::founding::RecordOperation;
 use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SystemId};
 use isis_memory::ChunkIndex;
 use isis_wire::Address;
+use isis_wire::founding::SiteRecord;
 use std::sync::Arc;
 
 /// The ordering of a multicast, or the way a point-to-point message came.
@@ -259,24 +261,44 @@ pub enum Refused {
     BadKind,
 }
 
-/// A question of the core to the durable record of its site (rules R12, R13). Answer with `Endpoint::handle_site_answer`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A question of the core to its site (rules R12, R13). Answer with `Endpoint::handle_site_answer`.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SiteRequest {
     /// "May this process found `system` here?" Under the site's lock: if the site already belongs to a system with a
-    /// live process, answer `BelongsTo`; else write `system` and answer `Granted`.
+    /// live process, answer `BelongsTo`; else write `system` and answer `Granted`. Without `expected_sites` only.
     Found(SystemId),
     /// "This process belongs to `system` now": write it, so that later processes of the site look for that one. No answer.
+    /// Without `expected_sites` only.
     Joined(SystemId),
     /// "Kill the process of this site that has this nonce, if it consented": it hangs, and holds up a view change (option
     /// `hang = kill`). No answer; its death is news like any other.
     Kill(Nonce),
+    /// Do this to the site's durable record: under the site's lock, [`crate::founding::acceptor::apply`] it, write what
+    /// changed and make it durable, then answer with `SiteAnswer::Record`. Under `expected_sites` only.
+    Record {
+        /// Numbers the requests of this process.
+        number: u64,
+        /// What to do.
+        operation: RecordOperation,
+    },
 }
 
-/// The answer to [`SiteRequest::Found`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The answer to a [`SiteRequest`].
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SiteAnswer {
     /// The site's record names the system that was asked for.
     Granted,
     /// The site belongs to this system; find its processes and join.
     BelongsTo(SystemId),
+    /// The operation was done, or refused; what it wrote is durable.
+    Record {
+        /// The request's number.
+        number: u64,
+        /// It was done.
+        done: bool,
+        /// The record now.
+        record: Box<SiteRecord>,
+        /// The system in which some live process of the site was; zero: none was in any.
+        lives_in: SystemId,
+    },
 }

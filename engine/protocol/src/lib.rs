@@ -5,7 +5,8 @@
 //! under the simulator and under every transport.
 //!
 //! Reading order: [`stream`] (byte logs and their images), [`plane`] (the streams of one view: windows, stability,
-//! delivery), [`group`] (views and how they change), [`endpoint`] (a process with all its groups).
+//! delivery), [`group`] (views and how they change), [`endpoint`] (a process with all its groups),
+//! [`founding`] (how named sites agree on a first view).
 #![forbid(unsafe_code)]
 
 #[macro_use]
@@ -18,6 +19,7 @@ pub mod detector;
 pub mod directory;
 pub mod endpoint;
 pub mod event;
+pub mod founding;
 pub mod group;
 pub mod id;
 pub mod memory;

@@ -82,6 +82,10 @@ mod planted {
             "a site has voted as soon as one of its processes has answered";
         AdmitsAllSites "admits-all-sites" Some(11), 26
             "a system view admits any number of new sites";
+        FoundsAlone "founds-alone" Some(12), 20
+            "one site is enough to found a system, whatever number is expected";
+        ForgetsPledge "forgets-pledge" Some(12), 20
+            "a site's record does not keep what the site accepted in a founding";
         GivesWayUnadmitted "gives-way-unadmitted" Some(13), 21
             "a system gives way to any other at once, without having been admitted there";
         TrustsAddress "trusts-address" Some(14), 26

@@ -6,6 +6,7 @@
 
 use crate::address::Address;
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::founding::{Ballot, Foundation};
 use crate::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
 
 /// The most members, processes or other items that one list in a message may have.
@@ -95,7 +96,7 @@ macro_rules! code_lists {
     )* };
 }
 
-code_lists!(u64, ProcessId, MemberEntry, Joiner, Address, (ProcessId, u64), (ProcessId, Vec<u64>));
+code_lists!(u64, ProcessId, SiteKey, MemberEntry, Joiner, Address, (ProcessId, u64), (ProcessId, Vec<u64>));
 
 macro_rules! code_struct {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
@@ -110,6 +111,8 @@ macro_rules! code_struct {
         }
     };
 }
+
+pub(crate) use code_struct;
 
 /// Names one attempt to change a view. Attempts are ordered: by system view (R9), counter, proposer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -312,6 +315,8 @@ code_messages! {
             contacts: Vec<Address>,
             /// The answerer has no contact to a quorum: this is a remnant (R13).
             stalled: bool,
+            /// The number of its founding (R12); 0: it was founded without `expected_sites`.
+            founding: u64,
         },
         /// "I look for one too", from a process that has none.
         Candidate = 3 {
@@ -406,6 +411,60 @@ code_messages! {
             /// Who.
             dead: Vec<ProcessId>,
         },
+        /// Founding (R12): asks a site for its pledge.
+        Pledge = 18 {
+            /// The attempt.
+            ballot: Ballot,
+            /// Of how many sites the founder wants a majority.
+            expected: u16,
+            /// The system of the founding before this one; zero for the first.
+            previous: SystemId,
+            /// Sites of which the founder knows that no process of theirs is in a system.
+            free: Vec<SiteKey>,
+        },
+        /// The site's pledge: it takes part in no lower ballot.
+        Pledged = 19 {
+            /// Which ballot.
+            ballot: Ballot,
+            /// The answerer, as it would be a member of the first view.
+            member: MemberEntry,
+            /// A process of the site is in this system; zero: none is in any.
+            lives_in: SystemId,
+            /// What the site has accepted in this founding.
+            accepted: Option<(Ballot, Foundation)>,
+        },
+        /// The site has pledged to a higher ballot, or the founding is over.
+        PledgeRefused = 20 {
+            /// Which ballot.
+            ballot: Ballot,
+            /// The ballot promised.
+            promised: Ballot,
+            /// The last founding that the site knows to be decided.
+            decided: u64,
+            /// What it decided.
+            foundation: Foundation,
+        },
+        /// Founding: asks a site to accept.
+        FoundingAccept = 21 {
+            /// The attempt.
+            ballot: Ballot,
+            /// What shall be decided.
+            foundation: Foundation,
+        },
+        /// The site has accepted.
+        FoundingAccepted = 22 {
+            /// The attempt.
+            ballot: Ballot,
+            /// Which site.
+            site: SiteKey,
+        },
+        /// Founding: decided.
+        Founded = 23 {
+            /// Which founding.
+            number: u64,
+            /// What was decided.
+            foundation: Foundation,
+        },
     }
 }
 
@@ -426,7 +485,18 @@ impl Message {
         // The first view is nobody's decision, so a decided one has a view before it.
         match message.value() {
             Some(value) if value.number < 2 || value.number > MAX_NUMBER => Err(DecodeError::BadValue),
+            _ if message.founding() > MAX_NUMBER => Err(DecodeError::BadValue),
             _ => Ok(message),
+        }
+    }
+
+    /// The founding that it names outside of a ballot.
+    fn founding(&self) -> u64 {
+        match self {
+            Message::Found { founding: number, .. }
+            | Message::PledgeRefused { decided: number, .. }
+            | Message::Founded { number, .. } => *number,
+            _ => 0,
         }
     }
 
@@ -573,7 +643,12 @@ mod tests {
         round_trip(&Message::Accept {
             accept: Accept { attempt, value: sample_value(3), holders: vec![(ProcessId(1), vec![1, 2])] },
         });
-        round_trip(&Message::Found { system: SystemId(5), contacts: vec![Address::default()], stalled: false });
+        round_trip(&Message::Found {
+            system: SystemId(5),
+            contacts: vec![Address::default()],
+            stalled: false,
+            founding: 2,
+        });
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! what fuzzing found besides; a test of the project says whether the files are there.
 
 use isis_protocol::directory::{Directory, Operation};
+use isis_wire::founding::{Ballot, Foundation};
 use isis_wire::frame::{FLAG_BEGIN, FLAG_END, Frame, FrameKind, write_context, write_order};
 use isis_wire::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
 use isis_wire::message::{
@@ -112,10 +113,13 @@ pub fn all_messages() -> Vec<Message> {
         leaving: 0,
         dead: vec![ProcessId(3)],
     };
+    let ballot = Ballot { founding: 2, counter: 1, founder: nonce };
+    let member = sample_value().members.remove(0);
+    let foundation = Foundation { system: SystemId(8), members: sample_value().members };
     let accept = Accept { attempt, value: sample_value(), holders: vec![(ProcessId(1), vec![8, 16])] };
     vec![
         Message::Discover { nonce, site, address, may_found: true },
-        Message::Found { system: SystemId(7), contacts: vec![address], stalled: false },
+        Message::Found { system: SystemId(7), contacts: vec![address], stalled: false, founding: 1 },
         Message::Candidate { nonce, site, address, may_found: false },
         Message::Join { joiner: joiner.clone(), system_view: 2 },
         Message::Prepare { attempt, joiners: vec![joiner] },
@@ -131,6 +135,12 @@ pub fn all_messages() -> Vec<Message> {
         Message::Leave { request: 2 },
         Message::NotHere { directory: 3 },
         Message::Deaths { dead: vec![ProcessId(3)] },
+        Message::Pledge { ballot, expected: 3, previous: SystemId(7), free: vec![site] },
+        Message::Pledged { ballot, member, lives_in: SystemId(7), accepted: Some((ballot, foundation.clone())) },
+        Message::PledgeRefused { ballot, promised: ballot, decided: 1, foundation: foundation.clone() },
+        Message::FoundingAccept { ballot, foundation: foundation.clone() },
+        Message::FoundingAccepted { ballot, site },
+        Message::Founded { number: 2, foundation },
     ]
 }
 

@@ -150,6 +150,8 @@ impl World {
         while let Some(request) = node.endpoint.poll_site_request() {
             let record = &mut self.records[site(number)];
             match request {
+                // The processes here expect no number of sites.
+                SiteRequest::Record { .. } => {}
                 SiteRequest::Joined(system) => *record = Some(system),
                 SiteRequest::Found(system) => {
                     let answer = match record {

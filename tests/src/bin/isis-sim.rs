@@ -38,6 +38,9 @@ struct Arguments {
     /// No faults.
     #[arg(long)]
     calm: bool,
+    /// In so many of 100 runs the number of sites is expected.
+    #[arg(long, default_value_t = 25)]
+    expected_percent: u64,
     /// Go on after a violation; the seeds that fail are listed at the end.
     #[arg(long)]
     keep_going: bool,
@@ -143,6 +146,9 @@ fn replay_command(arguments: &Arguments, seed: u64) -> String {
     if arguments.calm {
         command.push_str(" --calm");
     }
+    if arguments.expected_percent != 25 {
+        command.push_str(&format!(" --expected-percent {}", arguments.expected_percent));
+    }
     command
 }
 
@@ -173,7 +179,8 @@ fn main() -> ExitCode {
         planted => planted.flatten(),
     };
     let _switched = mutant.map(|planted| mutants::Switched::on(planted.mutant));
-    let mut options = Options { faults: !arguments.calm, ..Options::default() };
+    let mut options =
+        Options { faults: !arguments.calm, expected_percent: arguments.expected_percent, ..Options::default() };
     if let Some(members) = &arguments.members {
         options.members = members.clone();
     }

@@ -5,6 +5,7 @@
 
 use super::Violation;
 use crate::trace::{Channel, Delivered, Event, Key, Process, Record, Trace, ViewSeen};
+use isis_protocol::Config;
 use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, ProcessId, SystemId};
 use std::collections::BTreeMap;
@@ -19,11 +20,21 @@ pub struct Limits {
     pub stall_slack_ns: u64,
     /// Causality reaches across groups.
     pub across_groups: bool,
+    /// `Config::expected_sites` of the run.
+    pub expected_sites: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { stall_after_ns: 2_000_000_000, stall_slack_ns: 500_000_000, across_groups: false }
+        Limits { stall_after_ns: 2_000_000_000, stall_slack_ns: 500_000_000, across_groups: false, expected_sites: 0 }
+    }
+}
+
+impl Limits {
+    /// Of a run with this configuration.
+    pub fn of(config: &Config) -> Limits {
+        let expected_sites = usize::from(config.expected_sites);
+        Limits { stall_after_ns: config.stall_after_ns, expected_sites, ..Limits::default() }
     }
 }
 

@@ -11,7 +11,8 @@
 pub mod delivery;
 #[cfg(test)]
 mod doctored;
-pub mod history;
+pub mod foundings;
+mod history;
 pub mod liveness;
 pub mod order;
 pub mod transfer;

@@ -1,6 +1,7 @@
 //! Properties of views: 1-5 and 20. They hold for groups and for the system group alike.
 
 use super::Violation;
+use super::foundings;
 use super::history::{GroupKey, History};
 use crate::trace::{Event, Process};
 use isis_protocol::id::GroupId;
@@ -125,7 +126,8 @@ pub fn ranking_by_age(history: &History<'_>, found: &mut Vec<Violation>) {
 
 /// 20. At most one primary. The same system view k+1 everywhere is property 4; here: the sites of view k that are in
 ///     view k+1, or went by request, are a quorum of view k; a stalled process delivers nothing; a process that was
-///     excluded delivers nothing later than `stall_after` (of its own waking time) after its exclusion.
+///     excluded delivers nothing later than `stall_after` (of its own waking time) after its exclusion. Where a number of
+///     sites is expected, see also [`foundings`].
 pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
     for (group, members) in history.groups.iter().filter(|(group, _)| group.1 == GroupId::SYSTEM) {
         let by_view = history.installers(members);
@@ -135,7 +137,9 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
             if a + 1 != *b {
                 continue;
             }
-            let site_of = |p: Process| history.life(p).site;
+            let expected = history.limits.expected_sites;
+            let boot_of = |p: Process| history.life(p).site;
+            let site_of = |p: Process| if expected > 0 { foundings::host(history, p) } else { boot_of(p) };
             let sites: BTreeSet<u32> = old.view.processes().map(site_of).collect();
             let mut kept: BTreeSet<u32> = old.view.processes().filter(|&p| new.view.has(p)).map(site_of).collect();
             for (gone, by_request) in &new.view.departed {
@@ -144,7 +148,7 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
                     .iter()
                     .position(|l| l.admitted.is_some_and(|(system, process, _)| system == group.0 && process == *gone));
                 if *by_request && let Some(process) = process {
-                    kept.insert(history.lives[process].site);
+                    kept.insert(site_of(Process(process as u32)));
                 }
             }
             // Votes are not in the trace: a process that hung may have voted before or after, and be excluded all the same.
@@ -158,8 +162,9 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
             };
             kept.extend(old.view.processes().filter(|&p| !new.view.has(p) && hung_between(p)).map(site_of));
             let oldest = old.view.processes().next().map(site_of);
-            let half_with_oldest = kept.len() * 2 == sites.len() && oldest.is_some_and(|s| kept.contains(&s));
-            if kept.len() * 2 <= sites.len() && !half_with_oldest {
+            let half_with_oldest =
+                expected == 0 && kept.len() * 2 == sites.len() && oldest.is_some_and(|s| kept.contains(&s));
+            if kept.len() * 2 <= sites.len().max(expected) && !half_with_oldest {
                 let what = format!("system view {b} keeps {} of {} sites of view {a}", kept.len(), sites.len());
                 history.blame(found, 20, what, &[old.record, new.record]);
             }
@@ -173,6 +178,7 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
             }
         }
     }
+    foundings::one_after_another(history, found);
     for life in &history.lives {
         let mut stalled = None;
         for &record in &life.records {
@@ -194,7 +200,7 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
 }
 
 /// A process that `exclusion` excluded delivers for at most `stall_after` of the time in which it was awake and took its events.
-fn cut_off(history: &History<'_>, process: Process, exclusion: usize, found: &mut Vec<Violation>) {
+pub fn cut_off(history: &History<'_>, process: Process, exclusion: usize, found: &mut Vec<Violation>) {
     let Some(life) = history.lives.get(process.0 as usize) else { return };
     let records = &history.trace.records;
     let allowed = history.limits.stall_after_ns + history.limits.stall_slack_ns;

@@ -22,11 +22,13 @@ pub struct Options {
     pub safety_ns: u64,
     /// How long everything may take after the faults stopped.
     pub healing_ns: u64,
+    /// In so many of 100 runs all processes know how many sites there are (R12).
+    pub expected_percent: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { members: 1..=9, faults: true, safety_ns: 3 * SECOND, healing_ns: 40 * SECOND }
+        Options { members: 1..=9, faults: true, safety_ns: 3 * SECOND, healing_ns: 40 * SECOND, expected_percent: 25 }
     }
 }
 

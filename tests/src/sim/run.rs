@@ -81,6 +81,10 @@ impl Run {
         let plan = Plan::draw(&mut random, &options);
         let mut world = World::new(random.next(), plan.sites);
         plan.configure(&mut random, &mut world);
+        // From a generator of its own, so that the rest of the run is the same with and without.
+        if Random::new(!seed).below(100) < options.expected_percent {
+            world.template.expected_sites = plan.sites as u16;
+        }
         for site in &plan.places {
             world.add_slot(*site);
         }
@@ -94,7 +98,7 @@ impl Run {
     /// Runs a seed to its end and checks its trace.
     pub fn execute(seed: u64, options: &Options) -> Report {
         let mut run = Run::new(seed, options.clone());
-        let limits = Limits { stall_after_ns: run.world.template.stall_after_ns, ..Limits::default() };
+        let limits = Limits::of(&run.world.template);
         let outcome = catch_unwind(AssertUnwindSafe(|| run.go()));
         let panicked = outcome.err().map(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
@@ -344,7 +348,8 @@ impl Run {
         let nobody = self.world.alive().next().is_none();
         for site in 0..self.world.sites.len() {
             let waits = self.living_slots(site).is_empty();
-            if waits && (nobody || self.random.below(100) < 80) {
+            let wanted = nobody || self.world.template.expected_sites > 0;
+            if waits && (self.random.below(100) < 80 || wanted) {
                 self.later(self.world.now() + 10 * MILLISECOND, Step::Restart(site, None));
             }
         }
@@ -352,15 +357,25 @@ impl Run {
         self.later(self.world.now() + 8 * SECOND, Step::Operator);
     }
 
-    /// A system that lost its quorum for good does not end by itself: an operator starts the processes of a site again.
+    /// A system that lost its quorum for good does not end by itself: an operator starts the processes of a site again. Where
+    /// a number of sites is expected, the operator first sees to it that there are as many.
     fn operate(&mut self) {
         let stuck = |n: usize| self.world.nodes[n].app.stalled || self.world.nodes[n].app.admitted.is_none();
         let alive: Vec<usize> = self.world.alive().collect();
-        if alive.is_empty() || !alive.iter().any(|&n| self.world.nodes[n].app.stalled) {
+        let expects = self.world.template.expected_sites > 0;
+        if alive.is_empty() || !alive.iter().any(|&n| self.world.nodes[n].app.stalled || expects && stuck(n)) {
             return;
         }
-        if alive.iter().all(|&n| stuck(n)) {
-            let site = self.world.nodes[alive[0]].site;
+        let empty: Vec<usize> =
+            (0..self.world.sites.len()).filter(|&s| expects && self.living_slots(s).is_empty()).collect();
+        if !empty.is_empty() {
+            self.world.note(format!("operator: sites {empty:?} are wanted"));
+            for site in empty {
+                self.later(self.world.now(), Step::Restart(site, None));
+            }
+        } else if alive.iter().all(|&n| stuck(n)) {
+            let first = alive.iter().copied().find(|&n| self.world.nodes[n].app.stalled).unwrap_or(alive[0]);
+            let site = self.world.nodes[first].site;
             self.world.note(format!("operator: nobody has a quorum, the processes of site {site} start again"));
             for node in alive.into_iter().filter(|&n| self.world.nodes[n].site == site).collect::<Vec<_>>() {
                 let slot = self.world.nodes[node].slot;

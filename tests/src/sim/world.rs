@@ -12,14 +12,16 @@ use super::timeline::Timeline;
 use crate::trace::{Event, Process};
 use isis_memory::Region;
 use isis_protocol::event::{SiteAnswer, SiteRequest};
+use isis_protocol::founding::{RecordOperation, acceptor};
 use isis_protocol::id::{Nonce, SiteKey, SystemId};
 use isis_protocol::random::Random;
 use isis_protocol::time::{MICROSECOND, MILLISECOND};
 use isis_protocol::{Config, Endpoint};
+use isis_wire::founding::SiteRecord;
 use std::rc::Rc;
 
 /// An event of the world.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Happening {
     /// A packet arrives (its index in the network).
     Arrive(u32),
@@ -59,6 +61,8 @@ pub struct Site {
     pub record: Option<SystemId>,
     /// Distinguishes boots in traces.
     pub boot: u32,
+    /// What it has written down for good (R12): boots do not change it.
+    pub disk: SiteRecord,
 }
 
 /// How often the world did harm.
@@ -157,7 +161,7 @@ impl World {
         };
         for boot in 0..sites as u32 {
             let key = SiteKey(u128::from(world.random.next()) << 64 | u128::from(boot));
-            world.sites.push(Site { key, record: None, boot });
+            world.sites.push(Site { key, record: None, boot, disk: SiteRecord::default() });
         }
         world
     }
@@ -235,7 +239,12 @@ impl World {
         }
         let boot = self.sites[site].boot + 100;
         let key = SiteKey(u128::from(self.random.next()) << 64 | u128::from(boot));
-        self.sites[site] = Site { key, record: None, boot };
+        let it = &mut self.sites[site];
+        (it.record, it.boot) = (None, boot);
+        if self.template.expected_sites == 0 {
+            // Else its key comes from its configured name.
+            it.key = key;
+        }
     }
 
     /// A process gets no turns until `resume`.
@@ -351,7 +360,7 @@ impl World {
             }
             Happening::Answer { to, answer } => {
                 let now = self.nodes[to as usize].clock(time);
-                let again = Happening::Answer { to, answer };
+                let again = Happening::Answer { to, answer: answer.clone() };
                 self.tell(to, again, |endpoint| endpoint.handle_site_answer(now, answer));
             }
             Happening::Step(step) => return Passed::Step(step),
@@ -402,6 +411,7 @@ impl World {
     fn ask(&mut self, node: usize, request: SiteRequest) {
         let (site, boot) = (self.nodes[node].site, self.nodes[node].boot);
         match request {
+            SiteRequest::Record { number, operation } => self.ask_disk(node, number, &operation),
             SiteRequest::Joined(system) => {
                 self.sites[site].record = Some(system);
                 self.nodes[node].system = Some(system);
@@ -432,6 +442,28 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The site's durable record: read, changed and written under its lock, then answered. A process that dies before the
+    /// answer has bound its site all the same.
+    fn ask_disk(&mut self, node: usize, number: u64, operation: &RecordOperation) {
+        let (site, boot, process) = (self.nodes[node].site, self.nodes[node].boot, self.nodes[node].process);
+        let mates = self.nodes.iter().filter(|n| n.boot == boot && n.alive());
+        let lives_in = mates.filter_map(|n| n.system).max().unwrap_or_default();
+        let record = &mut self.sites[site].disk;
+        let before = record.decided;
+        let applied = acceptor::apply(record, operation, lives_in);
+        if let Some(system) = applied.bind {
+            self.nodes[node].system = (system != SystemId::default()).then_some(system);
+        }
+        if record.decided != before {
+            let event = Event::Founding { number: record.decided, system: record.foundation.system };
+            self.records.trace.push(self.timeline.now(), process, event);
+        }
+        let record = Box::new(record.clone());
+        let answer = SiteAnswer::Record { number, done: applied.done, record, lives_in };
+        let delay = self.random.below(2 * MILLISECOND);
+        self.timeline.at(self.now() + delay, Happening::Answer { to: node as u32, answer });
     }
 
     /// Lets the application of a living process do something now, outside of its turn; then it has a turn.

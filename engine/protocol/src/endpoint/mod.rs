@@ -1,9 +1,10 @@
 //! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`system`]: finding or
-//! founding a system, losing it. [`joining`]: from a name to a member. [`drive`]: what is due.
+//! founding a system, losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a name to a member. [`drive`]: what is due.
 
 mod channels;
 mod describe;
 mod drive;
+mod founding;
 mod joining;
 mod packets;
 mod system;
@@ -68,6 +69,7 @@ pub struct Endpoint {
     groups: BTreeMap<GroupId, Group>,
     handles: Vec<Handle>,
     looking: Looking,
+    founding: founding::Founding,
     pieces: BTreeMap<(u64, u64), packets::Pieces>,
     site_requests: VecDeque<SiteRequest>,
     operations: VecDeque<crate::directory::Operation>,
@@ -95,11 +97,12 @@ impl Endpoint {
     pub fn new(config: Config, region: Region, now: Instant) -> Endpoint {
         let watch = PauseWatch::new(now, config.suspect_min_ns / 2);
         let looking = Looking::new(&config, now);
-        Endpoint {
+        let mut endpoint = Endpoint {
             shared: Shared::new(config, region, now),
             groups: BTreeMap::new(),
             handles: Vec::new(),
             looking,
+            founding: founding::Founding::default(),
             pieces: BTreeMap::new(),
             site_requests: VecDeque::new(),
             operations: VecDeque::new(),
@@ -118,7 +121,9 @@ impl Endpoint {
             burst: Vec::new(),
             data: Vec::new(),
             dirty: true,
-        }
+        };
+        endpoint.read_record();
+        endpoint
     }
 
     /// Takes note of the time; every entry comes through here.
@@ -169,7 +174,7 @@ impl Endpoint {
         self.drive();
     }
 
-    /// The answer to a [`SiteRequest::Found`].
+    /// The answer to a [`SiteRequest`].
     pub fn handle_site_answer(&mut self, now: Instant, answer: SiteAnswer) {
         self.at(now);
         self.take_site_answer(answer);

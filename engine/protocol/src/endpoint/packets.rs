@@ -2,6 +2,7 @@
 
 use super::Endpoint;
 use crate::counters::Counter;
+use crate::founding::Pledge;
 use crate::group::Fate;
 use crate::id::{GroupId, Nonce, ProcessId};
 use isis_wire::message::{Code, MAX_MESSAGE, Message, PieceHeader};
@@ -196,7 +197,21 @@ impl Endpoint {
             Message::Candidate { nonce, address, may_found, .. } => {
                 self.looking.note_candidate(self.shared.now, nonce, address, may_found);
             }
-            Message::Found { system, contacts, stalled } => self.on_found(system, contacts, stalled, known),
+            Message::Found { system, contacts, stalled, founding } => {
+                self.on_found(system, contacts, (stalled, founding), known);
+            }
+            Message::Pledge { ballot, expected, previous, free } => {
+                self.on_pledge(from, ballot, expected, previous, &free);
+            }
+            Message::Pledged { ballot, member, lives_in, accepted } => {
+                self.on_pledged(ballot, Pledge { member, lives_in, accepted });
+            }
+            Message::PledgeRefused { ballot, promised, decided, foundation } => {
+                self.on_pledge_refused(ballot, promised, decided, foundation);
+            }
+            Message::FoundingAccept { ballot, foundation } => self.on_founding_accept(from, ballot, foundation),
+            Message::FoundingAccepted { ballot, site } => self.on_founding_accepted(ballot, site),
+            Message::Founded { number, foundation } => self.on_founded(from, number, foundation),
             Message::Join { .. } if header.system == self.shared.system && self.process().is_some() => {
                 self.on_join(from, header, known, &message);
             }

@@ -9,12 +9,13 @@
 
 use super::{Ended, Endpoint, joining::Phase};
 use crate::config::Config;
+use crate::counters::Counter;
 use crate::event::{Event, SiteAnswer, SiteRequest};
 use crate::group::{Group, ViewRecord};
 use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey, SystemId};
 use crate::time::Instant;
 use isis_wire::Address;
-use isis_wire::message::{Joiner, MemberEntry, Message, StateStatus};
+use isis_wire::message::{Joiner, MemberEntry, Message, StateStatus, Value};
 use isis_wire::packet::Header;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,12 +35,14 @@ struct Seeker {
 /// The search for a system; goes on slowly inside one, for others to merge with (R13).
 #[derive(Debug)]
 pub(super) struct Looking {
-    since: Instant,
+    pub(super) since: Instant,
     ask_at: Instant,
     addresses: BTreeSet<Address>,
     seekers: BTreeMap<Nonce, Seeker>,
     /// A system that can admit us, and whom to ask.
     found: Option<(SystemId, Vec<Address>, Instant)>,
+    /// The number of its founding (R12).
+    found_number: u64,
     tries: usize,
     /// The site's record was asked for leave to found.
     asked_record: bool,
@@ -59,6 +62,7 @@ impl Looking {
             addresses: config.seeds.iter().copied().filter(|seed| *seed != config.address).collect(),
             seekers: BTreeMap::new(),
             found: None,
+            found_number: 0,
             tries: 0,
             asked_record: false,
             founding: None,
@@ -70,6 +74,30 @@ impl Looking {
     /// This system was asked to admit the process, which is in another one.
     pub(super) fn asked_elsewhere(&self, system: SystemId) -> bool {
         self.elsewhere == Some(system)
+    }
+
+    /// The number of the founding of the system that was found.
+    pub(super) fn found_number(&self) -> u64 {
+        self.found_number
+    }
+
+    /// What was found is not for this process: the search begins anew.
+    pub(super) fn lose_found(&mut self, now: Instant) {
+        self.found = None;
+        self.since = now;
+    }
+
+    /// How many other processes that may found come before this one; at most 4.
+    pub(super) fn place(&self, own: Nonce) -> u64 {
+        self.seekers.iter().filter(|(nonce, seeker)| **nonce < own && seeker.may_found).take(4).count() as u64
+    }
+
+    /// Whom a process without a system asks.
+    pub(super) fn asked(&self, config: &Config) -> BTreeSet<Address> {
+        let mut asked = self.addresses.clone();
+        asked.extend(self.seekers.values().map(|seeker| seeker.address));
+        asked.remove(&config.address);
+        asked
     }
 
     pub(super) fn add_address(&mut self, address: Address) {
@@ -88,7 +116,7 @@ impl Looking {
 impl Endpoint {
     fn discover(&self) -> Message {
         let config = &self.shared.config;
-        let may_found = self.process().is_none() && self.looking.bound.is_none();
+        let may_found = self.process().is_none() && self.looking.bound.is_none() && self.site_is_free();
         Message::Discover { nonce: config.nonce, site: config.site, address: config.address, may_found }
     }
 
@@ -113,8 +141,14 @@ impl Endpoint {
         if self.process().is_some() {
             let view = &self.shared.system_view;
             let contacts: Vec<Address> = view.members.iter().take(CONTACTS).map(|m| m.address).collect();
-            let message = Message::Found { system: self.shared.system, contacts, stalled: self.shared.stalled };
+            let message = Message::Found {
+                system: self.shared.system,
+                contacts,
+                stalled: self.shared.stalled,
+                founding: self.founding.number,
+            };
             self.shared.send(address, GroupId::SYSTEM, 0, &message);
+            self.tell_founding(address, nonce);
             // By its nonce: it may live where a dead member lived.
             if !self.shared.system_view.members.iter().any(|m| m.nonce == nonce) {
                 // It looks for a system, or is in another one: worth a question of our own (R13).
@@ -128,7 +162,7 @@ impl Endpoint {
                 nonce: config.nonce,
                 site: config.site,
                 address: config.address,
-                may_found: self.looking.bound.is_none(),
+                may_found: self.looking.bound.is_none() && self.site_is_free(),
             };
             self.shared.send(address, GroupId::SYSTEM, 0, &answer);
         }
@@ -139,12 +173,15 @@ impl Endpoint {
         &mut self,
         system: SystemId,
         contacts: Vec<Address>,
-        stalled: bool,
+        (stalled, founding): (bool, u64),
         teller: Option<ProcessId>,
     ) {
         let now = self.shared.now;
         if system == SystemId::default() || contacts.is_empty() {
             return;
+        }
+        if self.expects_sites() != (founding > 0) {
+            return self.shared.count(Counter::IgnoreExpectedSites);
         }
         if self.process().is_some() && system == self.shared.system {
             if teller.is_none() {
@@ -162,15 +199,18 @@ impl Endpoint {
             if mutant!(GivesWayUnadmitted) && system != self.shared.system {
                 return self.give_way(system);
             }
-            let gives_way = system != self.shared.system
-                && !stalled
-                && self.shared.config.expected_sites == 0
-                && (system < self.shared.system || self.shared.stalled);
+            let older = if self.expects_sites() {
+                // R12: a system is followed by another one only when it is lost for good.
+                self.shared.stalled && founding > self.founding.number
+            } else {
+                system < self.shared.system || self.shared.stalled
+            };
+            let gives_way = system != self.shared.system && !stalled && older;
             if gives_way {
                 self.looking.elsewhere = Some(system);
                 if teller.is_none() {
                     // The others of this system may have no other way to learn of that one.
-                    let message = Message::Found { system, contacts: contacts.clone(), stalled };
+                    let message = Message::Found { system, contacts: contacts.clone(), stalled, founding };
                     let to: Vec<Address> = self.shared.peers.values().map(|peer| peer.entry.address).collect();
                     for address in to {
                         self.shared.send(address, GroupId::SYSTEM, 0, &message);
@@ -193,7 +233,12 @@ impl Endpoint {
         }
         match &mut self.looking.found {
             // Of several the oldest is joined.
-            Some((known, known_contacts, seen)) if *known <= system => {
+            // (Under `expected_sites` the latest.)
+            Some((known, known_contacts, seen))
+                if *known == system
+                    || self.looking.found_number > founding
+                    || (self.looking.found_number == founding && *known < system) =>
+            {
                 if *known == system {
                     *known_contacts = contacts;
                     *seen = now;
@@ -201,6 +246,7 @@ impl Endpoint {
             }
             found => {
                 *found = Some((system, contacts, now));
+                self.looking.found_number = founding;
                 self.looking.ask_at = Instant::ZERO;
             }
         }
@@ -237,19 +283,20 @@ impl Endpoint {
         let discovery = self.shared.config.discovery_ns;
         self.looking.seekers.retain(|_, seeker| now.since(seeker.seen) < 2 * discovery);
         let message = self.discover();
-        let mut ask: BTreeSet<Address> = self.looking.addresses.clone();
-        ask.extend(self.looking.seekers.values().map(|seeker| seeker.address));
-        ask.remove(&self.shared.config.address);
-        for address in ask {
+        for address in self.looking.asked(&self.shared.config) {
             self.shared.send(address, GroupId::SYSTEM, 0, &message);
         }
-        if let Some((system, contacts, _)) = &self.looking.found {
+        let barred = |(system, _, _): &&(SystemId, _, _)| self.is_barred(*system, self.looking.found_number);
+        if let Some((system, contacts, _)) = self.looking.found.as_ref().filter(|found| !barred(found)) {
             let to = contacts[self.looking.tries % contacts.len()];
             let system = *system;
             self.looking.tries += 1;
             let message = Message::Join { joiner: self.own_joiner(), system_view: 0 };
             self.shared.send_as(system, to, GroupId::SYSTEM, 0, &message);
             return;
+        }
+        if self.expects_sites() {
+            return self.drive_founding();
         }
         let own = self.shared.config.nonce;
         let lowest = self.looking.seekers.iter().all(|(nonce, seeker)| *nonce > own || !seeker.may_found);
@@ -270,6 +317,9 @@ impl Endpoint {
     }
 
     pub(super) fn take_site_answer(&mut self, answer: SiteAnswer) {
+        if matches!(answer, SiteAnswer::Record { .. }) {
+            return self.take_record(answer);
+        }
         let Some(system) = self.looking.founding.take() else { return };
         self.looking.asked_record = false;
         self.looking.since = self.shared.now;
@@ -280,6 +330,7 @@ impl Endpoint {
                 self.looking.bound = None;
                 self.found_system(system);
             }
+            SiteAnswer::Record { .. } => {}
         }
     }
 
@@ -299,7 +350,7 @@ impl Endpoint {
         self.enter_system(me, view, &[]);
     }
 
-    fn enter_system(&mut self, me: ProcessId, view: ViewRecord, old: &[MemberEntry]) {
+    pub(super) fn enter_system(&mut self, me: ProcessId, view: ViewRecord, old: &[MemberEntry]) {
         self.shared.me = me;
         self.shared.adopt_system_view(&view.members, view.number);
         self.quorum_at = self.shared.now;
@@ -315,7 +366,9 @@ impl Endpoint {
         self.shared.emit(Event::SystemJoined { system: self.shared.system, process: me });
         group.tell_first_view(&mut self.shared, old);
         self.groups.insert(GroupId::SYSTEM, group);
-        self.site_requests.push_back(SiteRequest::Joined(self.shared.system));
+        if !self.expects_sites() {
+            self.site_requests.push_back(SiteRequest::Joined(self.shared.system));
+        }
         self.note_known_deaths();
     }
 
@@ -331,26 +384,37 @@ impl Endpoint {
                 let answer = Message::JoinerReady { attempt, nonce, request: 0 };
                 self.shared.send_as(header.system, from, GroupId::SYSTEM, header.view, &answer);
             }
-            Message::Decide { value, snapshot: Some(snapshot) } if asked => {
-                let Some(own) = value.members.iter().find(|m| m.nonce == nonce) else { return };
-                let Ok(directory) = crate::directory::Directory::decode(&snapshot) else { return };
-                let me = own.process;
-                self.shared.system = header.system;
-                self.shared.directory = directory;
-                let old: Vec<MemberEntry> =
-                    value.members.iter().filter(|m| !value.joined.contains(&m.process)).cloned().collect();
-                let view = ViewRecord {
-                    number: value.number,
-                    members: value.members.clone(),
-                    executed: value.executed.iter().copied().collect(),
-                    next_site: value.next_site,
-                };
-                self.enter_system(me, view, &old);
-                if let Some(group) = self.groups.get_mut(&GroupId::SYSTEM) {
-                    group.decided.push_back((header.view, value));
+            Message::Decide { value, snapshot: Some(snapshot) }
+                if asked && value.members.iter().any(|m| m.nonce == nonce) =>
+            {
+                if self.expects_sites() {
+                    self.enter_as_admitted(header.system, header.view, value, snapshot);
+                } else {
+                    self.enter_admitted(header.system, header.view, value, &snapshot);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A decision of this system, about this view of it, admits this process.
+    pub(super) fn enter_admitted(&mut self, system: SystemId, changed: u64, value: Value, snapshot: &[u8]) {
+        let nonce = self.shared.config.nonce;
+        let Some(me) = value.members.iter().find(|m| m.nonce == nonce).map(|m| m.process) else { return };
+        let Ok(directory) = crate::directory::Directory::decode(snapshot) else { return };
+        self.shared.system = system;
+        self.shared.directory = directory;
+        let old: Vec<MemberEntry> =
+            value.members.iter().filter(|m| !value.joined.contains(&m.process)).cloned().collect();
+        let view = ViewRecord {
+            number: value.number,
+            members: value.members.clone(),
+            executed: value.executed.iter().copied().collect(),
+            next_site: value.next_site,
+        };
+        self.enter_system(me, view, &old);
+        if let Some(group) = self.groups.get_mut(&GroupId::SYSTEM) {
+            group.decided.push_back((changed, value));
         }
     }
 
@@ -456,6 +520,14 @@ impl Endpoint {
             return;
         }
         let now = self.shared.now;
+        if self.founding.unheard {
+            // R12: nothing is done in a system before a quorum of it was heard: its founding may be a story of long ago.
+            if self.quorum_heard() == Instant::ZERO {
+                return;
+            }
+            (self.founding.unheard, self.shared.stalled) = (false, false);
+            self.quorum_at = now;
+        }
         self.quorum_at = self.quorum_heard().max(self.quorum_at);
         let lost = !mutant!(NeverStalls) && now.since(self.quorum_at) >= self.shared.config.stall_after_ns;
         if lost && !self.shared.stalled {
@@ -495,6 +567,7 @@ impl Endpoint {
     }
 
     fn end(&mut self, ended: Ended, event: Event) {
+        self.release_site();
         self.ended = Some(ended);
         self.shared.stalled = false;
         self.shared.outbox.clear();
@@ -539,7 +612,9 @@ impl Endpoint {
 
     /// R13: the older system has admitted this process; it ends here, and comes back there as a new incarnation.
     pub(super) fn give_way(&mut self, system: SystemId) {
-        self.site_requests.push_back(SiteRequest::Joined(system));
+        if !self.expects_sites() {
+            self.site_requests.push_back(SiteRequest::Joined(system));
+        }
         self.evict();
     }
 

@@ -589,8 +589,8 @@ impl Group {
 }
 
 /// R10: a site has voted when every process of it has answered or is listed dead in an answer of a process of the same
-/// site. A quorum is more than half of the sites, or exactly half with the site of rank 0; under `expected`, a majority
-/// of that many (R12).
+/// site. A quorum is more than half of the sites, or exactly half with the site of rank 0; under `expected`, more than half
+/// of the sites and of that many (R12).
 pub fn site_quorum(members: &[MemberEntry], answers: &BTreeMap<ProcessId, &[ProcessId]>, expected: usize) -> bool {
     let mut sites: Vec<u128> = members.iter().map(|m| m.site.0).collect();
     sites.sort_unstable();
@@ -606,7 +606,7 @@ pub fn site_quorum(members: &[MemberEntry], answers: &BTreeMap<ProcessId, &[Proc
     };
     let votes = sites.iter().filter(|&&site| voted(site)).count();
     if expected > 0 {
-        return 2 * votes > expected;
+        return 2 * votes > expected.max(sites.len());
     }
     2 * votes > sites.len() || (2 * votes == sites.len() && members.first().is_some_and(|oldest| voted(oldest.site.0)))
 }

@@ -167,7 +167,9 @@ impl Group {
         let room = if mutant!(AdmitsAllSites) {
             usize::MAX
         } else if shared.config.expected_sites > 0 {
-            sites.len().saturating_sub(1)
+            // And never more than there are: a majority of the expected sites has to be one of the view's sites.
+            let missing = usize::from(shared.config.expected_sites).saturating_sub(sites.len());
+            sites.len().saturating_sub(1).min(missing)
         } else {
             sites.len()
         };
