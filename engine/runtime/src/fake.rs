@@ -6,7 +6,7 @@ use isis_protocol::{
     Body, Delivery, Event, GroupHandle, GroupId, Instant, JoinOptions, Kind, Member, MessageId, Nonce, ProcessId,
     Refused, SendOptions, SiteAnswer, SiteRequest, SystemId, View,
 };
-use isis_transport::{Capabilities, Datagram, Founding, SiteEvent, TransmitReport, Transport};
+use isis_transport::{Capabilities, Datagram, Founding, RecordChange, SiteEvent, TransmitReport, Transport};
 use isis_wire::Address;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -280,6 +280,9 @@ impl Port for FakePort {
     }
     fn joined(&mut self, _: u128) -> io::Result<()> {
         Ok(())
+    }
+    fn change_record(&mut self, change: &mut dyn FnMut(&[u8], u128) -> io::Result<RecordChange>) -> io::Result<()> {
+        change(&[], 0).map(|_| ())
     }
     fn join_group(&mut self, _: u128, group: u64) {
         self.shared.get().joined_groups.push(group);

@@ -12,6 +12,7 @@
 use crate::port::faults;
 use isis_protocol::detector::MAX_ANNOUNCED_PAUSE_NS;
 use isis_protocol::{Config, Hang};
+use isis_transport::is_site_name;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,9 @@ pub enum OptionError {
         /// What would have been right.
         wanted: String,
     },
+    /// Options that do not go together.
+    #[error("{0}")]
+    Together(&'static str),
     /// The file cannot be read, or is no TOML.
     #[error("options file {path}: {message}")]
     File {
@@ -95,6 +99,13 @@ pub struct Options {
     pub multicast: Multicast,
     /// `runtime_dir`: the site's directory; default `$XDG_RUNTIME_DIR/isis`, else `/tmp/isis-<uid>`.
     pub runtime_dir: Option<PathBuf>,
+    /// `expected_sites`: how many sites the system has; founding it, and every later change of it, takes a majority of them.
+    /// Default (`None`, text `off`): whoever finds no system founds one.
+    pub expected_sites: Option<u16>,
+    /// `site_name`: this site's name among the expected ones; needed with `expected_sites`.
+    pub site_name: Option<String>,
+    /// `state_dir`: where the site keeps its pledges, on durable storage; needed with `expected_sites`.
+    pub state_dir: Option<PathBuf>,
     /// `wait`: `spin`, `yield` (default) or `block`.
     pub wait: WaitStrategy,
     /// `pin`: the processor to pin the core thread to, or `off` (default).
@@ -167,6 +178,9 @@ impl Default for Options {
             seeds: Vec::new(),
             multicast: Multicast::Auto,
             runtime_dir: None,
+            expected_sites: None,
+            site_name: None,
+            state_dir: None,
             wait: WaitStrategy::Yield,
             pin: None,
             max_chunks: 16_384,
@@ -202,13 +216,16 @@ impl Default for Options {
 }
 
 /// The names of all options, for help texts and bindings.
-pub const OPTION_NAMES: [&str; 36] = [
+pub const OPTION_NAMES: [&str; 39] = [
     "mode",
     "bind",
     "port",
     "seeds",
     "multicast",
     "runtime_dir",
+    "expected_sites",
+    "site_name",
+    "state_dir",
     "wait",
     "pin",
     "max_chunks",
@@ -278,6 +295,13 @@ impl Options {
                 )
             }
             "runtime_dir" => self.runtime_dir = (!text.is_empty()).then(|| PathBuf::from(text)),
+            "expected_sites" => take!(expected_sites, expected(text), "a number of sites from 1 to 1000, or `off`"),
+            "site_name" => {
+                let good = text.is_empty() || is_site_name(text);
+                let name = (!text.is_empty()).then(|| text.to_owned());
+                take!(site_name, good.then_some(name), "a name of at most 64 letters, digits, `-`, `_` and `.`");
+            }
+            "state_dir" => self.state_dir = (!text.is_empty()).then(|| PathBuf::from(text)),
             "wait" => take!(wait, wait(text), "`spin`, `yield` or `block`"),
             "pin" => take!(pin, or_word("off", text), "a processor number or `off`"),
             "max_chunks" => take!(max_chunks, within(text.parse().ok(), 1, 1 << 24), "a number from 1 to 16777216"),
@@ -366,9 +390,26 @@ impl Options {
         Ok(unknown)
     }
 
+    /// The site's name and where its record is, under `expected_sites`.
+    pub(crate) fn named_site(&self) -> Result<Option<(String, PathBuf)>, OptionError> {
+        let together = |text| Err(OptionError::Together(text));
+        match (self.expected_sites, &self.site_name, &self.state_dir) {
+            (Some(0), ..) => together("`expected_sites` is at least 1"),
+            (Some(_), Some(name), Some(_)) if !is_site_name(name) => together("`site_name` is no good name"),
+            (Some(_), Some(name), Some(directory)) => Ok(Some((name.clone(), directory.clone()))),
+            (Some(_), None, _) => together("`expected_sites` needs a `site_name`: a site that has none cannot pledge"),
+            (Some(_), _, None) => {
+                together("`expected_sites` needs a `state_dir`: a site that writes nothing down cannot pledge")
+            }
+            (None, None, None) => Ok(None),
+            (None, ..) => together("`site_name` and `state_dir` mean nothing without `expected_sites`"),
+        }
+    }
+
     /// Copies into a core configuration what belongs there.
     pub(crate) fn fill(&self, config: &mut Config) {
         config.seeds = self.seeds.iter().map(|seed| (*seed).into()).collect();
+        config.expected_sites = self.expected_sites.unwrap_or(0);
         config.discovery_ns = self.discovery_ns;
         config.stall_after_ns = self.stall_after_ns;
         config.suspect_min_ns = self.suspect_min_ns;
@@ -462,6 +503,10 @@ fn or_word<T: FromStr>(word: &str, text: &str) -> Option<Option<T>> {
     if text == word { Some(None) } else { text.parse().ok().map(Some) }
 }
 
+fn expected(text: &str) -> Option<Option<u16>> {
+    or_word("off", text).filter(|number| number.is_none_or(|number| (1..=1000).contains(&number)))
+}
+
 fn within<T: PartialOrd + Display>(value: Option<T>, least: T, most: T) -> Option<T> {
     value.filter(|value| *value >= least && *value <= most)
 }
@@ -524,6 +569,26 @@ mod tests {
         {
             assert!(options.set(name, value).is_err(), "{name} took {value}");
         }
+    }
+
+    #[test]
+    fn expected_sites_come_with_a_name_and_a_directory() {
+        let mut options = Options::new();
+        assert_eq!(options.named_site(), Ok(None));
+        for bad in ["0", "-1", "1001", "many"] {
+            assert!(options.set("expected_sites", bad).is_err(), "{bad}");
+        }
+        assert!(options.set("site_name", "a/b").is_err());
+        options.set("expected_sites", "3").expect("a number");
+        let error = options.named_site().expect_err("no name").to_string();
+        assert!(error.contains("needs a `site_name`"), "{error}");
+        options.set("site_name", "north").expect("a name");
+        let error = options.named_site().expect_err("no directory").to_string();
+        assert!(error.contains("needs a `state_dir`"), "{error}");
+        options.set("state_dir", "/var/lib/isis").expect("a directory");
+        assert_eq!(options.named_site(), Ok(Some(("north".to_owned(), PathBuf::from("/var/lib/isis")))));
+        options.set("expected_sites", "off").expect("off");
+        assert!(options.named_site().is_err(), "a name for nothing");
     }
 
     #[test]

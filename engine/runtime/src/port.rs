@@ -4,7 +4,9 @@
 
 use crate::error::NodeError;
 use crate::options::{Multicast, OptionError, Options};
-use isis_transport::{FaultConfig, Founding, HostConfig, HostTransport, MulticastConfig, SiteEvent, Transport};
+use isis_transport::{
+    FaultConfig, Founding, HostConfig, HostTransport, MulticastConfig, RecordChange, SiteEvent, Transport,
+};
 use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -17,6 +19,7 @@ pub(crate) trait Port: Transport + Debug {
     fn poll_site_event(&mut self) -> Option<SiteEvent>;
     fn found(&mut self, system: u128) -> io::Result<Founding>;
     fn joined(&mut self, system: u128) -> io::Result<()>;
+    fn change_record(&mut self, change: &mut dyn FnMut(&[u8], u128) -> io::Result<RecordChange>) -> io::Result<()>;
     fn join_group(&mut self, system: u128, group: u64);
     fn leave_group(&mut self, group: u64);
     fn kill(&mut self, nonce: u128) -> io::Result<()>;
@@ -37,6 +40,9 @@ impl Port for HostTransport {
     }
     fn joined(&mut self, system: u128) -> io::Result<()> {
         HostTransport::joined(self, system)
+    }
+    fn change_record(&mut self, change: &mut dyn FnMut(&[u8], u128) -> io::Result<RecordChange>) -> io::Result<()> {
+        HostTransport::change_record(self, change)
     }
     fn join_group(&mut self, system: u128, group: u64) {
         HostTransport::join_group(self, system, group);
@@ -59,6 +65,7 @@ impl Port for HostTransport {
 pub(crate) fn open_host(options: &Options, nonce: u128) -> Result<Box<dyn Port>, NodeError> {
     let mut config = HostConfig::new(nonce);
     config.runtime_dir = options.runtime_dir.clone();
+    config.named_site = options.named_site()?;
     config.listen = listen(options)?;
     config.seeds = options.seeds.clone();
     config.faults = faults(&options.faults)?;

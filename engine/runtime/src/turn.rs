@@ -12,9 +12,11 @@
 use crate::clock;
 use crate::machine::Machine;
 use crate::port::Port;
+use isis_protocol::founding::{RecordOperation, acceptor};
 use isis_protocol::{Event, GroupHandle, Instant, Nonce, SiteAnswer, SiteRequest, SystemId};
-use isis_transport::{Founding, SiteEvent};
-use std::collections::BTreeMap;
+use isis_transport::{Founding, RecordChange, SiteEvent};
+use isis_wire::founding::SiteRecord;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 
 /// Datagrams that share one reading of the clock.
@@ -53,6 +55,9 @@ pub(crate) struct CoreLoop {
     transport_deadline: Option<Instant>,
     /// A founding request that the site's record has not answered yet, and when to ask again.
     founding: Option<(SystemId, Instant)>,
+    /// Operations on the site's durable record that are not done yet, in their order, and when the first is tried again.
+    operations: VecDeque<(u64, RecordOperation)>,
+    operate_at: Instant,
     system: SystemId,
     /// The time as events are given out, and for how many more it is good.
     event_now: (Instant, u32),
@@ -71,6 +76,8 @@ impl CoreLoop {
             counters: LoopCounters::default(),
             transport_deadline: None,
             founding: None,
+            operations: VecDeque::new(),
+            operate_at: Instant::ZERO,
             system: SystemId::default(),
             event_now: (Instant::ZERO, 0),
             listening: BTreeMap::new(),
@@ -147,6 +154,7 @@ impl CoreLoop {
             work += 1;
             match request {
                 SiteRequest::Found(system) => self.found(system, now),
+                SiteRequest::Record { number, operation } => self.operations.push_back((number, operation)),
                 SiteRequest::Joined(system) => {
                     if self.port.joined(system.0).is_err() {
                         self.counters.site_record_errors += 1;
@@ -154,6 +162,44 @@ impl CoreLoop {
                 }
                 // Refused without the victim's consent; the transport counts what became of it.
                 SiteRequest::Kill(nonce) => drop(self.port.kill(nonce.0)),
+            }
+        }
+        work + self.record_operations(now)
+    }
+
+    /// What the core wants done to the site's durable record: in its order, answered when it is on disk.
+    fn record_operations(&mut self, now: Instant) -> usize {
+        let mut work = 0;
+        while now >= self.operate_at
+            && let Some((number, operation)) = self.operations.front()
+        {
+            let mut answer = None;
+            let outcome = self.port.change_record(&mut |bytes, lives_in| {
+                let mut record = if bytes.is_empty() {
+                    SiteRecord::default()
+                } else {
+                    SiteRecord::decode(bytes).map_err(|_| std::io::Error::from(ErrorKind::InvalidData))?
+                };
+                let before = record.clone();
+                let lives_in = SystemId(lives_in);
+                let applied = acceptor::apply(&mut record, operation, lives_in);
+                let changed = (record != before).then(|| record.encode());
+                let (number, record) = (*number, Box::new(record));
+                answer = Some(SiteAnswer::Record { number, done: applied.done, record, lives_in });
+                Ok(RecordChange { record: changed, own_system: applied.bind.map(|system| system.0) })
+            });
+            match (outcome, answer) {
+                (Ok(()), Some(answer)) => {
+                    self.operations.pop_front();
+                    self.machine.handle_site_answer(now, answer);
+                    work += 1;
+                }
+                (outcome, _) => {
+                    if outcome.is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
+                        self.counters.site_record_errors += 1;
+                    }
+                    self.operate_at = now + SITE_RETRY_NS;
+                }
             }
         }
         work
@@ -224,7 +270,8 @@ impl CoreLoop {
     /// When the next turn is due at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let founding = self.founding.map(|(_, at)| at);
-        [self.machine.poll_timeout(), self.transport_deadline, founding].into_iter().flatten().min()
+        let operations = (!self.operations.is_empty()).then_some(self.operate_at);
+        [self.machine.poll_timeout(), self.transport_deadline, founding, operations].into_iter().flatten().min()
     }
 
     /// All named counters: the core's, the transport's, the loop's.

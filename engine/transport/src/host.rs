@@ -18,7 +18,7 @@ mod waker;
 pub use waker::Waker;
 
 use crate::fault::{FaultConfig, FaultInjector};
-use crate::site::{RuntimeDirectory, SiteLink, SiteLinkEvent};
+use crate::site::{RuntimeDirectory, SiteLink, SiteLinkEvent, StateFile, fnv128};
 use crate::transport::{Capabilities, Datagram, Destination, TransmitReport, Transport};
 use crate::udp::{DATAGRAM_MAX, MulticastConfig, UdpConfig, UdpTransport, source_towards};
 use isis_wire::Address;
@@ -49,6 +49,8 @@ pub struct HostConfig {
     pub nonce: u128,
     /// The runtime directory; `None`: `$XDG_RUNTIME_DIR/isis`, else `/tmp/isis-<uid>`.
     pub runtime_dir: Option<PathBuf>,
+    /// The site's configured name and the directory of its durable record. Then the name alone is the site.
+    pub named_site: Option<(String, PathBuf)>,
     /// Where to receive datagrams; port 0 takes a free one. `None`: the local address from which the first seed is
     /// reached, else 127.0.0.1. An unspecified address (0.0.0.0, ::) listens on all and announces that of the default route.
     pub listen: Option<SocketAddr>,
@@ -74,6 +76,7 @@ impl HostConfig {
         HostConfig {
             nonce,
             runtime_dir: None,
+            named_site: None,
             listen: None,
             seeds: Vec::new(),
             socket_buffer: 8 << 20,
@@ -84,6 +87,15 @@ impl HostConfig {
             faults: None,
         }
     }
+}
+
+/// What shall be written about a named site.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct RecordChange {
+    /// The record's new bytes; `None`: as they are.
+    pub record: Option<Vec<u8>>,
+    /// The calling process belongs to this system from now on (0: none); `None`: as before.
+    pub own_system: Option<u128>,
 }
 
 /// Why a transport could not be opened.
@@ -162,6 +174,7 @@ pub struct HostTransport {
     waker: Waker,
     local_udp: bool,
     site_key: u128,
+    state: Option<StateFile>,
     paths: Vec<LocalPath>,
     /// The addresses of `paths` that are reached over the link.
     linked: Vec<Address>,
@@ -202,7 +215,13 @@ impl HostTransport {
             epoll::add(&epoll, descriptor, epoll::EventData::new_u64(0), epoll::EventFlags::IN)
                 .map_err(|error| OpenError::at("epoll")(error.into()))?;
         }
-        let site_key = link.directory().site_key();
+        let mut site_key = link.directory().site_key();
+        let mut state = None;
+        if let Some((name, directory)) = config.named_site {
+            let what = format!("state directory {}", directory.display());
+            state = Some(StateFile::open(&directory, &name, site_key).map_err(OpenError::at(what))?);
+            site_key = fnv128(name.as_bytes()).max(1);
+        }
         let mut host = HostTransport {
             udp,
             link,
@@ -211,6 +230,7 @@ impl HostTransport {
             waker,
             local_udp: config.local_udp,
             site_key,
+            state,
             paths: Vec::new(),
             linked: Vec::new(),
             events: VecDeque::new(),
@@ -311,6 +331,26 @@ impl HostTransport {
             self.udp.set_system(system);
         }
         Ok(answer)
+    }
+
+    /// Changes the durable record of a named site: under the site's locks, `change` gets the record and the system in which
+    /// some live process of the site is (0: none); what it gives is on disk when this returns. Errors as `found`; without a
+    /// named site `Unsupported`.
+    pub fn change_record(
+        &mut self,
+        change: &mut dyn FnMut(&[u8], u128) -> std::io::Result<RecordChange>,
+    ) -> std::io::Result<()> {
+        let state = self.state.as_ref().ok_or(std::io::ErrorKind::Unsupported)?;
+        let link = &mut self.link;
+        state.update(|before| {
+            let mut after = None;
+            link.lives_in(&mut |system| {
+                let changed = change(before, system)?;
+                after = changed.record;
+                Ok(changed.own_system)
+            })?;
+            Ok(after)
+        })
     }
 
     /// This process belongs to `system` now: later processes of the site will look for that one. Errors as `found`.

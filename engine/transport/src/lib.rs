@@ -21,6 +21,7 @@ pub mod transport;
 pub mod udp;
 
 pub use fault::{FaultConfig, FaultyTransport};
-pub use host::{Founding, HostConfig, HostTransport, OpenError, SiteEvent, Waker};
+pub use host::{Founding, HostConfig, HostTransport, OpenError, RecordChange, SiteEvent, Waker};
+pub use site::is_site_name;
 pub use transport::{Capabilities, Datagram, Destination, TransmitReport, Transport};
 pub use udp::{MulticastConfig, UdpConfig, UdpTransport};

@@ -81,10 +81,13 @@ impl Endpoint {
         self.founding.lives_in == SystemId::default()
     }
 
-    /// The site's record keeps this process out of that system.
+    /// The site's record, or another process of the site, keeps this process out of that system. To ask for admission all
+    /// the same would make a member of it that never answers.
     pub(super) fn is_barred(&self, system: SystemId, founding: u64) -> bool {
+        let record = self.founding.record.as_ref();
         self.expects_sites()
-            && self.founding.record.as_ref().is_none_or(|record| acceptor::bars(record, founding, system))
+            && (!self.site_is_free() && self.founding.lives_in != system
+                || record.is_none_or(|record| acceptor::bars(record, founding, system)))
     }
 
     fn ask_record(&mut self, operation: RecordOperation, pending: Pending) {

@@ -520,15 +520,25 @@ impl Endpoint {
             return;
         }
         let now = self.shared.now;
-        if self.founding.unheard {
+        let heard = self.quorum_heard();
+        self.quorum_at = heard.max(self.quorum_at);
+        if !self.founding.unheard {
+            self.stall_or_resume();
+        } else if heard > Instant::ZERO {
             // R12: nothing is done in a system before a quorum of it was heard: its founding may be a story of long ago.
-            if self.quorum_heard() == Instant::ZERO {
-                return;
-            }
             (self.founding.unheard, self.shared.stalled) = (false, false);
-            self.quorum_at = now;
         }
-        self.quorum_at = self.quorum_heard().max(self.quorum_at);
+        for peer in self.shared.peers.values_mut() {
+            let suspected = peer.entry.site != self.shared.config.site && peer.detector.suspected(now);
+            if suspected && !peer.suspected {
+                self.shared.counters.add(crate::counters::Counter::Suspicions, 1);
+            }
+            peer.suspected = suspected;
+        }
+    }
+
+    fn stall_or_resume(&mut self) {
+        let now = self.shared.now;
         let lost = !mutant!(NeverStalls) && now.since(self.quorum_at) >= self.shared.config.stall_after_ns;
         if lost && !self.shared.stalled {
             self.shared.stalled = true;
@@ -538,13 +548,6 @@ impl Endpoint {
             self.shared.stalled = false;
             let pending = crate::shared::Pending { event: Event::Resumed, consume: None };
             self.shared.events.push_front(pending);
-        }
-        for peer in self.shared.peers.values_mut() {
-            let suspected = peer.entry.site != self.shared.config.site && peer.detector.suspected(now);
-            if suspected && !peer.suspected {
-                self.shared.counters.add(crate::counters::Counter::Suspicions, 1);
-            }
-            peer.suspected = suspected;
         }
     }
 

@@ -111,7 +111,7 @@ impl RuntimeDirectory {
 }
 
 /// FNV-1a with 128 bits: a fingerprint, not a secret.
-fn fnv128(bytes: &[u8]) -> u128 {
+pub(crate) fn fnv128(bytes: &[u8]) -> u128 {
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013B;
     let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     for byte in bytes {

@@ -323,6 +323,17 @@ impl SiteLink {
         site_record::joined(&self.directory, &self.file, system)
     }
 
+    /// Calls `bind` with the system in which some live process of the site is, and writes down what it gives as this one's.
+    pub(crate) fn lives_in(&mut self, bind: &mut dyn FnMut(u128) -> io::Result<Option<u128>>) -> io::Result<()> {
+        let mut bound = None;
+        site_record::lives_in(&self.directory, &self.file, &mut |system| {
+            bound = bind(system)?;
+            Ok(bound)
+        })?;
+        self.own.system = bound.unwrap_or(self.own.system);
+        Ok(())
+    }
+
     /// Says FAREWELL to everybody and leaves the directory. Idempotent.
     pub(crate) fn farewell(&mut self) {
         if self.ended || self.owner != std::process::id() {

@@ -3,6 +3,7 @@
 //! - `directory`: the runtime directory, its safety, and the site's key;
 //! - `process_file`: the file by which any process tests whether another one lives;
 //! - `site_record`: which system the site belongs to;
+//! - `state_file`: what the site has written down for good;
 //! - `message`: what is said over the link; `socket`: what it is said through;
 //! - `link`: the connections, discovery, the data path; `link::deaths`: death notices.
 //!
@@ -14,7 +15,10 @@ mod message;
 mod process_file;
 mod site_record;
 mod socket;
+mod state_file;
 
-pub(crate) use directory::RuntimeDirectory;
+pub(crate) use directory::{RuntimeDirectory, fnv128};
 pub(crate) use link::{SiteLink, SiteLinkEvent};
 pub use site_record::Founding;
+pub(crate) use state_file::StateFile;
+pub use state_file::is_site_name;

@@ -75,6 +75,29 @@ pub(crate) fn joined(directory: &RuntimeDirectory, own: &ProcessFile, system: u1
     own.write(system)
 }
 
+/// The system in which some live instance of the site is, `own` included; 0: none is in any. Then `bind`, if it gives one,
+/// is the system of the instance with `own` file (0: none). All under the site's lock.
+pub(crate) fn lives_in(
+    directory: &RuntimeDirectory,
+    own: &ProcessFile,
+    bind: &mut dyn FnMut(u128) -> io::Result<Option<u128>>,
+) -> io::Result<()> {
+    let _lock = lock(directory)?;
+    let mut system = 0;
+    for name in directory.names(process_file::SUFFIX)? {
+        let Some(nonce) = from_hex(&name) else { continue };
+        let Ok(file) = OtherFile::open(directory, nonce) else { continue };
+        let named = file.system();
+        if named > system && file.test() == Life::Alive {
+            system = named;
+        }
+    }
+    match bind(system)? {
+        Some(system) => own.write(system),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
