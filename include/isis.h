@@ -422,9 +422,11 @@ typedef struct isis_join_options_t {
      */
     uint32_t sending_view;
     /**
-     * 0.
+     * Causality domain. A message in one group of a domain is delivered after all that happened before it in the others:
+     * it waits until that is delivered everywhere. Groups of different domains do not wait for each other. 0 by default;
+     * all members of a group name the same one.
      */
-    uint32_t reserved;
+    uint32_t domain;
     /**
      * First argument of the four callbacks below.
      */

@@ -65,7 +65,12 @@ fn records(c: &mut Criterion) {
                 read_order(&out.bytes, members).expect("a good record").len()
             });
         });
-        let row = Row { end: 1 << 30, received: vec![1 << 30; members], consumed: vec![(1 << 30) - 4096; members] };
+        let row = Row {
+            end: 1 << 30,
+            received: vec![1 << 30; members],
+            consumed: vec![(1 << 30) - 4096; members],
+            delivered: vec![1 << 20; members],
+        };
         group.bench_function(BenchmarkId::new("row, written and merged", members), |b| {
             let mut other = Row::zero(members);
             b.iter(|| {

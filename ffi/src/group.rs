@@ -42,8 +42,10 @@ pub struct isis_join_options_t {
     /// is refused with ISIS_EAGAIN instead of being kept for the next view: at once in inline mode; in threaded mode by
     /// ISIS_EVENT_REFUSED with its ticket if the call could not know yet.
     pub sending_view: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Causality domain. A message in one group of a domain is delivered after all that happened before it in the others:
+    /// it waits until that is delivered everywhere. Groups of different domains do not wait for each other. 0 by default;
+    /// all members of a group name the same one.
+    pub domain: u32,
     /// First argument of the four callbacks below.
     pub user: *mut c_void,
     /// Takes a snapshot of the group's state as it is now. NULL: this member hands an empty state to joiners.
@@ -102,7 +104,11 @@ impl Instance {
 
     fn join(&self, name: &str, options: &isis_join_options_t) -> Result<u64, Failure> {
         let state = StateCallbacks::new(options)?;
-        let join = JoinOptions { wants_state: state.wants_state(), sending_view: options.sending_view != 0 };
+        let join = JoinOptions {
+            wants_state: state.wants_state(),
+            sending_view: options.sending_view != 0,
+            domain: options.domain,
+        };
         let joined = self.node().join(name, join);
         let core = joined.map_err(|why| self.failure(why))?;
         let instance = table::find(Noun::Instance, self.handle.get())?.object;

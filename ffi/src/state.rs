@@ -58,9 +58,6 @@ impl StateCallbacks {
         if options.role != crate::group::ISIS_ROLE_MEMBER {
             return unsupported("role", options.role);
         }
-        if options.reserved != 0 {
-            return Err(fail(error::ISIS_EINVAL, format_args!("join options: reserved is {}", options.reserved)));
-        }
         if options.state_capture.is_some() != options.state_next.is_some() {
             return Err(fail(
                 error::ISIS_EINVAL,

@@ -261,9 +261,6 @@ static void bad_arguments(const char *mode)
     join.role = ISIS_ROLE_CLIENT;
     EXPECT(ISIS_EUNSUPPORTED, isis_group_join(isis, "name", &join, &group));
     OK(isis_join_options_init(&join));
-    join.reserved = 1;
-    EXPECT(ISIS_EINVAL, isis_group_join(isis, "name", &join, &group));
-    OK(isis_join_options_init(&join));
     join.size = 3;
     EXPECT(ISIS_EINVAL, isis_group_join(isis, "name", &join, &group));
     CHECK(group == NULL);

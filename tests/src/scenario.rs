@@ -28,6 +28,7 @@ use crate::trace::{Event, Key, Process, ViewSeen};
 use isis_protocol::event::{Kind, Refused};
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_protocol::{Config, JoinOptions};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How long `until` waits.
@@ -38,6 +39,8 @@ const PATIENCE_NS: u64 = 30 * SECOND;
 pub struct Scenario {
     /// The world, for what this harness has no word for.
     pub world: World,
+    /// The causality domains of the groups.
+    domains: BTreeSet<u32>,
 }
 
 impl Scenario {
@@ -56,7 +59,7 @@ impl Scenario {
                 world.add_slot(site);
             }
         }
-        Scenario { world }
+        Scenario { world, domains: BTreeSet::new() }
     }
 
     // --- processes -------------------------------------------------------------------------------------------------
@@ -168,12 +171,13 @@ impl Scenario {
 
     /// Joins group 0 (with state).
     pub fn join(&mut self, node: usize) {
-        let options = JoinOptions { wants_state: true, sending_view: false };
+        let options = JoinOptions { wants_state: true, ..JoinOptions::default() };
         self.join_as(node, 0, &options);
     }
 
     /// Joins a group. A process's first join is its member 0, and so on.
     pub fn join_as(&mut self, node: usize, name: u8, options: &JoinOptions) {
+        self.domains.insert(options.domain);
         if let Err(refused) = self.call(node, |app, ctx| app.join(ctx, name, options)) {
             self.fail(&format!("P{node} may not join: {refused:?}"));
         }
@@ -306,7 +310,7 @@ impl Scenario {
     /// The end of a script that leaves the world broken: safety is checked, liveness is not demanded.
     pub fn finish_safe(mut self) {
         self.world.seal();
-        let limits = Limits::of(&self.world.template);
+        let limits = Limits { across_groups: self.domains.len() == 1, ..Limits::of(&self.world.template) };
         let trace = &self.world.records.trace;
         let violations = checker::check(trace, limits);
         if !violations.is_empty() {

@@ -230,7 +230,7 @@ fn an_evicted_process_hears_of_its_pending_flush() {
 fn in_sending_view_mode_a_change_refuses_sends() {
     let mut s = Scenario::new(&[4]);
     let [a, b, c, d] = s.start_all();
-    let options = JoinOptions { wants_state: true, sending_view: true };
+    let options = JoinOptions { wants_state: true, sending_view: true, ..JoinOptions::default() };
     for node in [a, b, c] {
         s.join_as(node, 0, &options);
         s.until("a member", |s| s.view(node).is_some());

@@ -59,7 +59,7 @@ fn lose(losers: usize) -> Cost {
 #[test]
 fn a_loss_that_hits_all_is_repaired_about_once() {
     let cost = lose(MEMBERS - 1);
-    assert!(cost.naks >= 3, "several ask before the repair reaches them, or this shows nothing: {}", cost.naks);
+    assert!(cost.naks >= 2, "several ask before the repair reaches them, or this shows nothing: {}", cost.naks);
     assert!(cost.repairs <= 2, "{} repairs for {} requests", cost.repairs, cost.naks);
     assert_eq!(cost.to_group, 1);
 }

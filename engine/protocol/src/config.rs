@@ -112,4 +112,8 @@ pub struct JoinOptions {
     /// during a view change is refused with `WouldBlock` instead of being kept for the next view, and no message may be
     /// longer than the window.
     pub sending_view: bool,
+    /// The causality domain. Causality reaches across all groups of one domain that a process is in (R4): a multicast in one
+    /// of them waits until what this process sent or delivered in the others is delivered at all their members. Groups of
+    /// different domains know nothing of each other, and pay nothing. All members of a group should name the same one.
+    pub domain: u32,
 }

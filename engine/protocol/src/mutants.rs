@@ -66,6 +66,8 @@ mod planted {
             "a full window stops the control records of a batch as well";
         LeavesBeforeSends "leaves-before-sends" Some(3), 22
             "a leave does not wait for the earlier sends of its process";
+        CausalWithinGroupOnly "causal-within-group-only" Some(4), 12
+            "a message does not wait for what happened before it in other groups";
         AppendsWhileFrozen "appends-while-frozen" Some(5), 23
             "a member appends to its stream between PROMISE and DECIDE";
         FrozenRowMoves "frozen-row-moves" Some(5), 16

@@ -14,7 +14,7 @@ use isis_wire::message::{Code, MemberEntry, Message, PieceHeader};
 use isis_wire::packet::{self, HEADER, Header, PacketKind};
 use isis_wire::{Address, Writer};
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Room for a piece's header and packet header in a datagram.
 const PIECE_OVERHEAD: usize = HEADER + 16;
@@ -67,6 +67,12 @@ pub struct Peer {
     pub reported_dead: bool,
     /// It was known dead for certain here (own site).
     pub dead_here: bool,
+    /// Numbers of its point-to-point messages that came and are not delivered.
+    pub undelivered: BTreeSet<u64>,
+    /// The highest number of its point-to-point messages that came.
+    pub last_unicast: u64,
+    /// Up to which number it has delivered those of this process.
+    pub taken: u64,
     /// Point-to-point messages (0) and state transfer (1).
     pub lanes: [Option<Box<Lane>>; 2],
     /// When it was last told something that it missed.
@@ -139,6 +145,8 @@ pub struct Shared {
     pub kills: VecDeque<Nonce>,
     /// Numbers the point-to-point messages sent: that of the last one.
     pub unicast_number: u64,
+    /// Numbers what waits to be sent, over all groups.
+    pub places: u64,
     next_piece: u64,
 }
 
@@ -163,6 +171,7 @@ impl Shared {
             outcomes: VecDeque::new(),
             kills: VecDeque::new(),
             unicast_number: FIRST_UNICAST,
+            places: 0,
             next_piece: 0,
         }
     }
@@ -186,12 +195,36 @@ impl Shared {
                 suspected: false,
                 reported_dead: false,
                 dead_here: false,
+                undelivered: BTreeSet::new(),
+                last_unicast: 0,
+                taken: 0,
                 lanes: [None, None],
                 told_at: None,
                 kill_asked_at: None,
             });
         }
         self.births = members.iter().map(|m| (m.nonce.birth(), m.process)).collect();
+    }
+
+    /// A point-to-point message of `process` came.
+    pub fn note_unicast(&mut self, process: ProcessId, number: u64) {
+        if let Some(peer) = self.peers.get_mut(&process)
+            && number > peer.last_unicast
+        {
+            peer.last_unicast = number;
+            peer.undelivered.insert(number);
+        }
+    }
+
+    /// It is delivered, or dropped for good: its sender is told at once.
+    pub fn note_unicast_taken(&mut self, process: ProcessId, number: u64) {
+        let now = self.now;
+        if let Some(peer) = self.peers.get_mut(&process)
+            && peer.undelivered.remove(&number)
+            && let Some(lane) = &mut peer.lanes[0]
+        {
+            lane.receiver.acknowledge_now(now);
+        }
     }
 
     /// Is in the installed system view.

@@ -550,6 +550,8 @@ code_struct! {
         next: u64,
         /// Bit i: frame `next + 1 + i` was received.
         bitmap: u64,
+        /// Lane 0: the point-to-point messages up to this number are delivered, or dropped for good.
+        taken: u64,
     }
 }
 

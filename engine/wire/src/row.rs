@@ -13,20 +13,23 @@ pub struct Row {
     pub received: Vec<u64>,
     /// Up to which position its application is done with each member's stream.
     pub consumed: Vec<u64>,
+    /// One more than the messages of each member that it has delivered; 0: it has no state yet, and delivers nothing.
+    pub delivered: Vec<u64>,
 }
 
 impl Row {
     /// A row of zeros for a view of `members`.
     pub fn zero(members: usize) -> Row {
-        Row { end: 0, received: vec![0; members], consumed: vec![0; members] }
+        Row { end: 0, received: vec![0; members], consumed: vec![0; members], delivered: vec![0; members] }
     }
 
     /// Appends it.
     pub fn write(&self, out: &mut Writer) {
         out.varint(self.end);
-        for (received, consumed) in self.received.iter().zip(&self.consumed) {
+        for ((received, consumed), delivered) in self.received.iter().zip(&self.consumed).zip(&self.delivered) {
             out.varint(*received);
             out.varint(received - consumed);
+            out.varint(*delivered);
         }
     }
 
@@ -42,6 +45,7 @@ impl Row {
             if check.varint()? > received {
                 return Err(DecodeError::BadValue);
             }
+            check.varint()?;
         }
         if check.remaining() >= 8 {
             return Err(DecodeError::Trailing);
@@ -50,9 +54,15 @@ impl Row {
             self.end = end;
             changed = true;
         }
-        for (own_received, own_consumed) in self.received.iter_mut().zip(&mut self.consumed) {
+        let own = self.received.iter_mut().zip(&mut self.consumed).zip(&mut self.delivered);
+        for ((own_received, own_consumed), own_delivered) in own {
             let received = reader.varint()?;
             let consumed = received - reader.varint()?;
+            let delivered = reader.varint()?;
+            if delivered > *own_delivered {
+                *own_delivered = delivered;
+                changed = true;
+            }
             if received > *own_received {
                 *own_received = received;
                 changed = true;
@@ -78,6 +88,7 @@ mod tests {
                 end,
                 received: pairs.iter().map(|p| p.0.max(p.1)).collect(),
                 consumed: pairs.iter().map(|p| p.0.min(p.1)).collect(),
+                delivered: pairs.iter().map(|p| p.0 % 1000).collect(),
             };
             let mut out = Writer::new();
             row.write(&mut out);

@@ -67,7 +67,7 @@ fn frames() -> Vec<(String, Vec<u8>)> {
 }
 
 fn rows() -> Vec<(String, Vec<u8>)> {
-    let row = Row { end: 800, received: vec![800, 64, 1 << 40], consumed: vec![640, 0, 8] };
+    let row = Row { end: 800, received: vec![800, 64, 1 << 40], consumed: vec![640, 0, 8], delivered: vec![7, 1, 0] };
     let mut out = Writer::new();
     out.u8(3);
     row.write(&mut out);
@@ -161,7 +161,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     let to = ProcessId(4);
     add("piece", 1, &|out| PieceHeader { number: 1, index: 0, count: 2 }.write(out));
     add("channel", 2, &|out| ChannelHeader { to, lane: 1, number: 9, begin: true, end: false }.write(out));
-    add("channel-ack", 3, &|out| ChannelAck { to, lane: 0, next: 3, bitmap: u64::MAX }.write(out));
+    add("channel-ack", 3, &|out| ChannelAck { to, lane: 0, next: 3, bitmap: u64::MAX, taken: 2 }.write(out));
     add("envelope", 4, &|out| {
         let answers = Some(((3, to), 5));
         let data = b"reply".to_vec();

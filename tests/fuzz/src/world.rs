@@ -213,7 +213,7 @@ impl World {
     /// All are in one system and one group.
     fn form(&mut self) {
         for node in 0..NODES {
-            let options = JoinOptions { wants_state: node == 2, sending_view: false };
+            let options = JoinOptions { wants_state: node == 2, ..JoinOptions::default() };
             self.nodes[node].group = self.nodes[node].endpoint.join(self.now, "g", options).ok();
         }
         self.run(300);
@@ -296,7 +296,7 @@ impl World {
         let node = &mut self.nodes[number];
         let Some(group) = node.group else {
             node.group =
-                node.endpoint.join(now, "g", JoinOptions { wants_state: choice > 100, sending_view: false }).ok();
+                node.endpoint.join(now, "g", JoinOptions { wants_state: choice > 100, ..JoinOptions::default() }).ok();
             return self.drain(number);
         };
         let kind = [Kind::Fifo, Kind::Causal, Kind::Total, Kind::Global][usize::from(choice) % 4];

@@ -2,7 +2,7 @@
 
 use super::Violation;
 use super::history::{GroupKey, History, Taken, is_multicast};
-use crate::trace::{Channel, Event, Key, Process};
+use crate::trace::{Channel, Key, Process};
 use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, SystemId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -177,43 +177,20 @@ pub fn safe(history: &History<'_>, found: &mut Vec<Violation>) {
     });
 }
 
-/// 10. After the view that excludes a process nothing from it is delivered: no multicast after the group view without
-///     it, no point-to-point message after the system view without it.
+/// 10. After the view that excludes a process nothing from it is delivered, multicast or point to point.
 pub fn clean_failure(history: &History<'_>, found: &mut Vec<Violation>) {
     for membership in &history.memberships {
         for install in &membership.installs {
-            for taken in &install.taken {
-                let Some(key) = taken.delivered.key else { continue };
-                let before =
-                    membership.installs.iter().rev().find(|i| i.record < taken.record && i.view.has(key.sender));
+            let deliveries = install.taken.iter().map(|taken| (taken.record, taken.delivered));
+            for (record, delivered) in deliveries.chain(install.point_to_point.iter().copied()) {
+                let Some(key) = delivered.key else { continue };
+                let before = membership.installs.iter().rev().find(|i| i.record < record && i.view.has(key.sender));
                 if !install.view.has(key.sender)
                     && let Some(before) = before
                 {
                     let what = format!("{key:?} is delivered after the view that excludes its sender");
-                    history.blame(found, 10, what, &[before.record, install.record, taken.record]);
+                    history.blame(found, 10, what, &[before.record, install.record, record]);
                 }
-            }
-        }
-    }
-    for life in &history.lives {
-        let mut known: BTreeSet<Process> = BTreeSet::new();
-        let mut system_view = None;
-        for &record in &life.records {
-            match &history.trace.records[record].event {
-                Event::SystemView(view) => {
-                    known.extend(view.processes());
-                    system_view = Some((record, view));
-                }
-                Event::Deliver(delivered) if !is_multicast(delivered) => {
-                    if let (Some(key), Some((installed, view))) = (delivered.key, &system_view)
-                        && known.contains(&key.sender)
-                        && !view.has(key.sender)
-                    {
-                        let what = format!("{key:?} is delivered after the system view that excludes its sender");
-                        history.blame(found, 10, what, &[*installed, record]);
-                    }
-                }
-                _ => {}
             }
         }
     }

@@ -320,7 +320,7 @@ fn property_10_clean_failure() {
         let (from, to) = (delivery(t, P1, P2, 1), group_view(t, P1, 5));
         shift(t, from, to);
     });
-    // A point-to-point message after the system view.
+    // A point-to-point message after the view.
     bites(10, |t| {
         let name = Key { sender: P2, join: 0, channel: Channel::PointToPoint, number: 1 };
         let at = group_view(t, P2, 4);

@@ -64,6 +64,8 @@ pub struct Install<'a> {
     pub digest: Option<u64>,
     /// The multicasts delivered in it, in order.
     pub taken: Vec<Taken<'a>>,
+    /// The point-to-point messages delivered in it, with their records, in order.
+    pub point_to_point: Vec<(usize, &'a Delivered)>,
     /// The record of the next view of the same membership.
     pub next: Option<usize>,
 }
@@ -248,11 +250,14 @@ impl<'a> History<'a> {
                 self.sends.entry(*key).or_insert(sent);
             }
             Event::Deliver(delivered) => {
-                if matches!(delivered.kind, Kind::Unicast | Kind::Reply) {
-                    return;
-                }
                 let at = self.membership(process, delivered.join, index, joins);
                 let membership = &mut self.memberships[at];
+                if matches!(delivered.kind, Kind::Unicast | Kind::Reply) {
+                    if let Some(install) = membership.installs.last_mut() {
+                        install.point_to_point.push((index, delivered));
+                    }
+                    return;
+                }
                 let taken = Taken { record: index, delivered };
                 match membership.installs.last_mut() {
                     Some(install) if membership.left.is_none() => install.taken.push(taken),
@@ -302,7 +307,14 @@ impl<'a> History<'a> {
         if let Some(last) = membership.installs.last_mut() {
             last.next = Some(record);
         }
-        membership.installs.push(Install { record, view, digest, taken: Vec::new(), next: None });
+        membership.installs.push(Install {
+            record,
+            view,
+            digest,
+            taken: Vec::new(),
+            point_to_point: Vec::new(),
+            next: None,
+        });
     }
 
     /// Faults stopped and the run had its time: liveness may be demanded.

@@ -124,10 +124,10 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                 let Some(stay) = stay_at(process, group, record) else { continue };
                 let destination = match sent.to {
                     Some(to) => {
-                        let same_pair = (earlier.sender, Channel::PointToPoint) == (key.sender, key.channel);
                         // What was sent to a joiner before its first view (its donor may have been lost) is not owed.
                         let was_in = stay.installs.first().is_some_and(|i| i.view.number <= sent.view);
-                        to == process && was_in && (same_pair || history.limits.across_groups)
+                        let still_in = stay.left.is_none_or(|left| left > record);
+                        to == process && was_in && still_in
                     }
                     None => {
                         let view = history.homes.get(&earlier).map_or(sent.view, |home| home.1);

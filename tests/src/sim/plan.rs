@@ -138,8 +138,10 @@ impl Plan {
 
     fn profile(random: &mut Random) -> Profile {
         let stateful = random.below(4) > 0;
+        let one_domain = random.below(4) > 0;
         let group = |random: &mut Random, name| {
-            (name, JoinOptions { wants_state: stateful, sending_view: random.below(4) == 0 })
+            let domain = if one_domain { 0 } else { u32::from(name) };
+            (name, JoinOptions { wants_state: stateful, sending_view: random.below(4) == 0, domain })
         };
         let mut groups = vec![group(random, 0)];
         if random.below(3) == 0 {

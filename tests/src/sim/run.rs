@@ -98,7 +98,9 @@ impl Run {
     /// Runs a seed to its end and checks its trace.
     pub fn execute(seed: u64, options: &Options) -> Report {
         let mut run = Run::new(seed, options.clone());
-        let limits = Limits::of(&run.world.template);
+        let mut domains = run.plan.profile.groups.iter().map(|(_, options)| options.domain);
+        let across_groups = domains.next().is_some_and(|first| domains.all(|other| other == first));
+        let limits = Limits { across_groups, ..Limits::of(&run.world.template) };
         let outcome = catch_unwind(AssertUnwindSafe(|| run.go()));
         let panicked = outcome.err().map(|panic| {
             let text = panic.downcast_ref::<String>().cloned();

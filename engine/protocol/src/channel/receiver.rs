@@ -124,6 +124,11 @@ impl Receiver {
         self.ack_at
     }
 
+    /// There is more to say than what came: the next acknowledgement goes at once.
+    pub fn acknowledge_now(&mut self, now: Instant) {
+        self.ack_at = Some(now);
+    }
+
     /// The acknowledgement `(next_expected, bitmap)` for a packet that leaves now, if there is news since the last one.
     /// Bit `i` of the bitmap stands for the frame `next_expected + 1 + i`.
     pub fn take_ack(&mut self) -> Option<(u64, u64)> {

@@ -69,6 +69,7 @@ impl Endpoint {
             if lane == 0 {
                 let envelope = Envelope::read(&mut reader)?;
                 reader.finish()?;
+                self.shared.note_unicast(process, envelope.number);
                 self.take_envelope(process, envelope);
             } else {
                 let block = StateBlock::read(&mut reader)?;
@@ -83,7 +84,7 @@ impl Endpoint {
         let group = envelope.group;
         let behind = self.comes_behind(process, |early| matches!(early, Early::Unicast(e) if e.group == group));
         match self.groups.get_mut(&group) {
-            Some(group) if group.departed_until.is_none() && !behind => {
+            Some(group) if group.departed_until.is_none() && !behind && group.has_room_to_hold() => {
                 group.receive_unicast(&mut self.shared, process, envelope);
             }
             _ => self.keep_early(process, Early::Unicast(envelope)),
@@ -112,6 +113,9 @@ impl Endpoint {
             self.early.push((process, early));
         } else {
             self.shared.count(Counter::IgnoreUnknownGroup);
+            if let Early::Unicast(envelope) = early {
+                self.shared.note_unicast_taken(process, envelope.number);
+            }
         }
     }
 
@@ -148,6 +152,12 @@ impl Endpoint {
             return Ok(());
         }
         let now = self.shared.now;
+        if ack.lane == 0
+            && ack.taken <= self.shared.unicast_number
+            && let Some(peer) = self.shared.peers.get_mut(&process)
+        {
+            peer.taken = peer.taken.max(ack.taken);
+        }
         if let Some(lane) = self.shared.lane(process, usize::from(ack.lane))
             && lane.sender.handle_ack(now, ack.next, ack.bitmap).is_err()
         {
@@ -163,6 +173,7 @@ impl Endpoint {
         let mut bodies: Vec<(Address, PacketKind, Vec<u8>)> = Vec::new();
         for (&process, peer) in &mut self.shared.peers {
             let to = peer.entry.address;
+            let delivered = peer.undelivered.first().map_or(peer.last_unicast, |&first| first - 1);
             for (number, lane) in peer.lanes.iter_mut().enumerate() {
                 let Some(lane) = lane else { continue };
                 lane.sender.handle_timeout(now);
@@ -183,7 +194,8 @@ impl Endpoint {
                     && let Some((next, bitmap)) = lane.receiver.take_ack()
                 {
                     let mut out = Writer::new();
-                    ChannelAck { to: process, lane: number as u16, next, bitmap }.write(&mut out);
+                    let taken = if number == 0 { delivered } else { 0 };
+                    ChannelAck { to: process, lane: number as u16, next, bitmap, taken }.write(&mut out);
                     bodies.push((to, PacketKind::ChannelAck, out.bytes));
                 }
             }

@@ -23,6 +23,15 @@ impl Endpoint {
         for handle in &self.handles {
             let _ = writeln!(text, "  {:?} abandoned {} {:?}", handle.name, handle.abandoned, handle.phase);
         }
+        for (process, peer) in &shared.peers {
+            let idle = peer.lanes.each_ref().map(|lane| lane.as_ref().is_none_or(|lane| lane.sender.is_idle()));
+            let (taken, last) = (peer.taken, peer.last_unicast);
+            let _ = writeln!(
+                text,
+                "  to {process:?}: lanes idle {idle:?} taken {taken}; from it: last {last} undelivered {:?}",
+                peer.undelivered,
+            );
+        }
         for group in self.groups.values() {
             let plane = &group.plane;
             let _ = writeln!(
@@ -40,6 +49,12 @@ impl Endpoint {
                 group.backlog.len(),
                 group.old.iter().map(|old| (old.number, &old.awaited, old.plane.unconsumed())).collect::<Vec<_>>(),
                 group.candidates.values().map(|c| (c.joiner.nonce, c.fresh)).collect::<Vec<_>>(),
+            );
+            let _ = writeln!(
+                text,
+                "    first debts {:?} unicasts {:?}",
+                group.waiting.front().map(|message| &message.debts),
+                group.unicasts,
             );
             let _ = writeln!(
                 text,

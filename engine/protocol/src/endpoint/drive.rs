@@ -29,7 +29,7 @@ impl Endpoint {
                 return;
             }
             let before = self.shared.system_view.number;
-            let any = self.take_outcomes();
+            let any = self.take_outcomes() | self.settle_debts();
             self.drive_joins();
             self.take_early();
             if !any && before == self.shared.system_view.number {

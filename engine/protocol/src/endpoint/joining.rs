@@ -141,7 +141,7 @@ impl Endpoint {
         while let Some(operation) = self.operations.front() {
             let Some(system) = self.groups.get_mut(&GroupId::SYSTEM) else { return };
             let options = SendOptions { kind: Kind::Total, safe: true, entry: 0 };
-            if system.multicast(&mut self.shared, options, &operation.encode()).is_err() {
+            if system.multicast(&mut self.shared, options, &operation.encode(), Vec::new()).is_err() {
                 return;
             }
             self.operations.pop_front();
@@ -444,7 +444,7 @@ impl Endpoint {
     pub(super) fn left_group(&mut self, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let handle = group.handle;
-        group.restart_transfer(StateStatus::Has);
+        group.restart_transfer(&mut self.shared, StateStatus::Has);
         if let Some(request) = group.leaving {
             self.left_requests.insert(id, request);
         }
@@ -462,7 +462,7 @@ impl Endpoint {
         let handle = group.handle;
         // What is told later of this membership is stale.
         self.left_requests.insert(id, group.executed(self.shared.me));
-        group.restart_transfer(StateStatus::Needs);
+        group.restart_transfer(&mut self.shared, StateStatus::Needs);
         // R8: the others may not know yet; whoever asks is told.
         group.depart(&mut self.shared);
         self.operations.push_back(Operation::Disclaim { group: id, process: self.shared.me });

@@ -1,6 +1,7 @@
 //! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`system`]: finding or
 //! founding a system, losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a name to a member. [`drive`]: what is due.
 
+mod causality;
 mod channels;
 mod describe;
 mod drive;
@@ -226,8 +227,9 @@ impl Endpoint {
     ) -> Result<u64, Refused> {
         self.at(now);
         check_kind(options)?;
+        let debts = self.debts_before(group, options.kind, None);
         let (group, shared) = self.open(group)?;
-        group.multicast(shared, options, data)
+        group.multicast(shared, options, data, debts)
     }
 
     /// Reserves `len` bytes in the outgoing stream, to be written in place through `claimed`. One claim at a time per group.
@@ -254,8 +256,9 @@ impl Endpoint {
     pub fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused> {
         self.at(now);
         check_kind(options)?;
+        let debts = self.debts_before(group, options.kind, None);
         let (group, shared) = self.open(group)?;
-        group.commit(shared, options)
+        group.commit(shared, options, debts)
     }
 
     /// Gives a claim up.
@@ -275,21 +278,23 @@ impl Endpoint {
         data: &[u8],
     ) -> Result<u64, Refused> {
         self.at(now);
+        let debts = self.debts_before(group, Kind::Unicast, Some(member));
         let (group, shared) = self.open(group)?;
         if group.rank_of(member).is_none() {
             return Err(Refused::NoSuchProcess);
         }
-        group.send_to(shared, member, entry, None, data)
+        group.send_to(shared, member, entry, None, data, debts)
     }
 
     /// Answers a message that was delivered in `group`: goes to its sender, as `send`.
     pub fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<u64, Refused> {
         self.at(now);
+        let debts = self.debts_before(group, Kind::Reply, Some(to.sender));
         let (group, shared) = self.open(group)?;
         if group.rank_of(to.sender).is_none() {
             return Err(Refused::NoSuchProcess);
         }
-        group.send_to(shared, to.sender, 0, Some(to), data)
+        group.send_to(shared, to.sender, 0, Some(to), data, debts)
     }
 
     /// Asks for `Event::Flushed`, with the number returned, once all that this process multicast before is stable.

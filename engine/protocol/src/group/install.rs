@@ -10,7 +10,7 @@ use crate::plane::Plane;
 use crate::shared::Shared;
 use crate::time::Instant;
 use isis_wire::message::{MemberEntry, Message, StateStatus, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How many decided values are kept for stragglers.
@@ -134,7 +134,7 @@ impl Group {
             return Fate::Ended;
         }
         if self.state != StateStatus::Has && self.state != value.members[rank].state {
-            self.restart_transfer(value.members[rank].state);
+            self.restart_transfer(shared, value.members[rank].state);
         }
         let view = view_event(self.id, value.number, &value.members, &old_members, &value.left);
         self.tell_view(shared, view);
@@ -145,7 +145,8 @@ impl Group {
         }
         self.install_state_if_complete(shared);
         self.rewind_waiting();
-        self.drop_held_of_the_dead(shared);
+        let members = self.view.members.clone();
+        self.drop_held(shared, |_, sender| rank_of(&members, sender).is_none());
         self.release_held(shared);
         self.append_waiting(shared);
         Fate::Lives
@@ -187,6 +188,7 @@ impl Group {
         self.tell_at = Some(shared.now + shared.config.resend_ns);
         self.peers.clear();
         self.plane.row_due = None;
+        self.drop_held(shared, |_, _| true);
     }
 
     /// Tells the decision of the present change to everybody whom it concerns.
@@ -227,27 +229,25 @@ impl Group {
         }
     }
 
-    /// Repeats the last decision to those of the new view who have not shown it.
+    /// Repeats decisions to those who have not shown the view that they led to.
     pub fn repeat_decision(&mut self, shared: &mut Shared) {
         if self.tell_at.is_none_or(|at| shared.now < at) {
             return;
         }
-        let Some(last) = self.old.back() else {
-            self.tell_at = None;
-            return;
-        };
-        let missing: Vec<_> = last
-            .awaited
-            .iter()
-            .filter_map(|process| shared.peers.get(process))
-            .map(|peer| peer.entry.address)
-            .collect();
+        // Whoever is awaited in several views is told of the first one, and asks for the others.
+        let mut missing: BTreeMap<ProcessId, u64> = BTreeMap::new();
+        for old in &self.old {
+            for &process in &old.awaited {
+                missing.entry(process).or_insert(old.number);
+            }
+        }
+        missing.retain(|process, _| shared.peers.contains_key(process));
         if missing.is_empty() {
             self.tell_at = None;
             return;
         }
-        let view = last.number;
-        for address in missing {
+        for (process, view) in missing {
+            let address = shared.peers[&process].entry.address;
             self.tell_past(shared, address, view);
         }
         let pause = if self.departed_until.is_some() { 10 } else { 2 };
@@ -303,6 +303,7 @@ impl Group {
                 *body = Body::Owned(Arc::new(bytes.to_vec()));
             }
         }
+        self.drop_held(shared, |_, _| true);
         for old in &mut self.old {
             old.plane.release_all(&mut shared.region);
         }

@@ -8,6 +8,7 @@
 //! (state), [`unicast`] (point to point), [`tickets`] (how a sender knows its own messages again).
 
 pub mod change;
+pub mod debts;
 pub mod deliver;
 pub mod hung;
 pub mod install;
@@ -28,6 +29,7 @@ use crate::shared::{Pending, Shared};
 use crate::stream::inbox::SPARE;
 use crate::time::Instant;
 use change::Change;
+use debts::Debt;
 use isis_wire::Address;
 use isis_wire::message::{Joiner, MemberEntry, StateStatus, Value};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,7 +39,8 @@ fn fragment_of(shared: &Shared) -> usize {
     shared.config.fragment
 }
 
-/// A multicast that waits: for the next view, for the window, for acknowledgements of point-to-point messages.
+/// A message that waits: for the next view, for the window, for acknowledgements of point-to-point messages, for what
+/// happened before it in other groups.
 #[derive(Debug)]
 pub struct Waiting {
     /// How.
@@ -48,6 +51,12 @@ pub struct Waiting {
     pub appended: usize,
     /// It has begun in this view's stream.
     pub begun: bool,
+    /// Orders what waits in all groups of this process.
+    pub place: u64,
+    /// What has to be delivered elsewhere first (R4).
+    pub debts: Vec<Debt>,
+    /// It goes to one member.
+    pub to: Option<unicast::Addressed>,
 }
 
 /// The view as it was decided.
@@ -154,6 +163,10 @@ pub struct Group {
     pub incoming: transfer::Incoming,
     /// The states captured here for others: view → who waits, and what is sent.
     pub outgoing: BTreeMap<u64, transfer::Outgoing>,
+    /// Somebody's message in another group waits until what this process has delivered here is delivered everywhere.
+    pub owed: bool,
+    /// The last point-to-point message to each member, while it may not have delivered it: its number.
+    pub unicasts: BTreeMap<ProcessId, u64>,
     /// Point-to-point messages that wait for their context.
     pub held: VecDeque<unicast::Held>,
     /// Repairs to send.
@@ -209,6 +222,8 @@ impl Group {
             backlog: VecDeque::new(),
             incoming: transfer::Incoming::default(),
             outgoing: BTreeMap::new(),
+            owed: false,
+            unicasts: BTreeMap::new(),
             held: VecDeque::new(),
             repairs: repair::Repairs::default(),
             row_sent_at: shared.now,
@@ -240,18 +255,27 @@ impl Group {
         self.departed_until.is_none() && self.leaving.is_none() && self.state == StateStatus::Has
     }
 
-    /// The number of the own leave request, once it may be acted on: all earlier sends are in the stream (R3).
+    /// The number of the own leave request, once it may be acted on: all earlier sends are in the stream, and the
+    /// point-to-point messages delivered (R3).
     pub(crate) fn leave_request(&self) -> Option<u64> {
-        if self.waiting.is_empty() || mutant!(LeavesBeforeSends) { self.leaving } else { None }
+        let sent = self.waiting.is_empty() && self.unicasts.is_empty();
+        if sent || mutant!(LeavesBeforeSends) { self.leaving } else { None }
     }
 
-    /// Multicasts, or keeps the message for a moment that allows it. Gives its ticket.
-    pub fn multicast(&mut self, shared: &mut Shared, options: SendOptions, data: &[u8]) -> Result<u64, Refused> {
+    /// Multicasts, or keeps the message for a moment that allows it. `debts`: what happened before it in other groups, and is
+    /// not delivered everywhere. Gives its ticket.
+    pub fn multicast(
+        &mut self,
+        shared: &mut Shared,
+        options: SendOptions,
+        data: &[u8],
+        debts: Vec<Debt>,
+    ) -> Result<u64, Refused> {
         if data.len() > shared.config.max_message {
             return Err(Refused::TooLong);
         }
         // In sending-view mode the application must have been told of the view that the message will belong to.
-        let held_up = self.is_held_up(shared) || self.is_untold();
+        let held_up = self.is_held_up(shared) || self.is_untold() || !debts.is_empty();
         let size = Plane::message_size(data.len(), fragment_of(shared));
         if self.options.sending_view && size > shared.config.window {
             return Err(Refused::TooLong);
@@ -278,10 +302,9 @@ impl Group {
             shared.count(Counter::SendsRefused);
             return Err(Refused::WouldBlock);
         }
-        self.waiting_bytes += data.len() as u64;
         let mut copy = std::mem::take(&mut self.spare);
         copy.extend_from_slice(data);
-        self.waiting.push_back(Waiting { options, data: copy, appended: 0, begun: false });
+        self.wait(shared, options, copy, debts, None);
         let ticket = self.accepted(shared);
         self.append_waiting(shared);
         Ok(ticket)
@@ -296,6 +319,20 @@ impl Group {
     /// In sending-view mode: the application was not told of the present view yet.
     fn is_untold(&self) -> bool {
         self.options.sending_view && self.told_view != self.view.number
+    }
+
+    pub(crate) fn wait(
+        &mut self,
+        shared: &mut Shared,
+        options: SendOptions,
+        data: Vec<u8>,
+        debts: Vec<Debt>,
+        to: Option<unicast::Addressed>,
+    ) {
+        shared.places += 1;
+        let place = shared.places;
+        self.waiting_bytes += data.len() as u64;
+        self.waiting.push_back(Waiting { options, data, appended: 0, begun: false, place, debts, to });
     }
 
     /// Nothing of the application may be appended now: a view change, a GBCAST before it in this view, or a
@@ -326,7 +363,9 @@ impl Group {
             return self.plane.append_fragment(&mut shared.region, options, data, true, true).is_some();
         }
         // A message that stops half-way for want of chunks goes on from the queue.
-        let mut message = Waiting { options, data: Vec::new(), appended: 0, begun: false };
+        shared.places += 1;
+        let (place, debts) = (shared.places, Vec::new());
+        let mut message = Waiting { options, data: Vec::new(), appended: 0, begun: false, place, debts, to: None };
         while message.appended < data.len() {
             if !append_next(&mut self.plane, shared, &mut message, data, fragment) {
                 if message.begun {
@@ -347,23 +386,15 @@ impl Group {
         while let Some(mut message) = self.waiting.pop_front() {
             let global_next = self.plane.global_sent && message.options.kind == Kind::Global && !self.plane.frozen;
             let data = std::mem::take(&mut message.data);
-            let mut done = false;
-            if global_next || !self.is_held_up(shared) || (message.begun && !self.plane.frozen && !shared.stalled) {
-                loop {
-                    let rest = (data.len() - message.appended).min(fragment);
-                    let large = data.len() > fragment;
-                    if Plane::message_size(rest, fragment)
-                        > self.plane.space(shared.config.window, message.begun || large)
-                        || !append_next(&mut self.plane, shared, &mut message, &data, fragment)
-                    {
-                        break;
-                    }
-                    if message.appended == data.len() {
-                        done = true;
-                        break;
-                    }
-                }
-            }
+            let done = if !message.debts.is_empty() {
+                false
+            } else if message.to.is_some() {
+                self.send_waiting(shared, &message, &data)
+            } else {
+                let in_progress = message.begun && !self.plane.frozen && !shared.stalled;
+                (global_next || in_progress || !self.is_held_up(shared))
+                    && self.append_rest(shared, &mut message, &data, fragment)
+            };
             if !done {
                 message.data = data;
                 self.waiting.push_front(message);
@@ -375,6 +406,23 @@ impl Group {
                 self.spare.clear();
             }
             self.note_appended();
+        }
+    }
+
+    /// Appends as much of a message as there is room for; `true`: all of it.
+    fn append_rest(&mut self, shared: &mut Shared, message: &mut Waiting, data: &[u8], fragment: usize) -> bool {
+        let large = data.len() > fragment;
+        loop {
+            let rest = (data.len() - message.appended).min(fragment);
+            let space = self.plane.space(shared.config.window, message.begun || large);
+            if Plane::message_size(rest, fragment) > space
+                || !append_next(&mut self.plane, shared, message, data, fragment)
+            {
+                return false;
+            }
+            if message.appended == data.len() {
+                return true;
+            }
         }
     }
 
@@ -421,16 +469,16 @@ impl Group {
     }
 
     /// Multicasts the claimed bytes. On `WouldBlock` the claim stays open.
-    pub fn commit(&mut self, shared: &mut Shared, options: SendOptions) -> Result<u64, Refused> {
+    pub fn commit(&mut self, shared: &mut Shared, options: SendOptions, debts: Vec<Debt>) -> Result<u64, Refused> {
         let claim = self.claimed()?;
         let in_place = !self.is_untold() && !claim.displaced && self.plane.claim.is_some() && !self.is_held_up(shared);
-        if in_place && self.waiting.is_empty() {
+        if in_place && self.waiting.is_empty() && debts.is_empty() {
             self.plane.claim = None;
             self.plane.commit_in_place(&mut shared.region, claim, options);
             return Ok(self.accepted(shared));
         }
         let data = shared.region.chunk(claim.chunk)[claim.offset..claim.offset + claim.len].to_vec();
-        let ticket = self.multicast(shared, options, &data)?;
+        let ticket = self.multicast(shared, options, &data, debts)?;
         self.drop_claim(shared);
         Ok(ticket)
     }

@@ -49,6 +49,13 @@ impl Group {
         if wants != 0 {
             let at = (self.row_sent_at + shared.config.heartbeat_ns / 4).max(shared.now);
             self.want_row(at);
+            // The acknowledgement that it waits for may have been lost.
+            if let Some(peer) = shared.peers.get_mut(&process)
+                && peer.last_unicast > 0
+                && let Some(lane) = &mut peer.lanes[0]
+            {
+                lane.receiver.acknowledge_now(shared.now);
+            }
         }
         Ok(())
     }

@@ -6,11 +6,12 @@
 //! PROMISE and DECIDE nothing is installed, and after DECIDE only if the value still names that donor.
 
 use super::Group;
-use crate::event::{Event, Refused};
+use crate::event::{Event, Kind, Refused};
 use crate::id::ProcessId;
-use crate::shared::Shared;
+use crate::shared::{Pending, Shared};
 use isis_wire::Writer;
 use isis_wire::message::{Code, StateBlock, StateStatus};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The most state bytes that wait for one joiner.
@@ -80,19 +81,15 @@ impl Group {
             };
             shared.emit(event);
             self.state = StateStatus::Has;
-            let (me, peers) = (shared.me, &shared.peers);
-            let alive = |process| process == me || peers.contains_key(&process);
-            // A point-to-point message of a process that the system excluded meanwhile is dropped.
             let backlog = std::mem::take(&mut self.backlog);
-            shared.events.extend(backlog.into_iter().filter(|pending| match &pending.event {
-                Event::Message(delivery) => pending.consume.is_some() || alive(delivery.id.sender),
-                _ => true,
-            }));
+            take_unicasts(shared, &backlog);
+            shared.events.extend(backlog);
         }
     }
 
     /// The donor was lost (or the joiner has none yet): start over with this one at the start of that view.
-    pub(crate) fn restart_transfer(&mut self, state: StateStatus) {
+    pub(crate) fn restart_transfer(&mut self, shared: &mut Shared, state: StateStatus) {
+        take_unicasts(shared, &self.backlog);
         self.incoming = Incoming::default();
         self.state = state;
         let dropped: Vec<_> = self.backlog.drain(..).filter_map(|pending| pending.consume).collect();
@@ -131,5 +128,16 @@ impl Group {
         outgoing.offset += block.len() as u64;
         outgoing.done = done;
         Ok(())
+    }
+}
+
+/// Point-to-point messages leave the backlog: their senders may know.
+fn take_unicasts(shared: &mut Shared, backlog: &VecDeque<Pending>) {
+    for pending in backlog {
+        if let Event::Message(delivery) = &pending.event
+            && matches!(delivery.kind, Kind::Unicast | Kind::Reply)
+        {
+            shared.note_unicast_taken(delivery.id.sender, delivery.id.number);
+        }
     }
 }

@@ -9,6 +9,7 @@ use isis_memory::{CHUNK_SIZE, ChunkIndex};
 use isis_wire::Writer;
 use isis_wire::message::StateStatus;
 use isis_wire::packet::{self, DATA_HEADER, DataHeader, HEADER, PacketKind};
+use isis_wire::row::Row;
 
 /// The most data datagrams of one group in one burst.
 pub(super) const BURST: usize = 32;
@@ -43,16 +44,21 @@ impl Group {
 
     /// The row as it goes out. While the state is on its way the window counts what is received, up to the backlog's bound.
     fn row_bytes(&mut self, shared: &Shared) -> Vec<u8> {
-        let mut row = self.plane.rows[self.rank].clone();
-        if self.state != StateStatus::Has {
-            let held: u64 = row.received.iter().zip(&row.consumed).map(|(r, c)| r - c).sum();
-            if held < shared.config.join_backlog {
-                row.consumed.clone_from(&row.received);
-            }
+        let has_state = self.state == StateStatus::Has;
+        let own = &mut self.plane.rows[self.rank];
+        for (delivered, inbox) in own.delivered.iter_mut().zip(&self.plane.inbox) {
+            *delivered = if has_state { inbox.delivered + 1 } else { 0 };
         }
+        let held: u64 = own.received.iter().zip(&own.consumed).map(|(r, c)| r - c).sum();
         let mut out = Writer::new();
-        row.write(&mut out);
-        self.plane.told_consumed.clone_from(&row.consumed);
+        if !has_state && held < shared.config.join_backlog {
+            let row = Row { consumed: own.received.clone(), ..own.clone() };
+            row.write(&mut out);
+            self.plane.told_consumed.clone_from(&row.consumed);
+        } else {
+            own.write(&mut out);
+            self.plane.told_consumed.clone_from(&own.consumed);
+        }
         out.bytes
     }
 
@@ -150,6 +156,9 @@ impl Group {
                 self.complete_flushes(shared, false);
             }
             self.append_waiting(shared);
+            if self.leaving.is_some() {
+                self.forget_delivered_unicasts(shared);
+            }
             self.install_state_if_complete(shared);
             self.deliver(shared);
             self.complete_flushes(shared, false);
@@ -258,6 +267,8 @@ impl Group {
             || plane.shown.iter().any(|shown| !shown)
             || plane.stable.iter().zip(&plane.rows[self.rank].received).any(|(stable, here)| stable < here)
             || self.old.iter().any(|old| !old.awaited.is_empty())
+            || self.owed
+            || (self.leaving.is_some() && !self.unicasts.is_empty())
     }
 
     fn row_deadline(&self, shared: &Shared) -> Option<Instant> {

@@ -1,15 +1,17 @@
 //! Point-to-point messages and replies within a group, in causal order.
 //!
 //! A message carries its sender's view and vector; it is delivered when the receiver has delivered that much, or is in a
-//! later view. The sender's later multicasts wait until it is acknowledged, so nothing that happened after it can be
-//! delivered before it. Nothing is delivered from a process that the system view excludes.
+//! later view. The sender's later multicasts, and its later messages to others, wait until it is acknowledged, so nothing
+//! that happened after it can be delivered before it. After the group's view without a failed process nothing of it is
+//! delivered.
 
-use super::Group;
-use crate::event::{Body, Delivery, Event, Kind, MessageId, Refused};
+use super::debts::Debt;
+use super::{Group, Waiting};
+use crate::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions};
 use crate::id::ProcessId;
 use crate::shared::{Pending, Shared};
 use isis_wire::Writer;
-use isis_wire::message::{Code, Envelope};
+use isis_wire::message::{Code, Envelope, StateStatus};
 use std::sync::Arc;
 
 /// The most point-to-point messages that wait for their context in one group.
@@ -24,8 +26,20 @@ pub struct Held {
     pub envelope: Envelope,
 }
 
+/// Whom a message goes to, and as what.
+#[derive(Clone, Copy, Debug)]
+pub struct Addressed {
+    /// The member.
+    pub member: ProcessId,
+    /// What it answers.
+    pub answers: Option<MessageId>,
+    /// Its number among this process's point-to-point messages.
+    pub number: u64,
+}
+
 impl Group {
-    /// Sends to one member. Gives the message's ticket: its number.
+    /// Sends to one member. `debts`: what happened before it elsewhere and is not delivered there. Gives the message's
+    /// ticket: its number.
     pub fn send_to(
         &mut self,
         shared: &mut Shared,
@@ -33,21 +47,50 @@ impl Group {
         entry: u8,
         answers: Option<MessageId>,
         data: &[u8],
+        debts: Vec<Debt>,
     ) -> Result<u64, Refused> {
         if data.len() > shared.config.max_message {
             return Err(Refused::TooLong);
         }
-        let mut vector = self.plane.vector();
         // Its own sent messages count as happened before, delivered or not. Messages that wait to be appended are in no
         // view yet: the unicast must not overtake them.
-        if !self.waiting.is_empty() || self.plane.frozen || shared.stalled {
+        let full = self.waiting_bytes + data.len() as u64 > shared.config.window;
+        if self.plane.frozen || shared.stalled || (full && !self.waiting.is_empty()) {
             self.writable_wanted = true;
             return Err(Refused::WouldBlock);
         }
+        let addressed = Addressed { member, answers, number: shared.unicast_number + 1 };
+        if debts.is_empty() && self.waiting.is_empty() {
+            self.send_now(shared, addressed, entry, data)?;
+        } else {
+            let options = SendOptions { kind: Kind::Unicast, safe: false, entry };
+            self.wait(shared, options, data.to_vec(), debts, Some(addressed));
+        }
+        shared.unicast_number += 1;
+        Ok(shared.unicast_number)
+    }
+
+    /// Sends what waited; `false`: not yet.
+    pub(crate) fn send_waiting(&mut self, shared: &mut Shared, message: &Waiting, data: &[u8]) -> bool {
+        let Some(addressed) = message.to else { return true };
+        if self.plane.frozen || shared.stalled {
+            return false;
+        }
+        // A receiver that is gone needs nothing any more.
+        self.rank_of(addressed.member).is_none()
+            || self.send_now(shared, addressed, message.options.entry, data) != Err(Refused::WouldBlock)
+    }
+
+    fn send_now(
+        &mut self,
+        shared: &mut Shared,
+        Addressed { member, answers, number }: Addressed,
+        entry: u8,
+        data: &[u8],
+    ) -> Result<(), Refused> {
+        let mut vector = self.plane.vector();
         self.publish(shared);
         vector[self.rank] = self.plane.inbox[self.rank].whole;
-        shared.unicast_number += 1;
-        let number = shared.unicast_number;
         let envelope = Envelope {
             group: self.id,
             view: self.view.number,
@@ -60,7 +103,7 @@ impl Group {
         if member == shared.me {
             self.held.push_back(Held { sender: member, envelope });
             self.release_held(shared);
-            return Ok(number);
+            return Ok(());
         }
         let mut out = Writer::new();
         envelope.write(&mut out);
@@ -69,15 +112,19 @@ impl Group {
             self.writable_wanted = true;
             return Err(Refused::WouldBlock);
         }
-        Ok(number)
+        self.unicasts.insert(member, number);
+        Ok(())
     }
 
     /// A message came on a channel.
     pub fn receive_unicast(&mut self, shared: &mut Shared, sender: ProcessId, envelope: Envelope) {
-        if self.held.len() < MAX_HELD {
-            self.held.push_back(Held { sender, envelope });
-        }
+        self.held.push_back(Held { sender, envelope });
         self.release_held(shared);
+    }
+
+    /// Another message may be kept until its context is delivered.
+    pub fn has_room_to_hold(&self) -> bool {
+        self.held.len() < MAX_HELD
     }
 
     /// Delivers the held messages whose context is delivered, each sender's in order.
@@ -105,11 +152,15 @@ impl Group {
                 continue;
             }
             let Some(held) = self.held.remove(index) else { break };
-            if !shared.in_system(held.sender) {
+            // Of a failed process it comes up to the view without it, as its multicasts do: some of those may follow it.
+            let Some(rank) = self.rank_of(held.sender) else {
+                shared.note_unicast_taken(held.sender, held.envelope.number);
                 continue;
-            }
-            let rank = self.rank_of(held.sender).map_or(u16::MAX, |rank| rank as u16);
+            };
             let envelope = held.envelope;
+            if self.state == StateStatus::Has {
+                shared.note_unicast_taken(held.sender, envelope.number);
+            }
             let id = MessageId { group: self.id, view: envelope.view, sender: held.sender, number: envelope.number };
             let answers =
                 envelope.answers.map(|((view, sender), number)| MessageId { group: self.id, view, sender, number });
@@ -117,7 +168,7 @@ impl Group {
             let delivery = Delivery {
                 group: self.handle,
                 id,
-                rank,
+                rank: rank as u16,
                 kind: if envelope.answers.is_some() { Kind::Reply } else { Kind::Unicast },
                 safe: false,
                 entry: envelope.entry as u8,
@@ -130,8 +181,14 @@ impl Group {
         }
     }
 
-    /// Processes that the system view lacks are dead: nothing more of theirs is delivered.
-    pub(crate) fn drop_held_of_the_dead(&mut self, shared: &Shared) {
-        self.held.retain(|held| shared.in_system(held.sender));
+    /// Gives up what is held of some senders: they are dead, or this process is no member any more.
+    pub(crate) fn drop_held(&mut self, shared: &mut Shared, of: impl Fn(&Shared, ProcessId) -> bool) {
+        for held in std::mem::take(&mut self.held) {
+            if of(shared, held.sender) {
+                shared.note_unicast_taken(held.sender, held.envelope.number);
+            } else {
+                self.held.push_back(held);
+            }
+        }
     }
 }

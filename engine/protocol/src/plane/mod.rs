@@ -86,6 +86,8 @@ pub struct Plane {
     pub frozen: bool,
     /// A GBCAST was appended: no other application frame follows in this view.
     pub global_sent: bool,
+    /// Messages appended whole to the own stream.
+    pub appended: u64,
     finishing: bool,
     cursor: usize,
     max_message: usize,
@@ -127,6 +129,7 @@ impl Plane {
             context_wanted: false,
             frozen: false,
             global_sent: false,
+            appended: 0,
             finishing: false,
             cursor: 0,
             max_message,
@@ -222,7 +225,10 @@ impl Plane {
         let frame = self.frame(options, fragment.len(), begin, end);
         let position = self.log.append(region, frame, fragment);
         match position {
-            Some(_) if end && options.kind == Kind::Global => self.global_sent = true,
+            Some(_) if end => {
+                self.appended += 1;
+                self.global_sent |= options.kind == Kind::Global;
+            }
             None => self.context_wanted = context_wanted,
             _ => {}
         }
@@ -254,6 +260,7 @@ impl Plane {
         if options.kind == Kind::Global {
             self.global_sent = true;
         }
+        self.appended += 1;
         self.log.append_reserved(region, frame)
     }
 

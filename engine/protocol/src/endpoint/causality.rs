@@ -1,0 +1,83 @@
+//! Causality across the groups of a domain: what a message waits for, and when it is paid (R4, [`crate::group::debts`]).
+
+use super::Endpoint;
+use crate::event::Kind;
+use crate::group::debts::Debt;
+use crate::id::{GroupHandle, GroupId, ProcessId};
+
+impl Endpoint {
+    /// What has to be delivered elsewhere before a message that is now sent in `handle`'s group; `to`: to one member. There
+    /// are no edges from or to FBCASTs.
+    pub(super) fn debts_before(&mut self, handle: GroupHandle, kind: Kind, to: Option<ProcessId>) -> Vec<Debt> {
+        // The system group and this one: nothing else to look at.
+        let alone = self.groups.len() <= 2;
+        if kind == Kind::Fifo || (alone && to.is_none()) || mutant!(CausalWithinGroupOnly) {
+            return Vec::new();
+        }
+        let Some(own) = self.group_of(handle) else { return Vec::new() };
+        let Some(domain) = self.groups.get(&own).map(|group| group.options.domain) else { return Vec::new() };
+        let mut debts = Vec::new();
+        let mut others = false;
+        for (&id, group) in &mut self.groups {
+            if id == GroupId::SYSTEM || group.options.domain != domain {
+                continue;
+            }
+            if id != own {
+                others = true;
+                debts.extend(group.debt());
+                debts.extend(group.unicast_debts(&self.shared, None));
+            } else if to.is_some() {
+                // Multicasts of the own group wait for its point-to-point messages in any case.
+                debts.extend(group.unicast_debts(&self.shared, to));
+            }
+        }
+        if let Some(group) = self.groups.get(&own)
+            && others
+            && group.has_excluded_member(&self.shared)
+        {
+            debts.push(Debt::View { group: own, view: group.view.number });
+        }
+        debts
+    }
+
+    /// Crosses out what is paid. Whether a message became free to go.
+    pub(super) fn settle_debts(&mut self) -> bool {
+        let mut freed = false;
+        let waits = |group: &crate::group::Group| group.waiting.iter().any(|message| !message.debts.is_empty());
+        let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| waits(group)).map(|(&id, _)| id).collect();
+        if ids.is_empty() {
+            return false;
+        }
+        for group in self.groups.values_mut() {
+            group.owed = false;
+        }
+        for id in ids {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let mut waiting = std::mem::take(&mut group.waiting);
+            let own = Debt::View { group: id, view: group.view.number };
+            let excluded = group.has_excluded_member(&self.shared);
+            for message in &mut waiting {
+                if message.debts.is_empty() {
+                    continue;
+                }
+                message.debts.retain_mut(|debt| {
+                    self.groups.get(&debt.group()).is_some_and(|group| !group.is_paid(&self.shared, debt))
+                });
+                if message.debts.is_empty() && excluded {
+                    // Paid perhaps because that member counts no more: it must not get the message either.
+                    message.debts.push(own.clone());
+                }
+                freed |= message.debts.is_empty();
+                for debt in &message.debts {
+                    if let Some(creditor) = self.groups.get_mut(&debt.group()) {
+                        creditor.owed = true;
+                    }
+                }
+            }
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.waiting = waiting;
+            }
+        }
+        freed
+    }
+}
