@@ -169,6 +169,7 @@ fn unsafe_code_is_forbidden_where_it_has_no_place() {
         "tests/src/lib.rs",
         "tests/processes/src/lib.rs",
         "tests/fuzz/src/lib.rs",
+        "tests/model/src/lib.rs",
     ] {
         assert!(read(library).contains("#![forbid(unsafe_code)]"), "{library} does not forbid unsafe code");
     }
