@@ -91,4 +91,28 @@ mod loom_tests {
             assert!(!sleeps || woken, "asleep with a record in the ring");
         });
     }
+
+    /// Two publish at the same time: a sleeper is woken, and by one of them only.
+    #[test]
+    fn of_two_rings_one_wakes() {
+        loom::model(|| {
+            let bell = Arc::new(Doorbell::new());
+            let publish = |bell: &Arc<Doorbell>| {
+                let bell = bell.clone();
+                let (mut producer, consumer) = ring(64);
+                let writer = loom::thread::spawn(move || {
+                    producer.push(b"wake").expect("room");
+                    bell.ring()
+                });
+                (writer, consumer)
+            };
+            let (first, mut first_ring) = publish(&bell);
+            let (second, mut second_ring) = publish(&bell);
+            bell.arm();
+            let sleeps = first_ring.peek().is_none() && second_ring.peek().is_none();
+            let woken = [first, second].map(|writer| u32::from(writer.join().expect("the writer ends")));
+            assert!(woken[0] + woken[1] <= 1, "woken twice");
+            assert!(!sleeps || woken[0] + woken[1] == 1, "asleep with records in both rings");
+        });
+    }
 }

@@ -448,4 +448,19 @@ mod loom_tests {
             assert_eq!(read, pushed);
         });
     }
+
+    /// Whoever sees that the producer is gone sees its last record, and after that nothing: none is lost at the end.
+    #[test]
+    fn the_last_record_comes_before_the_end() {
+        loom::model(|| {
+            let (mut producer, mut consumer) = ring(64);
+            let writer = loom::thread::spawn(move || producer.push(b"last").expect("room"));
+            if consumer.is_closed() {
+                assert_eq!(consumer.peek(), Some(&b"last"[..]));
+                consumer.release();
+                assert_eq!(consumer.peek(), None);
+            }
+            writer.join().expect("the writer ends");
+        });
+    }
 }
