@@ -45,11 +45,14 @@ impl Endpoint {
         let mut freed = false;
         let waits = |group: &crate::group::Group| group.waiting.iter().any(|message| !message.debts.is_empty());
         let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| waits(group)).map(|(&id, _)| id).collect();
-        if ids.is_empty() {
-            return false;
-        }
         for group in self.groups.values_mut() {
             group.owed = false;
+            if ids.is_empty() {
+                group.given_up.clear();
+            }
+        }
+        if ids.is_empty() {
+            return false;
         }
         for id in ids {
             let Some(group) = self.groups.get_mut(&id) else { continue };

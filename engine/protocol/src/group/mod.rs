@@ -167,6 +167,8 @@ pub struct Group {
     pub owed: bool,
     /// The last point-to-point message to each member, while it may not have delivered it: its number.
     pub unicasts: BTreeMap<ProcessId, u64>,
+    /// Numbers of those that waited in vain: their receivers left first.
+    pub given_up: BTreeSet<u64>,
     /// Point-to-point messages that wait for their context.
     pub held: VecDeque<unicast::Held>,
     /// Repairs to send.
@@ -224,6 +226,7 @@ impl Group {
             outgoing: BTreeMap::new(),
             owed: false,
             unicasts: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             held: VecDeque::new(),
             repairs: repair::Repairs::default(),
             row_sent_at: shared.now,

@@ -76,9 +76,12 @@ impl Group {
         if self.plane.frozen || shared.stalled {
             return false;
         }
-        // A receiver that is gone needs nothing any more.
-        self.rank_of(addressed.member).is_none()
-            || self.send_now(shared, addressed, message.options.entry, data) != Err(Refused::WouldBlock)
+        if self.rank_of(addressed.member).is_none() {
+            // A receiver that is gone needs nothing any more, even if it comes back.
+            self.given_up.insert(addressed.number);
+            return true;
+        }
+        self.send_now(shared, addressed, message.options.entry, data) != Err(Refused::WouldBlock)
     }
 
     fn send_now(
