@@ -287,6 +287,32 @@ fn r8_the_past_is_answered_for() {
     });
 }
 
+/// R8. Four sites; the fourth is parted, and the first decides the view without it. Only the fourth, which is back, hears of
+/// the decision before the first one dies: the two that are left are no quorum of the four, but of the three. Whoever is
+/// evicted tells the others why.
+#[test]
+fn r8_the_evicted_tell_the_decision() {
+    shows(8, Mutant::EvictedFallsSilent, "waited in vain: the two go on", || {
+        let mut s = Scenario::new(&[1, 1, 1, 1]);
+        let [a, b, c, d] = s.start_all();
+        s.form_group(&[a, b, c]);
+        // Long enough to know how long silences are.
+        s.pass(SECOND);
+        let (from, back) = (s.place(a), s.place(d));
+        s.intercept(move |packet| match message(packet) {
+            Some((true, Message::Decide { .. })) if packet.from == from && packet.to != back => Verdict::Drop,
+            _ => Verdict::Pass,
+        });
+        s.part(&[3]);
+        s.until("the first has decided", |s| s.system_is(a, &[a, b, c]));
+        s.world.network.unblock_all();
+        s.until("the fourth is evicted", |s| !s.world.nodes[d].alive());
+        s.crash_site(0);
+        s.until("the two go on", |s| s.view_is(b, &[b, c]) && s.view_is(c, &[b, c]));
+        s.finish();
+    });
+}
+
 /// R9. Three sites, one member of a group on each; the third is parted. Both sides suspect each other, and only the system
 /// view says who has failed: the two have a next view, the third has none, and is evicted when it is back.
 #[test]

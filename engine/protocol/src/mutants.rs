@@ -78,6 +78,8 @@ mod planted {
             "order records inside an unfinished message do not count at the cut";
         ForgetsOldView "forgets-old-view" Some(8), 26
             "the bytes of a view are let go when the next one is installed";
+        EvictedFallsSilent "evicted-falls-silent" Some(8), 26
+            "an evicted process does not tell the others the decision that excludes it";
         GroupSuspects "group-suspects" Some(9), 4
             "a group excludes whom a member suspects, whatever the system view says";
         OneVotesForSite "one-votes-for-site" Some(10), 4

@@ -2,8 +2,11 @@
 
 use super::Endpoint;
 use crate::event::Kind;
+use crate::group::Group;
 use crate::group::debts::Debt;
 use crate::id::{GroupHandle, GroupId, ProcessId};
+use crate::shared::Shared;
+use std::collections::BTreeMap;
 
 impl Endpoint {
     /// What has to be delivered elsewhere before a message that is now sent in `handle`'s group; `to`: to one member. There
@@ -43,7 +46,9 @@ impl Endpoint {
     /// Crosses out what is paid. Whether a message became free to go.
     pub(super) fn settle_debts(&mut self) -> bool {
         let mut freed = false;
-        let waits = |group: &crate::group::Group| group.waiting.iter().any(|message| !message.debts.is_empty());
+        let waits = |group: &Group| {
+            !group.refused_for.is_empty() || group.waiting.iter().any(|message| !message.debts.is_empty())
+        };
         let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| waits(group)).map(|(&id, _)| id).collect();
         for group in self.groups.values_mut() {
             group.owed = false;
@@ -57,28 +62,34 @@ impl Endpoint {
         for id in ids {
             let Some(group) = self.groups.get_mut(&id) else { continue };
             let mut waiting = std::mem::take(&mut group.waiting);
+            let mut refused_for = std::mem::take(&mut group.refused_for);
             let own = Debt::View { group: id, view: group.view.number };
             let excluded = group.has_excluded_member(&self.shared);
+            let unpaid = |groups: &BTreeMap<GroupId, Group>, shared: &Shared, debt: &mut Debt| {
+                groups.get(&debt.group()).is_some_and(|group| !group.is_paid(shared, debt))
+            };
+            if !refused_for.is_empty() {
+                refused_for.retain_mut(|debt| unpaid(&self.groups, &self.shared, debt));
+                freed |= refused_for.is_empty();
+            }
             for message in &mut waiting {
                 if message.debts.is_empty() {
                     continue;
                 }
-                message.debts.retain_mut(|debt| {
-                    self.groups.get(&debt.group()).is_some_and(|group| !group.is_paid(&self.shared, debt))
-                });
+                message.debts.retain_mut(|debt| unpaid(&self.groups, &self.shared, debt));
                 if message.debts.is_empty() && excluded {
                     // Paid perhaps because that member counts no more: it must not get the message either.
                     message.debts.push(own.clone());
                 }
                 freed |= message.debts.is_empty();
-                for debt in &message.debts {
-                    if let Some(creditor) = self.groups.get_mut(&debt.group()) {
-                        creditor.owed = true;
-                    }
+            }
+            for debt in waiting.iter().flat_map(|message| &message.debts).chain(&refused_for) {
+                if let Some(creditor) = self.groups.get_mut(&debt.group()) {
+                    creditor.owed = true;
                 }
             }
             if let Some(group) = self.groups.get_mut(&id) {
-                group.waiting = waiting;
+                (group.waiting, group.refused_for) = (waiting, refused_for);
             }
         }
         freed

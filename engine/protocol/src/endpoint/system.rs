@@ -573,9 +573,10 @@ impl Endpoint {
         self.release_site();
         self.ended = Some(ended);
         self.shared.stalled = false;
-        self.shared.outbox.clear();
         if ended == Ended::Evicted {
             self.lose_flushes();
+        } else {
+            self.shared.outbox.clear();
         }
         for group in self.groups.values_mut() {
             group.dissolve(&mut self.shared);

@@ -568,6 +568,10 @@ impl Group {
             return Fate::Lives;
         }
         if rank_of(&value.members, shared.me).is_none() && !value.left.contains(&shared.me) {
+            // Perhaps the only one to know, if whoever decided is dead: the others are told before this process is gone.
+            if self.is_system() && !mutant!(EvictedFallsSilent) {
+                self.tell_decision(shared, &value);
+            }
             return Fate::Evicted;
         }
         if !self.plane.frozen {

@@ -167,6 +167,8 @@ pub struct Group {
     pub owed: bool,
     /// The last point-to-point message to each member, while it may not have delivered it: its number.
     pub unicasts: BTreeMap<ProcessId, u64>,
+    /// What the last message that was refused would have waited for: until it is paid another try is in vain.
+    pub refused_for: Vec<Debt>,
     /// Numbers of those that waited in vain: their receivers left first.
     pub given_up: BTreeSet<u64>,
     /// Point-to-point messages that wait for their context.
@@ -226,6 +228,7 @@ impl Group {
             outgoing: BTreeMap::new(),
             owed: false,
             unicasts: BTreeMap::new(),
+            refused_for: Vec::new(),
             given_up: BTreeSet::new(),
             held: VecDeque::new(),
             repairs: repair::Repairs::default(),
@@ -300,6 +303,7 @@ impl Group {
                 && self.plane.space(shared.config.window, false) > 0
         };
         if !fits {
+            self.refused_for = debts;
             self.writable_wanted = true;
             self.writable_since.get_or_insert(shared.now);
             shared.count(Counter::SendsRefused);

@@ -81,6 +81,8 @@ impl Group {
             };
             shared.emit(event);
             self.state = StateStatus::Has;
+            // From now on it delivers: the others may wait for that.
+            self.want_row(shared.now);
             let backlog = std::mem::take(&mut self.backlog);
             take_unicasts(shared, &backlog);
             shared.events.extend(backlog);

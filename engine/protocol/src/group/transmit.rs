@@ -175,7 +175,9 @@ impl Group {
     /// Tells the application that a send is worth another try, and who holds it up.
     fn open_window(&mut self, shared: &mut Shared) {
         // A view change or a stall refuses sends whatever room there is: the word is kept until they are over.
-        if !self.writable_wanted || self.is_held_up(shared) || self.is_untold() {
+        // So does what happened before in other groups and is not delivered there.
+        let in_vain = self.is_held_up(shared) || self.is_untold() || !self.refused_for.is_empty();
+        if !self.writable_wanted || in_vain {
             return;
         }
         let space = self.plane.space(shared.config.window, false);
