@@ -1,6 +1,7 @@
 //! Simulator, trace checker and scenarios: how the engine is shown to keep its word.
 //!
 //! - [`trace`]: what the processes of a run did and saw.
+//! - [`journal`]: the trace of a real process, in a file.
 //! - [`checker`]: the guarantees, one function each, over a trace and nothing else.
 //! - [`sim`]: whole systems of endpoints in virtual time, under seeded faults.
 //! - [`scenario`]: the same world under a script, for schedules with a name.
@@ -9,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checker;
+pub mod journal;
 pub mod mutants;
 pub mod net;
 pub mod scenario;

@@ -50,11 +50,18 @@ enum Engine {
 impl Node {
     /// Opens the transport and starts to look for a system; in threaded mode starts the core thread.
     pub fn open(options: Options) -> Result<Node, NodeError> {
-        let mut random = [0; 24];
+        let mut nonce = [0; 16];
+        fill_random(&mut nonce)?;
+        Node::open_as(options, Nonce(u128::from_le_bytes(nonce)))
+    }
+
+    /// As `open`, under a nonce of the caller's, by which views name this process (`Member::nonce`). Every start of a
+    /// process needs another one: it must never have been used before.
+    pub fn open_as(options: Options, nonce: Nonce) -> Result<Node, NodeError> {
+        let Nonce(nonce) = nonce;
+        let mut random = [0; 8];
         fill_random(&mut random)?;
-        let (nonce, seed) = random.split_at(16);
-        let nonce = u128::from_le_bytes(nonce.try_into().unwrap_or_default());
-        let seed = options.seed.unwrap_or(u64::from_le_bytes(seed.try_into().unwrap_or_default()));
+        let seed = options.seed.unwrap_or(u64::from_le_bytes(random));
         let port = open_host(&options, nonce)?;
         let mut config = Config::new(seed, Nonce(nonce), SiteKey(port.site_key()), port.capabilities().local_address);
         options.fill(&mut config);

@@ -60,6 +60,11 @@ impl<Line: Send + 'static> Children<Line> {
         &self.children[index]
     }
 
+    /// One that was started, to ask whether it has ended.
+    pub fn get_mut(&mut self, index: usize) -> &mut Child {
+        &mut self.children[index]
+    }
+
     /// How many were started.
     pub fn len(&self) -> usize {
         self.children.len()

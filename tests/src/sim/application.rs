@@ -4,21 +4,44 @@
 //! Owner: a node. Invariants: an event of the trace is written at the moment of the call's success or of the event's
 //! hand-over, and nothing is written from the engine's insides.
 
+use super::engine::Engine;
 use super::payload::{self, Ledger, State};
+use crate::journal::Journal;
 use crate::trace::{Channel, Delivered, Event as Seen, Key, Process, Trace, ViewSeen};
 use isis_protocol::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions, SlowReason, View};
 use isis_protocol::id::{GroupHandle, GroupId, ProcessId, SystemId};
-use isis_protocol::{Endpoint, Instant, JoinOptions};
+use isis_protocol::{Instant, JoinOptions};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// What all processes of a run write to.
+/// What all processes of a run write to; a real process has its own.
 #[derive(Debug, Default)]
 pub struct Records {
     /// The trace.
     pub trace: Trace,
     /// Names of short messages.
     pub ledger: Ledger,
+    /// Of a real process: where its records go, instead of the trace.
+    pub journal: Option<Journal>,
+}
+
+impl Records {
+    /// Writes what happened.
+    pub fn note(&mut self, time: u64, process: Process, event: Seen) {
+        match &mut self.journal {
+            Some(journal) => journal.note(&event),
+            None => self.trace.push(time, process, event),
+        }
+    }
+
+    /// Takes the last record back: the call that it announced was refused. A send is written before the call, since a real
+    /// engine may have it delivered elsewhere before the call returns.
+    fn withdraw(&mut self) {
+        match &mut self.journal {
+            Some(journal) => journal.withdraw(),
+            None => drop(self.trace.records.pop()),
+        }
+    }
 }
 
 /// What a call of the application needs.
@@ -29,7 +52,7 @@ pub struct Context<'a> {
     /// The process's own clock.
     pub now: Instant,
     /// The engine.
-    pub endpoint: &'a mut Endpoint,
+    pub endpoint: &'a mut dyn Engine,
     /// Trace and ledger.
     pub records: &'a mut Records,
 }
@@ -163,7 +186,7 @@ impl Application {
     }
 
     fn note(&self, ctx: &mut Context<'_>, event: Seen) {
-        ctx.records.trace.push(ctx.time, self.process, event);
+        ctx.records.note(ctx.time, self.process, event);
     }
 
     // --- calls -----------------------------------------------------------------------------------------------------
@@ -221,31 +244,34 @@ impl Application {
         let number = it.multicasts + 1;
         let key = Key { sender: self.process, join: it.join, channel: Channel::Multicast, number };
         let options = SendOptions { kind, safe, entry: payload::entry(key) };
-        if claim {
+        let (group, view) = (it.group(), it.view_number());
+        let sent = Seen::Send { key, kind, safe, len: len as u32, group, view };
+        let accepted = if claim {
             ctx.endpoint.claim(it.handle, len)?;
-            match ctx.endpoint.claimed(it.handle) {
-                Ok(bytes) => payload::write(key, bytes),
-                Err(refused) => return Err(refused),
+            payload::write(key, ctx.endpoint.claimed(it.handle)?);
+            ctx.records.note(ctx.time, self.process, sent);
+            let accepted = ctx.endpoint.commit(ctx.now, it.handle, options);
+            if accepted.is_err() {
+                // The claim stays open when the commit is refused; when it was lost with its view this finds none.
+                let _ = ctx.endpoint.abort(it.handle);
             }
-            match ctx.endpoint.commit(ctx.now, it.handle, options) {
-                Ok(ticket) => assert_eq!(ticket, u64::from(number), "tickets count the multicasts that were accepted"),
-                Err(refused) => {
-                    // The claim stays open when the commit is refused; when it was lost with its view this finds none.
-                    let _ = ctx.endpoint.abort(it.handle);
-                    return Err(refused);
-                }
-            }
+            accepted
         } else {
             let mut bytes = vec![0; len];
             payload::write(key, &mut bytes);
-            let ticket = ctx.endpoint.multicast(ctx.now, it.handle, options, &bytes)?;
-            assert_eq!(ticket, u64::from(number), "tickets count the multicasts that were accepted");
+            ctx.records.note(ctx.time, self.process, sent);
+            ctx.endpoint.multicast(ctx.now, it.handle, options, &bytes)
+        };
+        match accepted {
+            Ok(ticket) => assert_eq!(ticket, u64::from(number), "tickets count the multicasts that were accepted"),
+            Err(refused) => {
+                ctx.records.withdraw();
+                return Err(refused);
+            }
         }
         it.multicasts = number;
         it.own_undelivered += 1;
-        let (group, view) = (it.group(), it.view_number());
         ctx.records.ledger.note(key, group, len);
-        self.note(ctx, Seen::Send { key, kind, safe, len: len as u32, group, view });
         Ok(key)
     }
 
@@ -263,10 +289,10 @@ impl Application {
         let to = it.view.as_ref().and_then(|v| v.members.get(rank)).map(|m| m.0);
         let (Some(to), Some(&id)) = (to, it.ids.get(rank)) else { return Err(Refused::NoSuchProcess) };
         let (key, bytes) = self.letter(member, len);
+        self.announce(ctx, member, key, Kind::Unicast, to, len);
         let handle = self.members[member].handle;
-        let ticket = ctx.endpoint.send(ctx.now, handle, id, payload::entry(key), &bytes)?;
-        self.members[member].sent_tickets.insert(ticket);
-        Ok(self.posted(ctx, member, key, Kind::Unicast, to, len))
+        let result = ctx.endpoint.send(ctx.now, handle, id, payload::entry(key), &bytes);
+        self.posted(ctx, member, key, len, result)
     }
 
     /// Replies to the oldest recent message. A reply has no entry byte of its own, so it carries its key.
@@ -274,13 +300,13 @@ impl Application {
         let Some(&(id, to)) = self.members[member].recent.front() else { return Ok(None) };
         let len = len.max(payload::NAMED);
         let (key, bytes) = self.letter(member, len);
+        self.announce(ctx, member, key, Kind::Reply, to, len);
         let handle = self.members[member].handle;
         let result = ctx.endpoint.reply(ctx.now, handle, id, &bytes);
         if result != Err(Refused::WouldBlock) {
             self.members[member].recent.pop_front();
         }
-        self.members[member].sent_tickets.insert(result?);
-        Ok(Some(self.posted(ctx, member, key, Kind::Reply, to, len)))
+        self.posted(ctx, member, key, len, result).map(Some)
     }
 
     fn letter(&self, member: usize, len: usize) -> (Key, Vec<u8>) {
@@ -292,13 +318,28 @@ impl Application {
         (key, bytes)
     }
 
-    fn posted(&mut self, ctx: &mut Context<'_>, member: usize, key: Key, kind: Kind, to: Process, len: usize) -> Key {
-        let it = &mut self.members[member];
-        it.sends += 1;
-        let (group, view) = (it.group(), it.view_number());
-        ctx.records.ledger.note(key, group, len);
+    fn announce(&self, ctx: &mut Context<'_>, member: usize, key: Key, kind: Kind, to: Process, len: usize) {
+        let (group, view) = (self.members[member].group(), self.members[member].view_number());
         self.note(ctx, Seen::SendTo { key, kind, to, len: len as u32, group, view });
-        key
+    }
+
+    /// The call that was announced has returned.
+    fn posted(
+        &mut self,
+        ctx: &mut Context<'_>,
+        member: usize,
+        key: Key,
+        len: usize,
+        result: Result<u64, Refused>,
+    ) -> Result<Key, Refused> {
+        if result.is_err() {
+            ctx.records.withdraw();
+        }
+        let it = &mut self.members[member];
+        it.sent_tickets.insert(result?);
+        it.sends += 1;
+        ctx.records.ledger.note(key, it.group(), len);
+        Ok(key)
     }
 
     /// Asks for a flush.

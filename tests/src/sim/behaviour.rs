@@ -23,6 +23,8 @@ pub struct Profile {
     pub react_percent: u64,
     /// Bytes in a fragment (`Config::fragment`).
     pub fragment: usize,
+    /// A message has at least so many bytes.
+    pub least: usize,
     /// Now and then a message is up to so long.
     pub large: usize,
     /// Of 1000 actions, so many are a leave (and a join later).
@@ -125,6 +127,23 @@ impl Behaviour {
         }
     }
 
+    /// Leaves the first of its groups that it is in, and comes back later.
+    pub fn rejoin(&mut self, app: &mut Application, ctx: &mut Context<'_>) {
+        let active = (0..app.members.len()).find(|&member| app.members[member].active());
+        if let Some(member) = active
+            && !self.quiet
+        {
+            self.go_away(app, ctx, member);
+        }
+    }
+
+    fn go_away(&mut self, app: &mut Application, ctx: &mut Context<'_>, member: usize) {
+        if app.leave(ctx, member).is_ok() {
+            let when = ctx.time + self.random.below(300 * MILLISECOND);
+            self.away.push((app.members[member].name, when));
+        }
+    }
+
     /// A last multicast of each kind in each group and a flush, to show that the groups work.
     pub fn last_words(&mut self, app: &mut Application, ctx: &mut Context<'_>) {
         for member in 0..app.members.len() {
@@ -151,7 +170,7 @@ impl Behaviour {
             38 => self.random.below(4 * fragment),
             _ => self.random.below(self.profile.large as u64 + 1),
         };
-        len as usize
+        (len as usize).max(self.profile.least)
     }
 
     fn kind(&mut self) -> (Kind, bool) {
@@ -178,10 +197,7 @@ impl Behaviour {
         }
         let dice = self.random.below(1000);
         if dice < self.profile.leave_permille {
-            if app.leave(ctx, member).is_ok() {
-                let when = ctx.time + self.random.below(300 * MILLISECOND);
-                self.away.push((app.members[member].name, when));
-            }
+            self.go_away(app, ctx, member);
         } else if dice < self.profile.leave_permille + self.profile.close_permille {
             app.close(ctx);
         } else if self.profile.budget > 0 {

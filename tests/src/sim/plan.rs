@@ -163,6 +163,7 @@ impl Plan {
             safe_percent: [0, 10, 50, 100][random.below(4) as usize],
             react_percent: [0, 5, 30][random.below(3) as usize],
             fragment,
+            least: 0,
             large: [4 * fragment, 20_000, 100_000][random.below(3) as usize],
             leave_permille: [0, 2, 10][random.below(3) as usize],
             close_permille: [0, 0, 3][random.below(3) as usize],
