@@ -43,6 +43,8 @@ pub struct Settings {
     pub expected: bool,
     /// Mean time between two actions of a member.
     pub pause_ns: u64,
+    /// A planted bug that all of them have; they then run inline.
+    pub mutant: Option<&'static str>,
 }
 
 /// See the module.
@@ -131,6 +133,9 @@ impl Fleet {
         }
         if self.random.below(3) > 0 {
             command.arg("--second-group");
+        }
+        if let Some(mutant) = self.settings.mutant {
+            command.args(["--mutant", mutant]).env("ISIS_MODE", "inline");
         }
         if self.quiet {
             command.arg("--quiet");

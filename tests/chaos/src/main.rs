@@ -18,7 +18,7 @@ mod switch;
 mod tap;
 
 use clap::{Parser, Subcommand};
-use isis_tests::net;
+use isis_tests::{mutants, net};
 use rig::{Report, Wanted};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,6 +44,9 @@ struct Arguments {
     /// How many seconds settling may take after the faults.
     #[arg(long, default_value_t = 60)]
     patience: u64,
+    /// Switch a planted bug on in all members (`isis-sim --list-mutants`): the run has to fail.
+    #[arg(long)]
+    mutant: Option<String>,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -106,6 +109,13 @@ fn main() -> ExitCode {
             }
         };
     }
+    let mutant = match arguments.mutant.as_deref().map(mutants::by_name) {
+        Some(None) => {
+            println!("no such mutant; isis-sim --list-mutants names them");
+            return ExitCode::from(2);
+        }
+        planted => planted.flatten().map(|planted| planted.name),
+    };
     net::remove_stale();
     if let Some(why) = net::missing() {
         println!("nothing was tried: {why}");
@@ -123,6 +133,7 @@ fn main() -> ExitCode {
         },
         pause_ns: arguments.pause_ms.max(1) * 1_000_000,
         patience: Duration::from_secs(arguments.patience),
+        mutant,
     };
     let known = if wanted.expected { "known" } else { "not known" };
     println!(

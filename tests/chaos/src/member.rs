@@ -11,6 +11,7 @@ use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_protocol::{Instant, JoinOptions, Nonce};
 use isis_runtime::{Mode, Node, NodeError, Options};
 use isis_tests::journal::Journal;
+use isis_tests::mutants;
 use isis_tests::sim::application::{Application, Context, Fate, Records};
 use isis_tests::sim::behaviour::{Behaviour, Profile};
 use isis_tests::sim::payload::NAMED;
@@ -40,6 +41,9 @@ pub struct Arguments {
     /// It also joins the second group.
     #[arg(long)]
     second_group: bool,
+    /// A planted bug that it has (inline mode only).
+    #[arg(long)]
+    mutant: Option<String>,
     /// Faults are over: it only has to join.
     #[arg(long)]
     quiet: bool,
@@ -75,9 +79,9 @@ fn say(text: &str) {
 fn profile(threaded: bool, arguments: &Arguments) -> Profile {
     // In threaded mode a call is accepted before the core knows whether the view is still the sender's.
     let sending_view = !threaded && arguments.seed.is_multiple_of(3);
-    let mut groups = vec![(0, JoinOptions { wants_state: true, sending_view })];
+    let mut groups = vec![(0, JoinOptions { wants_state: true, sending_view, ..JoinOptions::default() })];
     if arguments.second_group {
-        groups.push((1, JoinOptions { wants_state: true, sending_view: false }));
+        groups.push((1, JoinOptions { wants_state: true, ..JoinOptions::default() }));
     }
     Profile {
         groups,
@@ -100,6 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
     // Nobody outlives the rig, not even stopped.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|error| error.to_string())?;
+    let _switched = arguments.mutant.as_deref().and_then(mutants::by_name).map(|it| mutants::Switched::on(it.mutant));
     let (orders, lines) = channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {

@@ -32,6 +32,8 @@ pub struct Wanted {
     pub expected: bool,
     /// Mean time between two actions of a member.
     pub pause_ns: u64,
+    /// A planted bug that all members have.
+    pub mutant: Option<&'static str>,
     /// How long settling may take after the faults.
     pub patience: Duration,
 }
@@ -77,8 +79,13 @@ pub fn run(wanted: Wanted) -> Result<Report, String> {
     }
     let (hosts, taps) = Hosts::make(plan.hosts)?;
     let switch = Switch::start(taps, wanted.seed);
-    let settings =
-        Settings { seed: wanted.seed, directory: traces.clone(), expected: wanted.expected, pause_ns: wanted.pause_ns };
+    let settings = Settings {
+        seed: wanted.seed,
+        directory: traces.clone(),
+        expected: wanted.expected,
+        pause_ns: wanted.pause_ns,
+        mutant: wanted.mutant,
+    };
     let fleet = Fleet::new(hosts, plan.hosts, &plan.places, settings);
     let mut rig = Rig { plan, switch, fleet, active: Vec::new(), report: Report::default() };
     let begin = now_ns();
@@ -131,6 +138,8 @@ fn judge(trace: &mut Trace, begin: u64, wanted: Wanted, report: &mut Report) -> 
     report.sent = count(|e| matches!(e, Event::Send { .. }));
     let limits = Limits {
         expected_sites: if wanted.expected { Plan::draw(wanted.seed, 0, wanted.members).hosts } else { 0 },
+        // All groups of a member are in one domain of causality.
+        across_groups: true,
         // The machine may be busy with other things.
         stall_slack_ns: 2 * SECOND,
         ..Limits::default()
