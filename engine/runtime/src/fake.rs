@@ -92,6 +92,14 @@ impl Fake {
         self.shared.get().calls.push(text);
     }
 
+    fn next_view_is_due(&mut self) {
+        if std::mem::take(&mut self.shared.get().next_view) {
+            for group in self.groups.keys() {
+                self.events.push_back(Event::View { group: *group, view: view(2), rank: 0 });
+            }
+        }
+    }
+
     fn deliver(&mut self, group: GroupHandle, kind: Kind, entry: u8, answers: Option<MessageId>, data: &[u8]) -> u64 {
         let number = self.groups.get_mut(&group).map_or(0, |count| {
             *count += 1;
@@ -205,12 +213,12 @@ impl Machine for Fake {
     fn close(&mut self, _: Instant) {
         self.events.push_back(Event::Closed);
     }
+    fn has_event(&mut self, _: Instant) -> bool {
+        self.next_view_is_due();
+        !self.events.is_empty()
+    }
     fn poll_event(&mut self, _: Instant) -> Option<Event> {
-        if std::mem::take(&mut self.shared.get().next_view) {
-            for group in self.groups.keys() {
-                self.events.push_back(Event::View { group: *group, view: view(2), rank: 0 });
-            }
-        }
+        self.next_view_is_due();
         let event = self.events.pop_front()?;
         self.shared.get().polled += 1;
         Some(event)

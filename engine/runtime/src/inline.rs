@@ -18,18 +18,16 @@ pub(crate) struct Inline {
     pub engine: CoreLoop,
     cover: Cover,
     idle: Idle,
-    /// Found by `wait`, not yet given to the application.
-    pending: Option<NodeEvent>,
     /// The last turn did nothing, and nothing was done to the core since.
     still: bool,
-    /// `poll_event` gave `None`, and nothing was done to the core since.
+    /// There was no event, and nothing was done to the core since.
     drained: bool,
 }
 
 impl Inline {
     pub fn new(engine: CoreLoop, strategy: WaitStrategy) -> Result<Inline, NodeError> {
         let cover = Cover::new(engine.port.descriptor())?;
-        Ok(Inline { engine, cover, idle: Idle::new(strategy), pending: None, still: false, drained: false })
+        Ok(Inline { engine, cover, idle: Idle::new(strategy), still: false, drained: false })
     }
 
     /// For a command: the loop has something to do afterwards.
@@ -48,9 +46,6 @@ impl Inline {
     }
 
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
-        if let Some(event) = self.pending.take() {
-            return Some(event);
-        }
         let event = self.engine.poll_event().map(|event| NodeEvent::from_core(event, &|group| group));
         // A consumed message may open a window: there may be something to send.
         self.still &= event.is_none();
@@ -58,11 +53,12 @@ impl Inline {
         event
     }
 
+    /// The event stays in the core: a view that the application was not told of is not one that it may send in.
     fn has_event(&mut self) -> bool {
-        if self.pending.is_none() {
-            self.pending = self.poll_event();
-        }
-        self.pending.is_some()
+        let has = self.engine.has_event();
+        self.still &= !has;
+        self.drained = !has;
+        has
     }
 
     pub fn payload<'a>(&'a self, payload: &'a Payload) -> &'a [u8] {
@@ -99,7 +95,7 @@ impl Inline {
 
     /// `true`: turn and poll again. `false`: armed.
     pub fn prepare(&mut self) -> Result<bool, NodeError> {
-        if self.pending.is_some() || !self.still || !self.drained {
+        if !self.still || !self.drained {
             return Ok(true);
         }
         let deadline = self.engine.deadline();

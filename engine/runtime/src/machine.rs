@@ -53,6 +53,7 @@ pub(crate) trait Machine: Send + Debug {
     ) -> Result<(), Refused>;
     fn close(&mut self, now: Instant);
 
+    fn has_event(&mut self, now: Instant) -> bool;
     fn poll_event(&mut self, now: Instant) -> Option<Event>;
     fn payload<'a>(&'a self, body: &'a Body) -> &'a [u8];
     /// One burst of `poll_transmit`; no datagrams in the report: there was nothing to send.
@@ -137,6 +138,9 @@ impl Machine for Endpoint {
     }
     fn close(&mut self, now: Instant) {
         Endpoint::close(self, now);
+    }
+    fn has_event(&mut self, now: Instant) -> bool {
+        Endpoint::has_event(self, now)
     }
     fn poll_event(&mut self, now: Instant) -> Option<Event> {
         Endpoint::poll_event(self, now)

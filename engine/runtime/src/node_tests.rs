@@ -552,6 +552,23 @@ fn a_message_for_a_view_that_is_over_is_refused() {
     assert_eq!(bytes(&node, &event), b"in view 2");
 }
 
+/// Sending view, inline: waiting for an event does not take it out of the core, for which the application is told of a view
+/// when it polls it.
+#[test]
+fn waiting_takes_no_event() {
+    let (mut node, shared) = open(Mode::Inline, |_| ());
+    node.join("quotes", JoinOptions::default()).expect("joins");
+    for polled in 0..2 {
+        for _ in 0..2 {
+            assert!(node.wait(Some(10 * SECOND)).expect("no error"));
+            assert!(node.wait_prepare().expect("no error"), "there is something to poll");
+            assert_eq!(shared.get().polled, polled);
+        }
+        assert!(node.poll_event().expect("no error").is_some());
+    }
+    assert_eq!(shared.get().polled, 2);
+}
+
 #[test]
 fn a_kill_that_the_core_asks_for_goes_to_the_site() {
     everywhere(|mut node, shared| {

@@ -233,14 +233,25 @@ impl CoreLoop {
         work
     }
 
-    /// The core's next event. The one before it counts as consumed.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    fn event_now(&mut self) -> Instant {
         let (now, left) = &mut self.event_now;
         if *left == 0 {
             (*now, *left) = (clock::now(), EVENTS_PER_READING);
         }
         *left -= 1;
-        let event = self.machine.poll_event(*now)?;
+        *now
+    }
+
+    /// Whether the core has an event to give. The one before it counts as consumed.
+    pub fn has_event(&mut self) -> bool {
+        let now = self.event_now();
+        self.machine.has_event(now)
+    }
+
+    /// The core's next event. The one before it counts as consumed.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let now = self.event_now();
+        let event = self.machine.poll_event(now)?;
         self.counters.events += 1;
         match &event {
             Event::SystemJoined { system, .. } => self.system = *system,

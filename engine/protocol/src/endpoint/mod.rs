@@ -331,9 +331,9 @@ impl Endpoint {
 
     // --- poll_*: effects go out --------------------------------------------------------------------------------------
 
-    /// The next event. The event before it counts as consumed by this call: its bytes may be overwritten and its
-    /// sender's window opens.
-    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+    /// Whether `poll_event` has something to give. The event before it counts as consumed by this call: its bytes may be
+    /// overwritten and its sender's window opens. The next one stays: the application was not told of it.
+    pub fn has_event(&mut self, now: Instant) -> bool {
         if now > self.shared.now {
             self.at(now);
         }
@@ -346,9 +346,15 @@ impl Endpoint {
         if self.dirty && self.shared.events.is_empty() {
             self.drive();
         }
-        if self.shared.stalled
-            && !matches!(self.shared.events.front().map(|pending| &pending.event), Some(Event::Stalled))
-        {
+        match self.shared.events.front() {
+            Some(pending) => !self.shared.stalled || matches!(pending.event, Event::Stalled),
+            None => false,
+        }
+    }
+
+    /// The next event. The event before it counts as consumed by this call, as by `has_event`.
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        if !self.has_event(now) {
             return None;
         }
         let pending = self.shared.events.pop_front()?;
