@@ -222,7 +222,7 @@ impl Endpoint {
             _ => match known {
                 Some(process) => self.on_group_message(from, header, process, message),
                 None if self.is_admission_elsewhere(header, &message) => self.give_way(header.system),
-                None if self.looking.asked_elsewhere(header.system) => {
+                None if self.would_give_way(header.system) => {
                     self.answer_elsewhere(from, header, &message);
                 }
                 None => match message {
@@ -373,7 +373,7 @@ impl Endpoint {
     fn is_admission_elsewhere(&self, header: &Header, message: &Message) -> bool {
         let nonce: Nonce = self.shared.config.nonce;
         header.system != self.shared.system
-            && self.looking.asked_elsewhere(header.system)
+            && self.would_give_way(header.system)
             && header.group == GroupId::SYSTEM
             && matches!(message, Message::Decide { value, snapshot: Some(_) }
                 if value.members.iter().any(|m| m.nonce == nonce))

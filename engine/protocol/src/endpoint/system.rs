@@ -614,6 +614,12 @@ impl Endpoint {
         }
     }
 
+    /// R13: this process asked that system to admit it, and there is still a reason to go: it is the older one, or the own
+    /// one is stalled. A system that has recovered meanwhile does not give way to a younger one, which may do so itself.
+    pub(super) fn would_give_way(&self, system: SystemId) -> bool {
+        self.looking.asked_elsewhere(system) && (system < self.shared.system || self.shared.stalled)
+    }
+
     /// R13: the older system has admitted this process; it ends here, and comes back there as a new incarnation.
     pub(super) fn give_way(&mut self, system: SystemId) {
         if !self.expects_sites() {

@@ -391,7 +391,11 @@ impl Group {
     pub fn append_waiting(&mut self, shared: &mut Shared) {
         let fragment = fragment_of(shared);
         while let Some(mut message) = self.waiting.pop_front() {
-            let global_next = self.plane.global_sent && message.options.kind == Kind::Global && !self.plane.frozen;
+            // A GBCAST may follow another one in the same view, but no point-to-point message that is on its way.
+            let global_next = self.plane.global_sent
+                && message.options.kind == Kind::Global
+                && !self.plane.frozen
+                && !self.has_unacknowledged_unicast(shared);
             let data = std::mem::take(&mut message.data);
             let done = if !message.debts.is_empty() {
                 false
