@@ -43,6 +43,8 @@ pub struct Settings {
     pub expected: bool,
     /// Mean time between two actions of a member.
     pub pause_ns: u64,
+    /// The two groups are in one domain of causality.
+    pub one_domain: bool,
     /// A planted bug that all of them have; they then run inline.
     pub mutant: Option<&'static str>,
 }
@@ -133,6 +135,9 @@ impl Fleet {
         }
         if self.random.below(3) > 0 {
             command.arg("--second-group");
+        }
+        if self.settings.one_domain {
+            command.arg("--one-domain");
         }
         if let Some(mutant) = self.settings.mutant {
             command.args(["--mutant", mutant]).env("ISIS_MODE", "inline");

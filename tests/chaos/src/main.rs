@@ -38,6 +38,10 @@ struct Arguments {
     /// Whether the number of hosts is known to all (`expected_sites`): `on`, `off`, or drawn from the seed.
     #[arg(long, default_value = "seed", value_parser = ["on", "off", "seed"])]
     expected: String,
+    /// The two groups are in one domain of causality, so that order reaches across them; `seed`: with every other pair of
+    /// seeds (2, 3, 6, 7 …).
+    #[arg(long, default_value = "seed", value_parser = ["one", "two", "seed"])]
+    domains: String,
     /// Mean milliseconds between two actions of a member.
     #[arg(long, default_value_t = 50)]
     pause_ms: u64,
@@ -130,6 +134,11 @@ fn main() -> ExitCode {
             "on" => true,
             "off" => false,
             _ => arguments.seed.is_multiple_of(2),
+        },
+        one_domain: match arguments.domains.as_str() {
+            "one" => true,
+            "two" => false,
+            _ => arguments.seed & 2 == 2,
         },
         pause_ns: arguments.pause_ms.max(1) * 1_000_000,
         patience: Duration::from_secs(arguments.patience),

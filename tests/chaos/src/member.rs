@@ -41,6 +41,9 @@ pub struct Arguments {
     /// It also joins the second group.
     #[arg(long)]
     second_group: bool,
+    /// The two groups are in one domain of causality.
+    #[arg(long)]
+    one_domain: bool,
     /// A planted bug that it has (inline mode only).
     #[arg(long)]
     mutant: Option<String>,
@@ -81,7 +84,8 @@ fn profile(threaded: bool, arguments: &Arguments) -> Profile {
     let sending_view = !threaded && arguments.seed.is_multiple_of(3);
     let mut groups = vec![(0, JoinOptions { wants_state: true, sending_view, ..JoinOptions::default() })];
     if arguments.second_group {
-        groups.push((1, JoinOptions { wants_state: true, ..JoinOptions::default() }));
+        let domain = u32::from(!arguments.one_domain);
+        groups.push((1, JoinOptions { wants_state: true, domain, ..JoinOptions::default() }));
     }
     Profile {
         groups,

@@ -32,6 +32,8 @@ pub struct Wanted {
     pub expected: bool,
     /// Mean time between two actions of a member.
     pub pause_ns: u64,
+    /// The two groups are in one domain of causality.
+    pub one_domain: bool,
     /// A planted bug that all members have.
     pub mutant: Option<&'static str>,
     /// How long settling may take after the faults.
@@ -84,6 +86,7 @@ pub fn run(wanted: Wanted) -> Result<Report, String> {
         directory: traces.clone(),
         expected: wanted.expected,
         pause_ns: wanted.pause_ns,
+        one_domain: wanted.one_domain,
         mutant: wanted.mutant,
     };
     let fleet = Fleet::new(hosts, plan.hosts, &plan.places, settings);
@@ -138,8 +141,7 @@ fn judge(trace: &mut Trace, begin: u64, wanted: Wanted, report: &mut Report) -> 
     report.sent = count(|e| matches!(e, Event::Send { .. }));
     let limits = Limits {
         expected_sites: if wanted.expected { Plan::draw(wanted.seed, 0, wanted.members).hosts } else { 0 },
-        // All groups of a member are in one domain of causality.
-        across_groups: true,
+        across_groups: wanted.one_domain,
         // The machine may be busy with other things.
         stall_slack_ns: 2 * SECOND,
         ..Limits::default()
