@@ -7,6 +7,7 @@
 //! A frame never crosses a chunk (64 KiB of positions); the unused rest of a chunk is a [`FrameKind::Pad`] frame.
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::message::MAX_NUMBER;
 
 /// Bytes of a frame header.
 pub const FRAME_HEADER: usize = 8;
@@ -107,7 +108,10 @@ pub fn write_context(out: &mut Writer, entries: &[(u16, u64)]) {
 /// Reads a CONTEXT payload for a view of `members`.
 pub fn read_context(payload: &[u8], members: usize) -> Result<Vec<(u16, u64)>, DecodeError> {
     let mut reader = Reader::new(payload);
-    let entries = reader.list(members, |r| Ok((rank(r, members)?, r.varint()?)))?;
+    let entries = reader.list(members, |r| match (rank(r, members)?, r.varint()?) {
+        (_, value) if value > MAX_NUMBER => Err(DecodeError::BadValue),
+        entry => Ok(entry),
+    })?;
     reader.finish()?;
     Ok(entries)
 }

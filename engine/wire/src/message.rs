@@ -8,6 +8,8 @@ use crate::address::Address;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::founding::{Ballot, Foundation};
 use crate::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
+use crate::packet::MAX_POSITION;
+pub use crate::packet::PieceHeader;
 
 /// The most members, processes or other items that one list in a message may have.
 pub const MAX_LIST: usize = 4096;
@@ -482,12 +484,24 @@ impl Message {
         let mut reader = Reader::new(bytes);
         let message = Message::read(&mut reader)?;
         reader.finish()?;
+        if message.positions().any(|position| position > MAX_POSITION) {
+            return Err(DecodeError::BadValue);
+        }
         // The first view is nobody's decision, so a decided one has a view before it.
         match message.value() {
             Some(value) if value.number < 2 || value.number > MAX_NUMBER => Err(DecodeError::BadValue),
             _ if message.founding() > MAX_NUMBER => Err(DecodeError::BadValue),
             _ => Ok(message),
         }
+    }
+
+    /// All stream positions in it.
+    fn positions(&self) -> impl Iterator<Item = u64> + '_ {
+        let promised: &[u64] = if let Message::Promised { promise } = self { &promise.received } else { &[] };
+        let holders: &[(ProcessId, Vec<u64>)] =
+            if let Message::Accept { accept } = self { &accept.holders } else { &[] };
+        let cut = self.value().map_or(&[][..], |value| &value.cut);
+        promised.iter().chain(cut).chain(holders.iter().flat_map(|(_, received)| received)).copied()
     }
 
     /// The founding that it names outside of a ballot.
@@ -508,18 +522,6 @@ impl Message {
             Message::Decide { value, .. } => Some(value),
             _ => None,
         }
-    }
-}
-
-code_struct! {
-    /// The start of a [`crate::packet::PacketKind::Piece`] body: piece `index` of `count` of the sender's message `number`.
-    PieceHeader {
-        /// Numbers the sender's long messages.
-        number: u64,
-        /// Which piece.
-        index: u16,
-        /// Of how many.
-        count: u16,
     }
 }
 

@@ -10,8 +10,9 @@
 //! ```
 //! All integers are little-endian. Data bodies are cut so that their stream bytes start 8-byte aligned.
 
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::{GroupId, SystemId};
+use crate::message::Code;
 
 /// Bytes of the header.
 pub const HEADER: usize = 48;
@@ -21,6 +22,10 @@ pub const MAGIC: u16 = 0x5149;
 pub const VERSION: u8 = 1;
 /// No datagram is longer.
 pub const MAX_PACKET: usize = 65_507;
+/// No position in a stream is higher: a packet, a window or a request counted on from one cannot overflow.
+pub const MAX_POSITION: u64 = 1 << 56;
+/// The most ranges in one request for repair.
+pub const MAX_NAK_RANGES: usize = 64;
 
 /// What the body is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,14 +183,69 @@ impl DataHeader {
             return Err(DecodeError::Truncated);
         }
         let (row, data) = rest.split_at(usize::from(header.row_len));
-        if !header.position.is_multiple_of(8)
-            || !data.len().is_multiple_of(8)
-            || header.position > u64::MAX - MAX_PACKET as u64
-        {
+        if !header.position.is_multiple_of(8) || !data.len().is_multiple_of(8) || header.position > MAX_POSITION {
             return Err(DecodeError::BadValue);
         }
         Ok((header, row, data))
     }
+}
+
+/// The start of a [`PacketKind::Piece`] body: piece `index` of `count` of the sender's message `number`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PieceHeader {
+    /// Numbers the sender's long messages.
+    pub number: u64,
+    /// Which piece: below `count`.
+    pub index: u16,
+    /// Of how many.
+    pub count: u16,
+}
+
+impl Code for PieceHeader {
+    fn write(&self, out: &mut Writer) {
+        self.number.write(out);
+        self.index.write(out);
+        self.count.write(out);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let piece = PieceHeader { number: Code::read(reader)?, index: Code::read(reader)?, count: Code::read(reader)? };
+        if piece.index >= piece.count { Err(DecodeError::BadValue) } else { Ok(piece) }
+    }
+}
+
+/// One request of a [`PacketKind::Nak`] body: bytes `[from, end)` of the stream of `rank`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NakRange {
+    /// Whose stream. Whether the view has such a rank is for its reader to see.
+    pub rank: u16,
+    /// First position, a multiple of 8.
+    pub from: u64,
+    /// Position behind the last byte, a multiple of 8, higher than `from`.
+    pub end: u64,
+}
+
+/// Appends a NAK body.
+pub fn write_naks(out: &mut Writer, ranges: &[NakRange]) {
+    out.list(ranges, |out, range| {
+        out.varint(u64::from(range.rank));
+        out.varint(range.from);
+        out.varint(range.end);
+    });
+}
+
+/// Reads a NAK body.
+pub fn read_naks(body: &[u8]) -> Result<Vec<NakRange>, DecodeError> {
+    let mut reader = Reader::new(body);
+    let ranges = reader.list(MAX_NAK_RANGES, |r| {
+        let (rank, from, end) = (r.varint()?, r.varint()?, r.varint()?);
+        let aligned = from.is_multiple_of(8) && end.is_multiple_of(8);
+        match u16::try_from(rank) {
+            Ok(rank) if from < end && end <= MAX_POSITION && aligned => Ok(NakRange { rank, from, end }),
+            _ => Err(DecodeError::BadValue),
+        }
+    })?;
+    reader.finish()?;
+    Ok(ranges)
 }
 
 #[cfg(test)]
@@ -238,6 +298,7 @@ mod tests {
                 let _ = DataHeader::parse(packet.body);
             }
             let _ = DataHeader::parse(&bytes);
+            let _ = read_naks(&bytes);
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Rows are idempotent and merge by maximum: losing, repeating or reordering one does no harm.
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::message::MAX_NUMBER;
+use crate::packet::MAX_POSITION;
 
 /// The row of one member in one view.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -42,12 +44,18 @@ impl Row {
         let mut check = reader.clone();
         for _ in 0..self.received.len() {
             let received = check.varint()?;
-            if check.varint()? > received {
+            if received > MAX_POSITION || check.varint()? > received {
                 return Err(DecodeError::BadValue);
             }
-            check.varint()?;
+            if check.varint()? > MAX_NUMBER {
+                return Err(DecodeError::BadValue);
+            }
         }
-        if check.remaining() >= 8 {
+        if end > MAX_POSITION {
+            return Err(DecodeError::BadValue);
+        }
+        let padding = check.take(check.remaining())?;
+        if padding.len() >= 8 || padding.iter().any(|&byte| byte != 0) {
             return Err(DecodeError::Trailing);
         }
         if end > self.end {
@@ -83,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merge_is_maximum(pairs in proptest::collection::vec((0u64..1 << 40, 0u64..1 << 40), 1..9), end: u64) {
+        fn merge_is_maximum(pairs in proptest::collection::vec((0u64..1 << 40, 0u64..1 << 40), 1..9), end in 0..=MAX_POSITION) {
             let row = Row {
                 end,
                 received: pairs.iter().map(|p| p.0.max(p.1)).collect(),

@@ -2,6 +2,7 @@
 //! bytes of the fuzzer over, `cargo test` those of the corpus.
 #![forbid(unsafe_code)]
 
+mod hostile;
 mod parsers;
 mod seeds;
 mod world;

@@ -3,7 +3,7 @@
 use isis_protocol::directory::{Directory, Operation};
 use isis_wire::frame::{FRAME_HEADER, Frame, read_context, read_order, write_context, write_order};
 use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, Message, PieceHeader, StateBlock};
-use isis_wire::packet::{self, DataHeader, HEADER, Packet, PacketKind};
+use isis_wire::packet::{self, DataHeader, HEADER, Packet, PacketKind, read_naks, write_naks};
 use isis_wire::row::Row;
 use isis_wire::{Reader, Writer};
 
@@ -30,6 +30,13 @@ pub fn packet(data: &[u8]) {
         assert_eq!(row.len(), usize::from(data.row_len));
         assert_eq!(bytes.len() % 8, 0);
         assert!(data.position.checked_add(bytes.len() as u64).is_some());
+    }
+    if packet.header.kind == PacketKind::Nak
+        && let Ok(ranges) = read_naks(packet.body)
+    {
+        let mut out = Writer::new();
+        write_naks(&mut out, &ranges);
+        assert_eq!(read_naks(&out.bytes), Ok(ranges));
     }
 }
 

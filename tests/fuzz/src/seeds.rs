@@ -15,14 +15,26 @@ use isis_wire::{Address, Writer};
 
 /// The seeds of a target, each with a name.
 pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
-    match target {
+    let mut list = match target {
         "packet" => packets(),
         "frame" => frames(),
         "row" => rows(),
         "message" => messages(),
         "endpoint" => scripts(),
         _ => Vec::new(),
-    }
+    };
+    list.extend(super::hostile::seeds(target));
+    list
+}
+
+/// A datagram of this kind with this body.
+pub(crate) fn datagram(kind: PacketKind, body: &[u8]) -> Vec<u8> {
+    let header = Header { kind, birth: 5, system: SystemId(1 << 90), group: GroupId(3), view: 7 };
+    let mut out = Vec::new();
+    packet::begin(&mut out, &header);
+    out.extend_from_slice(body);
+    packet::seal(&mut out, &[]);
+    out
 }
 
 fn packets() -> Vec<(String, Vec<u8>)> {
@@ -36,17 +48,14 @@ fn packets() -> Vec<(String, Vec<u8>)> {
         PacketKind::ChannelAck,
     ];
     let seed = |kind: PacketKind| {
-        let header = Header { kind, birth: 5, system: SystemId(1 << 90), group: GroupId(3), view: 7 };
-        let mut out = Vec::new();
-        packet::begin(&mut out, &header);
+        let mut body = Vec::new();
         if kind == PacketKind::Data {
-            DataHeader { rank: 1, row_len: 8, position: 64 }.write(&mut out);
-            out.extend_from_slice(&[0; 24]);
+            DataHeader { rank: 1, row_len: 8, position: 64 }.write(&mut body);
+            body.extend_from_slice(&[0; 24]);
         } else {
-            out.extend_from_slice(&[1, 2, 3]);
+            body.extend_from_slice(&[1, 2, 3]);
         }
-        packet::seal(&mut out, &[]);
-        (format!("{kind:?}").to_lowercase(), out)
+        (format!("{kind:?}").to_lowercase(), datagram(kind, &body))
     };
     kinds.into_iter().map(seed).collect()
 }
@@ -205,17 +214,31 @@ fn scripts() -> Vec<(String, Vec<u8>)> {
         ("damaged".to_owned(), damaged),
         ("calls".to_owned(), calls),
         ("founding".to_owned(), vec![0, 200, 240, 0, 240, 0]),
+        // 64: the number of sites is expected.
+        ("founding-expected".to_owned(), vec![64, 200, 240, 0, 240, 0, 15, 0, 7, 240, 0]),
     ];
+    let mut expected = list[0].1.clone();
+    expected[0] = 65;
+    list.push(("traffic-expected".to_owned(), expected));
     for message in all_messages() {
         let mut body = Writer::new();
         message.encode(&mut body);
-        for (name, group) in [("system", 0), ("group", 1)] {
-            let len = body.bytes.len() as u16;
-            let mut script = vec![1, 11, 0, 3, group, 255, (len >> 8) as u8, len as u8];
-            script.extend_from_slice(&body.bytes);
-            script.extend_from_slice(&[240, 0, 240, 0]);
+        // In a system, about it or a group; and while sites agree on founding one.
+        for (name, start, group) in [("system", 1, 0), ("group", 1, 1), ("founding", 64, 0)] {
+            let steps: &[u8] = if start == 64 { &[6] } else { &[] };
+            let script =
+                [&[start], steps, &made_up(PacketKind::Message, group, &body.bytes), &[240, 0, 240, 0]].concat();
             list.push((format!("{}-{name}", message.name().to_lowercase()), script));
         }
     }
     list
+}
+
+/// The action that makes a body up behind the header of a true packet, of the second process to the first. Bodies are
+/// cut at 199 bytes by the world.
+pub(crate) fn made_up(kind: PacketKind, group: u8, body: &[u8]) -> Vec<u8> {
+    let len = body.len() as u16;
+    let mut action = vec![11, 0, kind as u8 - 1, group, 255, (len >> 8) as u8, len as u8];
+    action.extend_from_slice(body);
+    action
 }

@@ -7,17 +7,21 @@
 
 use isis_memory::Region;
 use isis_protocol::event::Body;
+use isis_protocol::founding::{RecordOperation, acceptor};
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_protocol::{
     Config, Destination, Endpoint, Event, GroupHandle, Instant, JoinOptions, Kind, MessageId, Nonce, ProcessId,
     SendOptions, SiteAnswer, SiteKey, SiteRequest, SystemId,
 };
 use isis_wire::Address;
+use isis_wire::founding::SiteRecord;
 use isis_wire::packet::{self, HEADER};
 use std::collections::VecDeque;
 
 /// Processes.
 const NODES: usize = 3;
+/// Sites.
+const SITES: usize = 2;
 /// Chunks of each process.
 const CHUNKS: u32 = 64;
 /// The most packets under way; further ones are lost.
@@ -42,6 +46,8 @@ struct Node {
     last: Option<MessageId>,
     transfer: Option<u64>,
     alive: bool,
+    /// The system that its site's record has it in (R12).
+    bound: SystemId,
 }
 
 struct World {
@@ -50,7 +56,9 @@ struct World {
     under_way: VecDeque<Datagram>,
     /// The last packet of each process, to make others from.
     samples: Vec<Vec<u8>>,
-    records: [Option<SystemId>; 2],
+    records: [Option<SystemId>; SITES],
+    /// The sites' durable records, where the number of sites is expected (R12).
+    disks: [SiteRecord; SITES],
 }
 
 /// The fuzzer's bytes, read one after the other; zeros behind their end.
@@ -89,7 +97,8 @@ fn address(node: usize) -> Address {
 }
 
 impl World {
-    fn new() -> World {
+    /// `expected`: all know how many sites there are, so a majority of them founds the system (R12).
+    fn new(expected: bool) -> World {
         let nodes = (0..NODES)
             .map(|node| {
                 let site = SiteKey(100 + site(node) as u128);
@@ -99,6 +108,7 @@ impl World {
                 config.max_message = 128 << 10;
                 config.join_backlog = 256 << 10;
                 config.discovery_ns = 20 * MILLISECOND;
+                config.expected_sites = if expected { SITES as u16 } else { 0 };
                 Node {
                     endpoint: Endpoint::new(config, Region::heap(CHUNKS), Instant(1)),
                     group: None,
@@ -106,6 +116,7 @@ impl World {
                     last: None,
                     transfer: None,
                     alive: true,
+                    bound: SystemId::default(),
                 }
             })
             .collect();
@@ -114,7 +125,8 @@ impl World {
             nodes,
             under_way: VecDeque::new(),
             samples: vec![Vec::new(); NODES],
-            records: [None; 2],
+            records: [None; SITES],
+            disks: std::array::from_fn(|_| SiteRecord::default()),
         }
     }
 
@@ -147,11 +159,11 @@ impl World {
                 break;
             }
         }
-        while let Some(request) = node.endpoint.poll_site_request() {
+        while let Some(request) = self.nodes[number].endpoint.poll_site_request() {
             let record = &mut self.records[site(number)];
+            let node = &mut self.nodes[number];
             match request {
-                // The processes here expect no number of sites.
-                SiteRequest::Record { .. } => {}
+                SiteRequest::Record { number: request, operation } => self.ask_disk(number, request, &operation),
                 SiteRequest::Joined(system) => *record = Some(system),
                 SiteRequest::Found(system) => {
                     let answer = match record {
@@ -165,6 +177,7 @@ impl World {
                 SiteRequest::Kill(_) => {}
             }
         }
+        let node = &mut self.nodes[number];
         for _ in 0..MOST_AT_ONCE {
             let Some(event) = node.endpoint.poll_event(self.now) else { break };
             match event {
@@ -181,6 +194,19 @@ impl World {
         }
         let in_use = node.endpoint.counters().iter().find(|(name, _)| *name == "chunks_in_use").map_or(0, |c| c.1);
         assert!(in_use <= u64::from(CHUNKS));
+    }
+
+    /// The site's durable record is read, changed and written, then answered.
+    fn ask_disk(&mut self, number: usize, request: u64, operation: &RecordOperation) {
+        let mates = (0..NODES).filter(|&mate| site(mate) == site(number) && self.nodes[mate].alive);
+        let lives_in = mates.map(|mate| self.nodes[mate].bound).max().unwrap_or_default();
+        let disk = &mut self.disks[site(number)];
+        let applied = acceptor::apply(disk, operation, lives_in);
+        let record = Box::new(disk.clone());
+        let node = &mut self.nodes[number];
+        node.bound = applied.bind.unwrap_or(node.bound);
+        let answer = SiteAnswer::Record { number: request, done: applied.done, record, lives_in };
+        node.endpoint.handle_site_answer(self.now, answer);
     }
 
     fn receive(&mut self, datagram: &Datagram) {
@@ -327,11 +353,13 @@ impl World {
     }
 }
 
-/// Runs the bytes as a script. The first one says how far the system is formed before.
+/// Runs the bytes as a script. The first one says how far the system is formed before, and with 64 in it that the number of
+/// sites is expected.
 pub fn endpoint(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let mut world = World::new();
-    if bytes.next().is_multiple_of(4) {
+    let first = bytes.next();
+    let mut world = World::new(first & 64 != 0);
+    if first.is_multiple_of(4) {
         world.run(usize::from(bytes.next()));
     } else {
         world.form();
@@ -352,7 +380,19 @@ mod tests {
     /// Without a started system the fuzzer would only try the search for one.
     #[test]
     fn the_world_forms_a_group() {
-        let mut world = World::new();
+        forms_a_group(World::new(false));
+    }
+
+    /// The same when the sites have to found it together.
+    #[test]
+    fn the_world_founds_with_a_majority_of_the_expected_sites() {
+        let world = forms_a_group(World::new(true));
+        let systems: Vec<SystemId> = world.disks.iter().map(|disk| disk.foundation.system).collect();
+        assert!(world.disks.iter().all(|disk| disk.decided == 1), "{systems:?}");
+        assert!(systems[0] == systems[1] && systems[0] != SystemId::default(), "{systems:?}");
+    }
+
+    fn forms_a_group(mut world: World) -> World {
         world.form();
         for (number, node) in world.nodes.iter_mut().enumerate() {
             assert!(node.process.is_some(), "{number} is in no system");
@@ -364,5 +404,6 @@ mod tests {
         world.run(100);
         let delivered = world.nodes.iter().filter(|node| node.last.is_some()).count();
         assert!(delivered >= 2, "{delivered} have the message");
+        world
     }
 }

@@ -14,14 +14,12 @@ use crate::counters::Counter;
 use crate::shared::{Shared, Target};
 use crate::time::Instant;
 use isis_wire::Address;
-use isis_wire::codec::{DecodeError, Reader};
-use isis_wire::packet::{DATA_HEADER, HEADER};
+use isis_wire::codec::DecodeError;
+use isis_wire::packet::{DATA_HEADER, HEADER, NakRange, read_naks};
 use std::collections::VecDeque;
 
 /// The most repairs that wait, and the most that are remembered.
 const MAX_REPAIRS: usize = 256;
-/// The most ranges in one NAK.
-const MAX_NAK_RANGES: usize = 64;
 
 /// Bytes of a stream of a view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,9 +128,7 @@ fn cut(range: Range, others: &[(Target, Range)]) -> Vec<Range> {
 impl Group {
     /// A NAK came, about `view`.
     pub fn on_nak(&mut self, shared: &mut Shared, from: Address, view: u64, body: &[u8]) -> Result<(), DecodeError> {
-        let mut reader = Reader::new(body);
-        let ranges = reader.list(MAX_NAK_RANGES, |r| Ok((r.varint()?, r.varint()?, r.varint()?)))?;
-        reader.finish()?;
+        let ranges = read_naks(body)?;
         let present = view == self.view.number;
         let members = if present {
             self.plane.members
@@ -141,12 +137,12 @@ impl Group {
         };
         let group = (present && self.departed_until.is_none() && self.peers.contains(&from) && self.peers.len() > 1)
             .then_some(Target::Members(self.id));
-        for (rank, start, end) in ranges {
-            if rank >= members as u64 || start >= end || start % 8 != 0 || end % 8 != 0 {
+        for NakRange { rank, from: start, end } in ranges {
+            if usize::from(rank) >= members {
                 shared.count(Counter::IgnoreMalformed);
                 continue;
             }
-            let range = Range { view, rank: rank as usize, from: start, end };
+            let range = Range { view, rank: usize::from(rank), from: start, end };
             self.repairs.ask(shared.now, company_ns(shared), from, range, group);
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::time::Instant;
 use isis_memory::{CHUNK_SIZE, ChunkIndex};
 use isis_wire::Writer;
 use isis_wire::message::StateStatus;
-use isis_wire::packet::{self, DATA_HEADER, DataHeader, HEADER, PacketKind};
+use isis_wire::packet::{self, DATA_HEADER, DataHeader, HEADER, NakRange, PacketKind, write_naks};
 use isis_wire::row::Row;
 
 /// The most data datagrams of one group in one burst.
@@ -250,13 +250,10 @@ impl Group {
             return;
         }
         let source = sources[count as usize % sources.len()];
-        let ranges: Vec<(u64, u64)> = image.gaps(16).into_iter().map(|(a, b)| (a, b.min(a + NAK_SPAN))).collect();
+        let range = |(from, end): (u64, u64)| NakRange { rank: rank as u16, from, end: end.min(from + NAK_SPAN) };
+        let ranges: Vec<NakRange> = image.gaps(16).into_iter().map(range).collect();
         let mut out = Writer::new();
-        out.list(&ranges, |out, (a, b)| {
-            out.varint(rank as u64);
-            out.varint(*a);
-            out.varint(*b);
-        });
+        write_naks(&mut out, &ranges);
         let to = Target::Address(self.view.members[source].address);
         shared.send_body(to, PacketKind::Nak, self.id, self.view.number, &out.bytes);
         shared.count(Counter::NaksSent);
