@@ -9,21 +9,27 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const GROUP: GroupId = GroupId(1);
-const P0: Process = Process(0);
-const P1: Process = Process(1);
-const P2: Process = Process(2);
+pub(super) const P0: Process = Process(0);
+pub(super) const P1: Process = Process(1);
+pub(super) const P2: Process = Process(2);
 
 /// Writes a trace by hand.
 #[derive(Default)]
-struct Scribe {
-    trace: Trace,
+pub(super) struct Scribe {
+    pub(super) trace: Trace,
 }
 
-fn key(sender: Process, number: u32) -> Key {
+pub(super) fn key(sender: Process, number: u32) -> Key {
     Key { sender, join: 0, channel: Channel::Multicast, number }
 }
 
-fn seen(group: GroupId, number: u64, members: &[Process], departed: &[Process], reader: Process) -> Arc<ViewSeen> {
+pub(super) fn seen(
+    group: GroupId,
+    number: u64,
+    members: &[Process],
+    departed: &[Process],
+    reader: Process,
+) -> Arc<ViewSeen> {
     Arc::new(ViewSeen {
         group,
         number,
@@ -36,7 +42,7 @@ fn seen(group: GroupId, number: u64, members: &[Process], departed: &[Process], 
 }
 
 impl Scribe {
-    fn note(&mut self, process: Process, event: Event) {
+    pub(super) fn note(&mut self, process: Process, event: Event) {
         let time = self.trace.records.len() as u64 * 1_000_000;
         self.trace.push(time, process, event);
     }

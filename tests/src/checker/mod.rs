@@ -11,6 +11,8 @@
 pub mod delivery;
 #[cfg(test)]
 mod doctored;
+#[cfg(test)]
+mod doctored_apart;
 pub mod foundings;
 mod history;
 pub mod liveness;
@@ -39,6 +41,8 @@ pub struct Property {
     pub number: u8,
     /// Its name.
     pub name: &'static str,
+    /// Its function: `module::function` of this folder.
+    pub function: &'static str,
     /// Demanded only of a run that ends with a healed network.
     pub liveness: bool,
     /// Finds the violations.
@@ -51,47 +55,68 @@ impl fmt::Debug for Property {
     }
 }
 
-const fn safety(number: u8, name: &'static str, check: fn(&History<'_>, &mut Vec<Violation>)) -> Property {
-    Property { number, name, liveness: false, check }
+macro_rules! safety {
+    ($number:literal, $name:literal, $module:ident::$function:ident) => {
+        property!($number, $name, false, $module::$function)
+    };
 }
 
-const fn liveness(number: u8, name: &'static str, check: fn(&History<'_>, &mut Vec<Violation>)) -> Property {
-    Property { number, name, liveness: true, check }
+macro_rules! liveness {
+    ($number:literal, $name:literal, $module:ident::$function:ident) => {
+        property!($number, $name, true, $module::$function)
+    };
+}
+
+macro_rules! property {
+    ($number:literal, $name:literal, $liveness:literal, $module:ident::$function:ident) => {
+        Property {
+            number: $number,
+            name: $name,
+            function: concat!(stringify!($module), "::", stringify!($function)),
+            liveness: $liveness,
+            check: $module::$function,
+        }
+    };
 }
 
 /// All properties, by number.
-pub const PROPERTIES: [Property; 26] = [
-    safety(1, "self inclusion", views::self_inclusion),
-    safety(2, "local monotonicity", views::local_monotonicity),
-    safety(3, "initial view", views::initial_view),
-    safety(4, "primary order", views::primary_order),
-    safety(5, "ranking by age", views::ranking_by_age),
-    safety(6, "delivery integrity", delivery::integrity),
-    safety(7, "no duplication", delivery::no_duplication),
-    safety(8, "same view delivery", delivery::same_view),
-    safety(9, "virtual synchrony", delivery::virtual_synchrony),
-    safety(10, "clean failure", delivery::clean_failure),
-    safety(11, "FIFO", delivery::fifo),
-    safety(12, "causal order", order::causal),
-    safety(13, "total order", order::total),
-    safety(14, "total order extends causal order", order::total_extends_causal),
-    safety(15, "GBCAST", order::global),
-    safety(16, "safe delivery", delivery::safe),
-    safety(17, "atomicity", delivery::atomicity),
-    safety(18, "state transfer", transfer::state),
-    safety(19, "flush", transfer::flush),
-    safety(20, "at most one primary", views::one_primary),
-    liveness(21, "membership precision", liveness::membership_precision),
-    liveness(22, "multicast liveness", liveness::multicast),
-    liveness(23, "self delivery", liveness::self_delivery),
-    liveness(24, "safe indication liveness", liveness::safe_indication),
-    liveness(25, "join, leave and state transfer complete", liveness::requests_complete),
-    liveness(26, "no wedge", liveness::no_wedge),
+pub static PROPERTIES: [Property; 26] = [
+    safety!(1, "self inclusion", views::self_inclusion),
+    safety!(2, "local monotonicity", views::local_monotonicity),
+    safety!(3, "initial view", views::initial_view),
+    safety!(4, "primary order", views::primary_order),
+    safety!(5, "ranking by age", views::ranking_by_age),
+    safety!(6, "delivery integrity", delivery::integrity),
+    safety!(7, "no duplication", delivery::no_duplication),
+    safety!(8, "same view delivery", delivery::same_view),
+    safety!(9, "virtual synchrony", delivery::virtual_synchrony),
+    safety!(10, "clean failure", delivery::clean_failure),
+    safety!(11, "FIFO", delivery::fifo),
+    safety!(12, "causal order", order::causal),
+    safety!(13, "total order", order::total),
+    safety!(14, "total order extends causal order", order::total_extends_causal),
+    safety!(15, "GBCAST", order::global),
+    safety!(16, "safe delivery", delivery::safe),
+    safety!(17, "atomicity", delivery::atomicity),
+    safety!(18, "state transfer", transfer::state),
+    safety!(19, "flush", transfer::flush),
+    safety!(20, "at most one primary", views::one_primary),
+    liveness!(21, "membership precision", liveness::membership_precision),
+    liveness!(22, "multicast liveness", liveness::multicast),
+    liveness!(23, "self delivery", liveness::self_delivery),
+    liveness!(24, "safe indication liveness", liveness::safe_indication),
+    liveness!(25, "join, leave and state transfer complete", liveness::requests_complete),
+    liveness!(26, "no wedge", liveness::no_wedge),
 ];
+
+/// The property of this number.
+pub fn property(number: u8) -> Option<&'static Property> {
+    PROPERTIES.iter().find(|property| property.number == number)
+}
 
 /// The name of a property.
 pub fn name(number: u8) -> &'static str {
-    PROPERTIES.iter().find(|p| p.number == number).map_or("no panic, no endless work", |p| p.name)
+    property(number).map_or("no panic, no endless work", |p| p.name)
 }
 
 /// Checks every property. Liveness is demanded only of a trace that says that the network healed and the run ended.
