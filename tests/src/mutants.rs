@@ -1,7 +1,67 @@
 //! Planted bugs of the engine, compiled in only for this crate (`mutants` is a feature of isis-protocol that no other
-//! crate enables): how the tests and `isis-sim` name them and switch them on.
+//! crate enables): how the tests and `isis-sim` name them and switch them on, which seed shows each, and the table of them.
 
+use crate::checker;
+use crate::sim::plan::Options;
+use crate::sim::run::{Report, Run};
 pub use isis_protocol::mutants::{ALL, Mutant, Planted, by_name};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// A bug has to be caught within so many seeds, from 1 on.
+pub const SEEDS: u64 = 2000;
+
+/// The first seed that shows each bug by the property that it is planted against: where the search begins, so that it is
+/// short. `isis-sim --first-seeds` prints this table anew; one that is out of date costs time and nothing else. `None`: no
+/// seed is known; the schedule that the bug needs stands as a story in `tests/tests/rules.rs`, or as a script in
+/// `tests/tests/mutants.rs`, which fails with it.
+pub const FIRST_SEEDS: &[(&str, Option<u64>)] = &[
+    ("window-stops-control", None),
+    ("leaves-before-sends", Some(23)),
+    ("causal-within-group-only", Some(11)),
+    ("appends-while-frozen", Some(2)),
+    ("frozen-row-moves", None),
+    ("proposes-afresh", None),
+    ("unfinished-hides-control", None),
+    ("forgets-old-view", Some(14)),
+    ("evicted-falls-silent", None),
+    ("group-suspects", Some(14)),
+    ("one-votes-for-site", None),
+    ("admits-all-sites", None),
+    ("founds-alone", None),
+    ("forgets-pledge", None),
+    ("gives-way-unadmitted", None),
+    ("trusts-address", None),
+    ("ends-with-founder", Some(10)),
+    ("causal-uncovered", Some(1)),
+    ("total-unordered", Some(1)),
+    ("safe-unstable", Some(27)),
+    ("tail-after-view", Some(53)),
+    ("repeats-own", Some(1)),
+    ("cut-too-low", Some(53)),
+    ("joiner-ranks-first", Some(1)),
+    ("flush-returns-early", Some(123)),
+    ("state-too-early", Some(1)),
+    ("global-too-soon", Some(1)),
+    ("tells-old-rank", Some(1)),
+    ("keeps-number", Some(1)),
+    ("overtakes-state", Some(1)),
+    ("dirty-buffer", Some(1)),
+    ("sends-untold", Some(31)),
+    ("overtakes-waiting", Some(2)),
+    ("total-as-fifo", Some(3)),
+    ("unicast-uncovered", Some(3)),
+    ("total-undated", Some(8)),
+    ("stable-at-one", Some(2)),
+    ("goes-on-without", Some(7)),
+    ("any-half", Some(4)),
+    ("never-suspects", Some(3)),
+    ("tail-unseen", Some(30)),
+    ("forgets-unfinished", Some(2)),
+    ("safe-by-one", Some(2)),
+    ("flush-by-one", Some(2)),
+    ("never-stalls", None),
+];
 
 /// A bug that is on for this thread until this is dropped, also by a panic.
 #[derive(Debug)]
@@ -19,4 +79,68 @@ impl Drop for Switched {
     fn drop(&mut self) {
         isis_protocol::mutants::set(None);
     }
+}
+
+/// What the runs that look for planted bugs are drawn from: `isis-sim --members 3-7`.
+pub fn options() -> Options {
+    Options { members: 3..=7, ..Options::default() }
+}
+
+/// Runs a seed with the bug.
+pub fn run(planted: &Planted, seed: u64) -> Report {
+    let _switched = Switched::on(planted.mutant);
+    Run::execute(seed, &options())
+}
+
+/// The properties that a run reports as broken.
+pub fn broken(report: &Report) -> BTreeSet<u8> {
+    report.violations.iter().map(|violation| violation.property).collect()
+}
+
+/// The first of these seeds with which the bug breaks the property that it is planted against.
+pub fn search(planted: &Planted, seeds: impl IntoIterator<Item = u64>) -> Option<u64> {
+    seeds.into_iter().find(|&seed| broken(&run(planted, seed)).contains(&planted.property))
+}
+
+/// The seed that is known to show the bug.
+pub fn first_seed(planted: &Planted) -> Option<u64> {
+    FIRST_SEEDS.iter().find(|(name, _)| *name == planted.name).and_then(|(_, seed)| *seed)
+}
+
+/// No seed is known to show the bug: a story or a script does.
+pub fn needs_a_story(planted: &Planted) -> bool {
+    FIRST_SEEDS.iter().any(|(name, seed)| *name == planted.name && seed.is_none())
+}
+
+/// The bugs by the property that they are planted against: guarantees and rules side by side.
+fn by_property() -> Vec<(&'static checker::Property, &'static Planted)> {
+    let mut all: Vec<_> =
+        ALL.iter().filter_map(|p| checker::property(p.property).map(|property| (property, p))).collect();
+    all.sort_by_key(|(property, planted)| (property.number, planted.rule));
+    all
+}
+
+/// All bugs, one a line: property, its function, the bug, and the rule if it takes one out.
+pub fn list() -> String {
+    let mut text = String::new();
+    for (property, planted) in by_property() {
+        let rule = planted.rule.map_or(String::new(), |rule| format!("[R{rule}]"));
+        let (number, name, function, bug) = (property.number, property.name, property.function, planted.name);
+        let _ = writeln!(text, "{number:2} {name:40} {function:31} {bug:25} {rule:6} {}", planted.what);
+    }
+    text
+}
+
+/// The same as a table for `docs/verification.md`, with the seed that shows each.
+pub fn markdown() -> String {
+    let mut text =
+        "| | Property | Planted bug | Rule | What it does | Caught by seed |\n|---|---|---|---|---|---|\n".to_string();
+    for (property, planted) in by_property() {
+        let rule = planted.rule.map_or(String::new(), |rule| format!("R{rule}"));
+        let script = if planted.rule.is_some() { "a story in `rules`" } else { "a script in `mutants`" };
+        let seed = first_seed(planted).map_or(script.to_string(), |seed| seed.to_string());
+        let (number, function, bug) = (property.number, property.function, planted.name);
+        let _ = writeln!(text, "| {number} | `{function}` | `{bug}` | {rule} | {} | {seed} |", planted.what);
+    }
+    text
 }

@@ -345,6 +345,17 @@ fn the_guarantees_name_functions_and_tests_that_exist() {
     }
 }
 
+/// The table of planted bugs is what `isis-sim --list-mutants --markdown` prints.
+#[test]
+fn the_table_of_planted_bugs_is_the_printed_one() {
+    let text = read("docs/verification.md");
+    let section = text.split_once("## Planted bugs\n").expect("a section").1;
+    let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
+    let table: String = section.lines().filter(|line| line.starts_with('|')).map(|line| format!("{line}\n")).collect();
+    assert!(table.lines().count() > 25, "only {} lines", table.lines().count());
+    assert_eq!(table, isis_tests::mutants::markdown(), "docs/verification.md, Planted bugs");
+}
+
 /// The reader's first program is one that is compiled and run.
 #[test]
 fn the_readme_has_the_tested_program() {

@@ -62,7 +62,7 @@ mod planted {
     }
 
     planted! {
-        WindowStopsControl "window-stops-control" Some(1), 26
+        WindowStopsControl "window-stops-control" Some(1), 22
             "a full window stops the control records of a batch as well";
         LeavesBeforeSends "leaves-before-sends" Some(3), 22
             "a leave does not wait for the earlier sends of its process";
@@ -117,6 +117,40 @@ mod planted {
             "the state for a joiner is captured before the old view's last messages are delivered";
         GlobalTooSoon "global-too-soon" None, 15
             "at the cut GBCASTs are delivered before the other messages";
+        TellsOldRank "tells-old-rank" None, 1
+            "a view is told with the rank that the member had in the view before";
+        KeepsNumber "keeps-number" None, 2
+            "a view without changes is told under the number of the view before";
+        OvertakesState "overtakes-state" None, 3
+            "a joiner's messages do not wait for its state and its first view";
+        DirtyBuffer "dirty-buffer" None, 6
+            "the buffer in which a long message is put together is used again without being emptied";
+        SendsUntold "sends-untold" None, 8
+            "in sending-view mode a message may belong to a view that its sender was not told of";
+        OvertakesWaiting "overtakes-waiting" None, 11
+            "a multicast does not queue behind those that wait for room";
+        TotalAsFifo "total-as-fifo" None, 14
+            "ABCASTs are delivered like FBCASTs, as they come and whatever came before";
+        UnicastUncovered "unicast-uncovered" None, 12
+            "a point-to-point message does not wait for what its sender had delivered";
+        TotalUndated "total-undated" None, 12
+            "an ABCAST carries no vector of what its sender had delivered";
+        StableAtOne "stable-at-one" None, 22
+            "stable is what the foremost member has received, not the hindmost";
+        GoesOnWithout "goes-on-without" None, 17
+            "a member accepts and installs without fetching what it lacks up to the cut";
+        AnyHalf "any-half" None, 20
+            "half of the sites are a quorum, also without the oldest process's site";
+        NeverSuspects "never-suspects" None, 21
+            "silence of another site's process is never taken for a failure";
+        TailUnseen "tail-unseen" None, 22
+            "the end of a stream in a row does not show that its last bytes are missing";
+        ForgetsUnfinished "forgets-unfinished" None, 23
+            "a message that was being appended when the view ended is not appended again";
+        SafeByOne "safe-by-one" None, 24
+            "a safe message waits until the one after it is stable as well";
+        FlushByOne "flush-by-one" None, 25
+            "a flush waits for a byte beyond the last one that it covers";
         NeverStalls "never-stalls" None, 20
             "a process without contact to a quorum goes on";
     }

@@ -237,7 +237,8 @@ impl Shared {
         match self.peers.get(&process) {
             None => process != self.me,
             Some(peer) => {
-                peer.reported_dead || (peer.entry.site != self.config.site && peer.detector.suspected(self.now))
+                let silent = || peer.detector.suspected(self.now) && !mutant!(NeverSuspects);
+                peer.reported_dead || (peer.entry.site != self.config.site && silent())
             }
         }
     }

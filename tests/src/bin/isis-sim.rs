@@ -32,9 +32,15 @@ struct Arguments {
     /// Switch a planted bug on.
     #[arg(long)]
     mutant: Option<String>,
-    /// List the planted bugs and the property that each violates.
+    /// List the planted bugs: the property that each violates, its function, the rule that it takes out.
     #[arg(long)]
     list_mutants: bool,
+    /// With --list-mutants: as the table of docs/verification.md.
+    #[arg(long)]
+    markdown: bool,
+    /// Look for the first seed that shows each planted bug (or that of --mutant) by its property, up to --seeds.
+    #[arg(long)]
+    first_seeds: bool,
     /// No faults.
     #[arg(long)]
     calm: bool,
@@ -164,11 +170,7 @@ fn explain(report: &Report, arguments: &Arguments) {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list_mutants {
-        for planted in mutants::ALL {
-            let rule = planted.rule.map_or(String::new(), |rule| format!("takes R{rule} out, "));
-            let property = checker::name(planted.property);
-            println!("{}: {rule}violates {} ({property}): {}", planted.name, planted.property, planted.what);
-        }
+        print!("{}", if arguments.markdown { mutants::markdown() } else { mutants::list() });
         return ExitCode::SUCCESS;
     }
     let mutant = match arguments.mutant.as_deref().map(mutants::by_name) {
@@ -178,6 +180,13 @@ fn main() -> ExitCode {
         }
         planted => planted.flatten(),
     };
+    if arguments.first_seeds {
+        for planted in mutants::ALL.iter().filter(|planted| mutant.is_none_or(|mutant| mutant == *planted)) {
+            let seed = mutants::search(planted, arguments.start..arguments.start + arguments.seeds);
+            println!("    (\"{}\", {seed:?}),", planted.name);
+        }
+        return ExitCode::SUCCESS;
+    }
     let _switched = mutant.map(|planted| mutants::Switched::on(planted.mutant));
     let mut options =
         Options { faults: !arguments.calm, expected_percent: arguments.expected_percent, ..Options::default() };

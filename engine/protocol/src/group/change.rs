@@ -612,5 +612,6 @@ pub fn site_quorum(members: &[MemberEntry], answers: &BTreeMap<ProcessId, &[Proc
     if expected > 0 {
         return 2 * votes > expected.max(sites.len());
     }
-    2 * votes > sites.len() || (2 * votes == sites.len() && members.first().is_some_and(|oldest| voted(oldest.site.0)))
+    2 * votes > sites.len()
+        || (2 * votes == sites.len() && members.first().is_some_and(|oldest| voted(oldest.site.0) || mutant!(AnyHalf)))
 }

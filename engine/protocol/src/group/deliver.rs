@@ -68,7 +68,7 @@ impl Group {
 
     /// To the application, or to the backlog while the state is on its way.
     pub(crate) fn push(&mut self, shared: &mut Shared, pending: Pending) {
-        if self.state == StateStatus::Has {
+        if self.state == StateStatus::Has || (mutant!(OvertakesState) && pending.consume.is_some()) {
             shared.events.push_back(pending);
         } else {
             self.backlog.push_back(pending);
@@ -112,7 +112,12 @@ impl Group {
         let done: Vec<u64> = self
             .flushes
             .iter()
-            .filter(|f| f.waiting == 0 && (view_ended || f.position <= stable || mutant!(FlushReturnsEarly)))
+            .filter(|f| {
+                f.waiting == 0
+                    && (view_ended
+                        || f.position + u64::from(mutant!(FlushByOne)) <= stable
+                        || mutant!(FlushReturnsEarly))
+            })
             .map(|f| f.id)
             .collect();
         self.flushes.retain(|f| !done.contains(&f.id));

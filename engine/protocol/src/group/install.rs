@@ -51,15 +51,15 @@ impl Group {
     /// Tells the first view to the application: of the founder, or of a joiner (behind its state).
     pub fn tell_first_view(&mut self, shared: &mut Shared, old: &[MemberEntry]) {
         let view = view_event(self.id, self.view.number, &self.view.members, old, &[]);
-        self.tell_view(shared, view);
+        self.tell_view(shared, view, self.rank);
         shared.count(Counter::ViewsInstalled);
     }
 
-    fn tell_view(&mut self, shared: &mut Shared, view: Arc<View>) {
+    fn tell_view(&mut self, shared: &mut Shared, view: Arc<View>, rank: usize) {
         if self.is_system() {
             shared.emit(Event::SystemView(view));
         } else {
-            let event = Event::View { group: self.handle, view, rank: self.rank as u16 };
+            let event = Event::View { group: self.handle, view, rank: rank as u16 };
             self.push_event(shared, event);
         }
     }
@@ -118,6 +118,7 @@ impl Group {
             return Fate::Left;
         };
         shared.count(Counter::ViewsInstalled);
+        let told_rank = if mutant!(TellsOldRank) { self.rank } else { rank };
         self.rank = rank;
         self.learn_members(shared);
         // A new decision was told by whoever decided it; without news from everybody it is told again.
@@ -136,8 +137,10 @@ impl Group {
         if self.state != StateStatus::Has && self.state != value.members[rank].state {
             self.restart_transfer(shared, value.members[rank].state);
         }
-        let view = view_event(self.id, value.number, &value.members, &old_members, &value.left);
-        self.tell_view(shared, view);
+        let same = mutant!(KeepsNumber) && value.joined.is_empty() && old_members.len() == value.members.len();
+        let told_number = if same { number } else { value.number };
+        let view = view_event(self.id, told_number, &value.members, &old_members, &value.left);
+        self.tell_view(shared, view, told_rank);
         #[cfg(feature = "mutants")]
         disturb_events(shared, self.id, number, &value);
         if !mutant!(StateTooEarly) {

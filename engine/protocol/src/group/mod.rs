@@ -286,7 +286,10 @@ impl Group {
         if self.options.sending_view && size > shared.config.window {
             return Err(Refused::TooLong);
         }
-        if self.waiting.is_empty() && !held_up && self.append_whole(shared, options, data) {
+        if (self.waiting.is_empty() || mutant!(OvertakesWaiting))
+            && !held_up
+            && self.append_whole(shared, options, data)
+        {
             return Ok(self.accepted(shared));
         }
         let fits = if shared.stalled {
@@ -325,7 +328,7 @@ impl Group {
 
     /// In sending-view mode: the application was not told of the present view yet.
     fn is_untold(&self) -> bool {
-        self.options.sending_view && self.told_view != self.view.number
+        self.options.sending_view && self.told_view != self.view.number && !mutant!(SendsUntold)
     }
 
     pub(crate) fn wait(
@@ -439,6 +442,9 @@ impl Group {
 
     /// At the start of a view: the unfinished message begins again, whole.
     pub(crate) fn rewind_waiting(&mut self) {
+        if mutant!(ForgetsUnfinished) && self.waiting.front().is_some_and(|message| message.begun) {
+            self.waiting.pop_front();
+        }
         if let Some(message) = self.waiting.front_mut() {
             message.appended = 0;
             message.begun = false;

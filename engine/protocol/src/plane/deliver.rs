@@ -32,12 +32,13 @@ impl Plane {
                 return self.pop_total(rank, true);
             }
         }
-        if mutant!(TotalUnordered) {
+        if mutant!(TotalUnordered) || mutant!(TotalAsFifo) {
             self.order.clear();
         }
         for step in 0..self.members {
             let rank = (self.cursor + step) % self.members;
-            if mutant!(TotalUnordered) && self.head_is(rank, Kind::Total) && self.covered(rank) {
+            let as_it_comes = mutant!(TotalAsFifo) || (mutant!(TotalUnordered) && self.covered(rank));
+            if as_it_comes && self.head_is(rank, Kind::Total) {
                 return self.pop_total(rank, false);
             }
             let Some(head) = self.inbox[rank].queue.front() else { continue };
@@ -107,7 +108,7 @@ impl Plane {
         if !head.safe || self.finishing || mutant!(SafeUnstable) {
             return true;
         }
-        if inbox.stable_messages < head.number {
+        if inbox.stable_messages < head.number + u64::from(mutant!(SafeByOne)) {
             return false;
         }
         if head.kind == Kind::Fifo {

@@ -186,7 +186,7 @@ impl Plane {
         if options.safe {
             flags |= FLAG_SAFE;
         }
-        if end && options.kind != Kind::Fifo {
+        if end && options.kind != Kind::Fifo && !(mutant!(TotalUndated) && options.kind == Kind::Total) {
             let changed = self
                 .inbox
                 .iter()

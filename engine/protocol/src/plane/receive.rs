@@ -87,7 +87,7 @@ impl Plane {
     pub fn receive_row(&mut self, rank: usize, bytes: &[u8]) -> Result<(), DecodeError> {
         if self.rows[rank].merge(bytes)? {
             self.rows_changed = true;
-            let end = self.rows[rank].end;
+            let end = if mutant!(TailUnseen) { 0 } else { self.rows[rank].end };
             let image = &mut self.images[rank];
             image.known_end = image.known_end.max(end);
         }
@@ -103,7 +103,8 @@ impl Plane {
         self.rows_changed = false;
         let mut grew = false;
         for rank in 0..self.members {
-            let stable = self.rows.iter().map(|row| row.received[rank]).min().unwrap_or(0);
+            let received = self.rows.iter().map(|row| row.received[rank]);
+            let stable = if mutant!(StableAtOne) { received.max() } else { received.min() }.unwrap_or(0);
             if stable > self.stable[rank] {
                 self.stable[rank] = stable;
                 self.inbox[rank].note_stable(stable);
@@ -151,7 +152,7 @@ impl Plane {
     pub fn has_all(&self, cut: &[u64]) -> bool {
         (0..self.members).all(|rank| {
             let here = if rank == self.me { self.log.published } else { self.images[rank].contiguous };
-            here >= cut[rank]
+            here >= cut[rank] || mutant!(GoesOnWithout)
         })
     }
 }

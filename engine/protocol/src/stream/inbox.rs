@@ -233,7 +233,9 @@ impl Inbox {
     fn buffer(&mut self) -> Vec<u8> {
         match self.last_long.take().map(Arc::try_unwrap) {
             Some(Ok(mut bytes)) => {
-                bytes.clear();
+                if !mutant!(DirtyBuffer) {
+                    bytes.clear();
+                }
                 bytes
             }
             Some(Err(held)) => Vec::with_capacity(held.len()),
