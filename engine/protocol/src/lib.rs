@@ -25,6 +25,7 @@ pub mod id;
 pub mod memory;
 pub mod plane;
 pub mod random;
+pub mod receipts;
 pub mod shared;
 pub mod stream;
 pub mod time;

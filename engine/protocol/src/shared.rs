@@ -8,13 +8,14 @@ use crate::directory::{Directory, Operation, Outcome};
 use crate::event::{Event, FIRST_UNICAST};
 use crate::id::{GroupId, Nonce, ProcessId, SystemId};
 use crate::random::Random;
+use crate::receipts::{Received, Sent};
 use crate::time::Instant;
 use isis_memory::Region;
 use isis_wire::message::{Code, MemberEntry, Message, PieceHeader};
 use isis_wire::packet::{self, HEADER, Header, PacketKind};
 use isis_wire::{Address, Writer};
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Room for a piece's header and packet header in a datagram.
 const PIECE_OVERHEAD: usize = HEADER + 16;
@@ -67,12 +68,10 @@ pub struct Peer {
     pub reported_dead: bool,
     /// It was known dead for certain here (own site).
     pub dead_here: bool,
-    /// Numbers of its point-to-point messages that came and are not delivered.
-    pub undelivered: BTreeSet<u64>,
-    /// The highest number of its point-to-point messages that came.
-    pub last_unicast: u64,
-    /// Up to which number it has delivered those of this process.
-    pub taken: u64,
+    /// Its point-to-point messages.
+    pub received: Received,
+    /// Those to it.
+    pub sent: Sent,
     /// Point-to-point messages (0) and state transfer (1).
     pub lanes: [Option<Box<Lane>>; 2],
     /// When it was last told something that it missed.
@@ -195,9 +194,8 @@ impl Shared {
                 suspected: false,
                 reported_dead: false,
                 dead_here: false,
-                undelivered: BTreeSet::new(),
-                last_unicast: 0,
-                taken: 0,
+                received: Received::default(),
+                sent: Sent::default(),
                 lanes: [None, None],
                 told_at: None,
                 kill_asked_at: None,
@@ -208,11 +206,15 @@ impl Shared {
 
     /// A point-to-point message of `process` came.
     pub fn note_unicast(&mut self, process: ProcessId, number: u64) {
-        if let Some(peer) = self.peers.get_mut(&process)
-            && number > peer.last_unicast
-        {
-            peer.last_unicast = number;
-            peer.undelivered.insert(number);
+        if let Some(peer) = self.peers.get_mut(&process) {
+            peer.received.note_came(number);
+        }
+    }
+
+    /// A point-to-point message to `process` that waited will not go: nothing waits for it any more.
+    pub fn give_up_unicast(&mut self, process: ProcessId, number: u64) {
+        if let Some(peer) = self.peers.get_mut(&process) {
+            peer.sent.give_up(number);
         }
     }
 
@@ -220,7 +222,7 @@ impl Shared {
     pub fn note_unicast_taken(&mut self, process: ProcessId, number: u64) {
         let now = self.now;
         if let Some(peer) = self.peers.get_mut(&process)
-            && peer.undelivered.remove(&number)
+            && peer.received.note_delivered(number)
             && let Some(lane) = &mut peer.lanes[0]
         {
             lane.receiver.acknowledge_now(now);

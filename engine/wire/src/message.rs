@@ -552,8 +552,8 @@ code_struct! {
         next: u64,
         /// Bit i: frame `next + 1 + i` was received.
         bitmap: u64,
-        /// Lane 0: the point-to-point messages up to this number are delivered, or dropped for good.
-        taken: u64,
+        /// Lane 0: so many messages of the channel, from its first, are delivered or dropped for good.
+        delivered: u64,
     }
 }
 

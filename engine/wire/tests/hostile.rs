@@ -157,7 +157,7 @@ fn a_short_message_is_none() {
     let to = ProcessId(4);
     cut_short(&PieceHeader { number: 1 << 20, index: 0, count: 2 });
     cut_short(&ChannelHeader { to, lane: 1, number: 1 << 40, begin: true, end: false });
-    cut_short(&ChannelAck { to, lane: 0, next: 3, bitmap: u64::MAX, taken: 300 });
+    cut_short(&ChannelAck { to, lane: 0, next: 3, bitmap: u64::MAX, delivered: 300 });
     let answers = Some(((3, to), 5));
     let data = b"reply".to_vec();
     cut_short(&Envelope { group: GroupId(3), view: 2, vector: vec![1, 2], entry: 7, answers, number: 8, data });

@@ -170,7 +170,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     let to = ProcessId(4);
     add("piece", 1, &|out| PieceHeader { number: 1, index: 0, count: 2 }.write(out));
     add("channel", 2, &|out| ChannelHeader { to, lane: 1, number: 9, begin: true, end: false }.write(out));
-    add("channel-ack", 3, &|out| ChannelAck { to, lane: 0, next: 3, bitmap: u64::MAX, taken: 2 }.write(out));
+    add("channel-ack", 3, &|out| ChannelAck { to, lane: 0, next: 3, bitmap: u64::MAX, delivered: 2 }.write(out));
     add("envelope", 4, &|out| {
         let answers = Some(((3, to), 5));
         let data = b"reply".to_vec();

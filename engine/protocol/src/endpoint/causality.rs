@@ -52,9 +52,6 @@ impl Endpoint {
         let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| waits(group)).map(|(&id, _)| id).collect();
         for group in self.groups.values_mut() {
             group.owed = false;
-            if ids.is_empty() {
-                group.given_up.clear();
-            }
         }
         if ids.is_empty() {
             return false;

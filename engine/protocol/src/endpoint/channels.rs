@@ -153,10 +153,11 @@ impl Endpoint {
         }
         let now = self.shared.now;
         if ack.lane == 0
-            && ack.taken <= self.shared.unicast_number
             && let Some(peer) = self.shared.peers.get_mut(&process)
+            && !peer.sent.note_delivered(ack.delivered)
         {
-            peer.taken = peer.taken.max(ack.taken);
+            self.shared.count(Counter::IgnoreChannelFrame);
+            return Ok(());
         }
         if let Some(lane) = self.shared.lane(process, usize::from(ack.lane))
             && lane.sender.handle_ack(now, ack.next, ack.bitmap).is_err()
@@ -173,7 +174,7 @@ impl Endpoint {
         let mut bodies: Vec<(Address, PacketKind, Vec<u8>)> = Vec::new();
         for (&process, peer) in &mut self.shared.peers {
             let to = peer.entry.address;
-            let delivered = peer.undelivered.first().map_or(peer.last_unicast, |&first| first - 1);
+            let delivered = peer.received.delivered();
             for (number, lane) in peer.lanes.iter_mut().enumerate() {
                 let Some(lane) = lane else { continue };
                 lane.sender.handle_timeout(now);
@@ -194,8 +195,8 @@ impl Endpoint {
                     && let Some((next, bitmap)) = lane.receiver.take_ack()
                 {
                     let mut out = Writer::new();
-                    let taken = if number == 0 { delivered } else { 0 };
-                    ChannelAck { to: process, lane: number as u16, next, bitmap, taken }.write(&mut out);
+                    let delivered = if number == 0 { delivered } else { 0 };
+                    ChannelAck { to: process, lane: number as u16, next, bitmap, delivered }.write(&mut out);
                     bodies.push((to, PacketKind::ChannelAck, out.bytes));
                 }
             }

@@ -25,12 +25,8 @@ impl Endpoint {
         }
         for (process, peer) in &shared.peers {
             let idle = peer.lanes.each_ref().map(|lane| lane.as_ref().is_none_or(|lane| lane.sender.is_idle()));
-            let (taken, last) = (peer.taken, peer.last_unicast);
-            let _ = writeln!(
-                text,
-                "  to {process:?}: lanes idle {idle:?} taken {taken}; from it: last {last} undelivered {:?}",
-                peer.undelivered,
-            );
+            let _ =
+                writeln!(text, "  to {process:?}: lanes idle {idle:?} {:?}; from it {:?}", peer.sent, peer.received,);
         }
         for group in self.groups.values() {
             let plane = &group.plane;

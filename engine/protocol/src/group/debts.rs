@@ -140,8 +140,6 @@ impl Group {
         let Some(peer) = shared.peers.get(&to) else { return true };
         // Who is no member together with this process drops what it has not delivered, and tells nothing of it any more.
         let apart = self.departed_until.is_some() || self.rank_of(to).is_none();
-        peer.taken >= number
-            || self.given_up.contains(&number)
-            || (apart && peer.lanes[0].as_ref().is_none_or(|lane| lane.sender.is_idle()))
+        peer.sent.is_settled(number) || (apart && peer.lanes[0].as_ref().is_none_or(|lane| lane.sender.is_idle()))
     }
 }

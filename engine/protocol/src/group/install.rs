@@ -307,6 +307,9 @@ impl Group {
             }
         }
         self.drop_held(shared, |_, _| true);
+        for addressed in self.waiting.iter().filter_map(|message| message.to) {
+            shared.give_up_unicast(addressed.member, addressed.number);
+        }
         for old in &mut self.old {
             old.plane.release_all(&mut shared.region);
         }

@@ -169,8 +169,6 @@ pub struct Group {
     pub unicasts: BTreeMap<ProcessId, u64>,
     /// What the last message that was refused would have waited for: until it is paid another try is in vain.
     pub refused_for: Vec<Debt>,
-    /// Numbers of those that waited in vain: their receivers left first.
-    pub given_up: BTreeSet<u64>,
     /// Point-to-point messages that wait for their context.
     pub held: VecDeque<unicast::Held>,
     /// Repairs to send.
@@ -229,7 +227,6 @@ impl Group {
             owed: false,
             unicasts: BTreeMap::new(),
             refused_for: Vec::new(),
-            given_up: BTreeSet::new(),
             held: VecDeque::new(),
             repairs: repair::Repairs::default(),
             row_sent_at: shared.now,

@@ -51,7 +51,7 @@ impl Group {
             self.want_row(at);
             // The acknowledgement that it waits for may have been lost.
             if let Some(peer) = shared.peers.get_mut(&process)
-                && peer.last_unicast > 0
+                && peer.received.any()
                 && let Some(lane) = &mut peer.lanes[0]
             {
                 lane.receiver.acknowledge_now(shared.now);

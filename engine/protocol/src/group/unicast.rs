@@ -64,6 +64,9 @@ impl Group {
             self.send_now(shared, addressed, entry, data)?;
         } else {
             let options = SendOptions { kind: Kind::Unicast, safe: false, entry };
+            if let Some(peer) = shared.peers.get_mut(&member) {
+                peer.sent.note_waiting(addressed.number);
+            }
             self.wait(shared, options, data.to_vec(), debts, Some(addressed));
         }
         shared.unicast_number += 1;
@@ -78,7 +81,7 @@ impl Group {
         }
         if self.rank_of(addressed.member).is_none() {
             // A receiver that is gone needs nothing any more, even if it comes back.
-            self.given_up.insert(addressed.number);
+            shared.give_up_unicast(addressed.member, addressed.number);
             return true;
         }
         self.send_now(shared, addressed, message.options.entry, data) != Err(Refused::WouldBlock)
@@ -116,6 +119,9 @@ impl Group {
             return Err(Refused::WouldBlock);
         }
         self.unicasts.insert(member, number);
+        if let Some(peer) = shared.peers.get_mut(&member) {
+            peer.sent.note_sent(number);
+        }
         Ok(())
     }
 
