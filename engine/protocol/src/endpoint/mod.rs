@@ -22,6 +22,7 @@ use crate::time::Instant;
 use isis_memory::Region;
 use isis_wire::{Address, packet};
 use joining::Handle;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use system::Looking;
 
@@ -91,6 +92,9 @@ pub struct Endpoint {
     burst: Vec<Planned>,
     data: Vec<DataPacket>,
     dirty: bool,
+    /// What `poll_timeout` found last; `None`: something may have changed since. Looking through all groups and peers is
+    /// too much to do whenever a loop asks.
+    deadline: Cell<Option<Option<Instant>>>,
 }
 
 impl Endpoint {
@@ -122,6 +126,7 @@ impl Endpoint {
             burst: Vec::new(),
             data: Vec::new(),
             dirty: true,
+            deadline: Cell::new(None),
         };
         endpoint.read_record();
         endpoint
@@ -144,6 +149,7 @@ impl Endpoint {
             }
         }
         self.dirty = true;
+        self.deadline.set(None);
     }
 
     // --- handle_*: the world comes in ---------------------------------------------------------------------------
@@ -334,6 +340,7 @@ impl Endpoint {
     /// Whether `poll_event` has something to give. The event before it counts as consumed by this call: its bytes may be
     /// overwritten and its sender's window opens. The next one stays: the application was not told of it.
     pub fn has_event(&mut self, now: Instant) -> bool {
+        self.deadline.set(None);
         if now > self.shared.now {
             self.at(now);
         }
@@ -393,6 +400,7 @@ impl Endpoint {
     /// Packets to send now: at most a burst; call again until it gives none. The slices are valid until the next call
     /// of any method that takes `&mut self`.
     pub fn poll_transmit(&mut self, now: Instant) -> impl ExactSizeIterator<Item = Transmit<'_>> {
+        self.deadline.set(None);
         if now > self.shared.now {
             self.at(now);
         }
@@ -443,7 +451,12 @@ impl Endpoint {
 
     /// When `handle_timeout` wants to be called next; `None`: never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_deadline()
+        if let Some(deadline) = self.deadline.get() {
+            return deadline;
+        }
+        let deadline = self.next_deadline();
+        self.deadline.set(Some(deadline));
+        deadline
     }
 
     // --- getters -------------------------------------------------------------------------------------------------
