@@ -113,6 +113,7 @@ fn encode(time: u64, event: &Event, line: &mut String) {
         Event::StateHandedOver { .. } => "handed-over",
         Event::StateInstalled { .. } => "installed",
         Event::FlushCall { .. } => "flush",
+        Event::ViewEnds { .. } => "view-ends",
         Event::Flushed { .. } => "flushed",
         Event::LeaveCall { .. } => "leave",
         Event::Left { .. } => "left",
@@ -204,6 +205,13 @@ fn encode(time: u64, event: &Event, line: &mut String) {
             out.put(*join);
             out.put(*digest);
             out.put(*intact);
+        }
+        Event::ViewEnds { join, view, order, state } => {
+            out.put(*join);
+            out.put(*view);
+            out.put(*order);
+            out.put(state.is_some());
+            out.put(state.unwrap_or(0));
         }
         Event::FlushCall { join, flush } | Event::Flushed { join, flush } => {
             out.put(*join);
@@ -334,6 +342,11 @@ fn decode(line: &str) -> Option<(u64, Event)> {
         "handed-over" => Event::StateHandedOver { join: words.take()?, transfer: words.take()? },
         "installed" => Event::StateInstalled { join: words.take()?, digest: words.take()?, intact: words.flag()? },
         "flush" => Event::FlushCall { join: words.take()?, flush: words.take()? },
+        "view-ends" => {
+            let (join, view, order) = (words.take()?, words.take()?, words.take()?);
+            let (told, state) = (words.flag()?, words.take()?);
+            Event::ViewEnds { join, view, order, state: told.then_some(state) }
+        }
         "flushed" => Event::Flushed { join: words.take()?, flush: words.take()? },
         "leave" => Event::LeaveCall { join: words.take()? },
         "left" => Event::Left { join: words.take()? },
@@ -397,6 +410,8 @@ mod tests {
             Event::JoinCall { join: 1, name: 1, wants_state: true, sending_view: false },
             Event::View { join: 1, view: Arc::clone(&view), digest: Some(0) },
             Event::View { join: 1, view, digest: None },
+            Event::ViewEnds { join: 1, view: 2, order: 3, state: Some(4) },
+            Event::ViewEnds { join: 1, view: 2, order: 3, state: None },
             Event::Send { key, kind: Kind::Total, safe: true, len: 4, group, view: 3 },
             Event::SendTo { key, kind: Kind::Unicast, to: Process(8), len: 4, group, view: 3 },
             Event::Deliver(delivered(Some(key))),

@@ -176,6 +176,17 @@ pub enum Event {
         /// Digest of the application's state at this point; `None` where states are not compared.
         digest: Option<u64>,
     },
+    /// A view of a group is over, or the run ends and everything has settled: what the application has come to in it.
+    ViewEnds {
+        /// Its join.
+        join: u16,
+        /// The view's number.
+        view: u64,
+        /// Digest of the order of the ABCASTs and GBCASTs delivered in the view.
+        order: u64,
+        /// Digest of the application's state; `None` where states are not compared.
+        state: Option<u64>,
+    },
     /// It multicasts; the call was accepted.
     Send {
         /// The message.
@@ -325,6 +336,10 @@ impl fmt::Display for Record {
             Event::View { join, view, digest } => {
                 write!(f, "view in join {join}: {view:?}")?;
                 digest.map_or(Ok(()), |d| write!(f, " state {d:016x}"))
+            }
+            Event::ViewEnds { join, view, order, state } => {
+                write!(f, "view {view} in join {join} ends: order {order:016x}")?;
+                state.map_or(Ok(()), |d| write!(f, " state {d:016x}"))
             }
             Event::Send { key, kind, safe: s, len, group, view } => {
                 write!(f, "send {key:?} {kind:?}{} {len} bytes in {group:?} view {view}", safe(s))

@@ -447,6 +447,28 @@ fn property_13_total() {
     });
 }
 
+/// The digests that the applications compute: of the order, and of the state in the end.
+#[test]
+fn properties_13_and_18_digests() {
+    let ends = |t: &mut Trace, process, order, state| {
+        let time = t.records.last().map_or(0, |last| last.time);
+        let event = Event::ViewEnds { join: 0, view: 4, order, state: Some(state) };
+        t.records.insert(t.records.len() - 1, crate::trace::Record { time, process, event });
+    };
+    let mut same = good();
+    ends(&mut same, P0, 1, 2);
+    ends(&mut same, P1, 1, 2);
+    assert_eq!(check(&same, Limits::default()), []);
+    bites(13, |t| {
+        ends(t, P0, 1, 2);
+        ends(t, P1, 9, 2);
+    });
+    bites(18, |t| {
+        ends(t, P0, 1, 2);
+        ends(t, P1, 1, 9);
+    });
+}
+
 #[test]
 fn property_14_total_extends_causal() {
     // Everybody delivers P1#2 before P0#2, which happened before it.

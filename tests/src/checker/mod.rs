@@ -9,6 +9,7 @@
 //! cannot hide itself; each is shown to bite by doctored traces (`doctored`).
 
 pub mod delivery;
+pub mod digests;
 #[cfg(test)]
 mod doctored;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use super::Violation;
 use super::delivery::{carries_causality, group_of};
+use super::digests;
 use super::history::{GroupKey, History};
 use crate::trace::{Channel, Event, Key, Process};
 use isis_protocol::event::Kind;
@@ -208,6 +209,7 @@ pub fn total(history: &History<'_>, found: &mut Vec<Violation>) {
             }
         }
     });
+    digests::order(history, found);
     // The numbers that the engine gives are 1, 2, 3 … in each view.
     for membership in &history.memberships {
         for install in &membership.installs {

@@ -1,13 +1,15 @@
 //! Properties 18 and 19: state transfer and flush.
 
 use super::Violation;
+use super::digests;
 use super::history::{GroupKey, History};
 use crate::trace::{Channel, Event, Process};
 use std::collections::BTreeMap;
 
 /// 18. The joiner's state equals the donor's at the point of the join, and no delivery is lost or repeated across it: all
 ///     that install a view have, at that point, the same state; a state that was installed was captured, whole; and a
-///     joiner that wants the state has one before its first view, unless it made the group.
+///     joiner that wants the state has one before its first view, unless it made the group. In the end, when everything has
+///     settled, all have the same state.
 pub fn state(history: &History<'_>, found: &mut Vec<Violation>) {
     for (group, members) in history.application_groups() {
         for (number, installers) in history.installers(members) {
@@ -30,6 +32,7 @@ pub fn state(history: &History<'_>, found: &mut Vec<Violation>) {
             }
         }
     }
+    digests::state(history, found);
     let mut captured: BTreeMap<u64, usize> = BTreeMap::new();
     let mut installed: BTreeMap<(Process, u16), usize> = BTreeMap::new();
     for (index, record) in history.trace.records.iter().enumerate() {

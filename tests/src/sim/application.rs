@@ -82,6 +82,8 @@ pub struct Member {
     pub state: State,
     /// Digest of what was delivered in the last view.
     pub in_view: u64,
+    /// Digest of the order of the ABCASTs and GBCASTs delivered in the last view.
+    pub order: u64,
     /// Own multicasts not delivered yet.
     pub own_undelivered: u32,
     /// Flushes that have not returned.
@@ -112,6 +114,12 @@ impl Member {
     }
     fn view_number(&self) -> u64 {
         self.view.as_ref().map_or(0, |v| v.number)
+    }
+    /// What it can say of the last view when that ends, or the run.
+    fn ends(&self) -> Option<Seen> {
+        let view = self.view.as_ref()?.number;
+        let state = self.wants_state.then(|| self.state.digest());
+        Some(Seen::ViewEnds { join: self.join, view, order: self.order, state })
     }
     /// Some snapshot waits to be handed over.
     pub fn hands_over(&self) -> bool {
@@ -205,6 +213,7 @@ impl Application {
             ids: Vec::new(),
             state: State::default(),
             in_view: 0,
+            order: 0,
             own_undelivered: 0,
             flushes: Vec::new(),
             leaving: false,
@@ -352,6 +361,13 @@ impl Application {
         Ok(flush)
     }
 
+    /// The run ends: what it has come to, in each group that it is in.
+    pub fn take_stock(&self, ctx: &mut Context<'_>) {
+        for ends in self.members.iter().filter(|member| member.active()).filter_map(Member::ends) {
+            self.note(ctx, ends);
+        }
+    }
+
     /// Leaves everything.
     pub fn close(&mut self, ctx: &mut Context<'_>) {
         self.closing = true;
@@ -398,12 +414,16 @@ impl Application {
             Event::View { group, view, rank } => {
                 let seen = Arc::new(self.seen(&view, rank));
                 let Some(it) = self.members.iter_mut().find(|m| m.handle == group) else { return Fate::Lives };
+                let ends = it.ends();
                 it.view = Some(Arc::clone(&seen));
                 it.ids = view.members.iter().map(|m| m.process).collect();
-                it.in_view = 0;
+                (it.in_view, it.order) = (0, 0);
                 let digest = it.wants_state.then(|| it.state.digest());
                 let join = it.join;
                 self.stirred = true;
+                if let Some(ends) = ends {
+                    self.note(ctx, ends);
+                }
                 self.note(ctx, Seen::View { join, view: seen, digest });
             }
             Event::StateWanted { group, transfer, .. } => {
@@ -524,9 +544,9 @@ impl Application {
             self.deliveries += 1;
             if let Some(key) = key {
                 it.state.deliver(key, delivery.kind == Kind::Total, delivery.kind == Kind::Global);
-                let mut fresh = State { set: it.in_view, ..State::default() };
-                fresh.deliver(key, false, false);
-                it.in_view = fresh.set;
+                let mut fresh = State { set: it.in_view, chain: it.order, count: 0 };
+                fresh.deliver(key, delivery.kind == Kind::Total, delivery.kind == Kind::Global);
+                (it.in_view, it.order) = (fresh.set, fresh.chain);
                 if key.sender == self.process {
                     it.own_undelivered = it.own_undelivered.saturating_sub(1);
                 }
