@@ -1,15 +1,19 @@
 //! `isis-sim`: runs seeds through the simulator and checks every guarantee.
 //!
 //! Prints what it did. On a violation it prints the seed, the property, the offending events, the end of the trace and the
-//! command that replays it, and exits with 1; also when nothing was delivered at all.
+//! command that replays it, then the smallest run that fails alike; and exits with 1; also when nothing was delivered at
+//! all.
 #![allow(clippy::print_stdout)]
 
 use clap::Parser;
 use isis_protocol::time::SECOND;
 use isis_tests::checker;
 use isis_tests::mutants;
+use isis_tests::sim::enumerate::{self, Kill};
 use isis_tests::sim::plan::Options;
+use isis_tests::sim::reduce::{self, Reduction};
 use isis_tests::sim::run::{Report, Run};
+use isis_tests::sim::shrink;
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -29,6 +33,21 @@ struct Arguments {
     /// Run this seed alone and print its whole trace.
     #[arg(long)]
     replay: Option<u64>,
+    /// What is taken out of each plan, as a shrunk run says: step=4,process=2,budget=3,no=loss.
+    #[arg(long, value_delimiter = ',')]
+    reduce: Vec<Reduction>,
+    /// Make the run of this seed as small as it can be with the same property failing, and print it.
+    #[arg(long)]
+    shrink: Option<u64>,
+    /// Do not shrink the first run that fails.
+    #[arg(long)]
+    no_shrink: bool,
+    /// Run this script once for each action of each process, and kill the process right after it; "all": every script.
+    #[arg(long)]
+    enumerate: Option<String>,
+    /// With --enumerate: only the death of this process after this action, with its trace: 2:17.
+    #[arg(long, value_parser = kill)]
+    kill: Option<Kill>,
     /// Switch a planted bug on.
     #[arg(long)]
     mutant: Option<String>,
@@ -64,6 +83,13 @@ fn range(text: &str) -> Result<RangeInclusive<u64>, String> {
     }
 }
 
+fn kill(text: &str) -> Result<Kill, String> {
+    let parsed = text
+        .split_once(':')
+        .and_then(|(process, action)| Some(Kill { process: process.parse().ok()?, action: action.parse().ok()? }));
+    parsed.ok_or_else(|| "expected a process and an action, such as 2:17".into())
+}
+
 /// Sums over all runs.
 #[derive(Default)]
 struct Sums {
@@ -79,9 +105,11 @@ struct Sums {
     reordered: u64,
     parted: u64,
     overflowed: u64,
+    damaged: u64,
+    clogged: u64,
     turns: u64,
     busiest: (u64, u64),
-    harm: [u64; 8],
+    harm: [u64; 12],
     longest_ns: u64,
 }
 
@@ -103,6 +131,8 @@ impl Sums {
         self.reordered += tally.reordered;
         self.parted += tally.parted;
         self.overflowed += tally.overflowed;
+        self.damaged += tally.damaged;
+        self.clogged += tally.clogged;
         let all = [
             harm.crashes,
             harm.site_crashes,
@@ -112,6 +142,10 @@ impl Sums {
             harm.one_way,
             harm.restarts,
             harm.ends,
+            harm.cuts,
+            harm.clogs,
+            harm.totals,
+            harm.lost_sites,
         ];
         for (sum, one) in self.harm.iter_mut().zip(all) {
             *sum += one;
@@ -129,19 +163,30 @@ impl Sums {
         );
         println!("  {} deliveries, {} group views, {} system views", self.deliveries, self.views, self.system_views);
         println!(
-            "  {} packets: {} lost, {} duplicated, {} reordered, {} parted, {} overflowed",
-            self.packets, self.lost, self.duplicated, self.reordered, self.parted, self.overflowed
+            "  {} packets: {} lost, {} duplicated, {} reordered, {} damaged, {} parted, {} held, {} overflowed",
+            self.packets,
+            self.lost,
+            self.duplicated,
+            self.reordered,
+            self.damaged,
+            self.parted,
+            self.clogged,
+            self.overflowed
         );
         println!("  {} turns, most in seed {}: {}", self.turns, self.busiest.1, self.busiest.0);
-        let [crashes, sites, hangs, lags, partitions, one_way, restarts, ends] = self.harm;
+        let [crashes, sites, hangs, lags, partitions, one_way, restarts, ends, cuts, clogs, totals, lost] = self.harm;
         println!(
-            "  {crashes} crashes, {sites} site crashes, {hangs} hangs, {lags} slow consumers, {partitions} partitions, \
-             {one_way} one-way partitions, {restarts} restarts, {ends} evictions and closes"
+            "  {crashes} crashes, {sites} site crashes, {totals} total failures, {lost} sites lost for ever, {restarts} \
+             restarts, {ends} evictions and closes"
+        );
+        println!(
+            "  {hangs} hangs, {lags} slow consumers, {partitions} partitions, {one_way} one-way partitions, {cuts} cut pairs \
+             of sites, {clogs} clogs"
         );
     }
 }
 
-fn replay_command(arguments: &Arguments, seed: u64) -> String {
+fn replay_command(arguments: &Arguments, seed: u64, reductions: &[Reduction]) -> String {
     let mut command = format!("cargo run --release -p isis-tests --bin isis-sim -- --replay {seed}");
     if let Some(members) = &arguments.members {
         command.push_str(&format!(" --members {}-{}", members.start(), members.end()));
@@ -151,6 +196,9 @@ fn replay_command(arguments: &Arguments, seed: u64) -> String {
     }
     if arguments.calm {
         command.push_str(" --calm");
+    }
+    if !reductions.is_empty() {
+        command.push_str(&format!(" --reduce {}", reduce::text(reductions)));
     }
     if arguments.expected_percent != 25 {
         command.push_str(&format!(" --expected-percent {}", arguments.expected_percent));
@@ -164,7 +212,73 @@ fn explain(report: &Report, arguments: &Arguments) {
     println!("{}", report.text());
     println!("the last {} records of the trace:", arguments.tail.min(trace.records.len()));
     println!("{}", trace.text_from(trace.records.len().saturating_sub(arguments.tail)));
-    println!("replay: {}", replay_command(arguments, report.seed));
+    println!("replay: {}", replay_command(arguments, report.seed, &arguments.reduce));
+}
+
+/// Makes a failing run small and prints it; false if it does not fail.
+fn shrink(seed: u64, options: &Options, arguments: &Arguments) -> bool {
+    let Some(shrunk) = shrink::shrink(seed, options) else {
+        println!("seed {seed} does not fail: nothing to shrink");
+        return false;
+    };
+    let trace = &shrunk.report.world.records.trace;
+    println!(
+        "SHRUNK in {} runs to {} processes and {} faults, {} records of trace:",
+        shrunk.runs,
+        shrunk.processes(),
+        shrunk.faults(),
+        trace.records.len()
+    );
+    println!("{}", shrunk.plan.text());
+    println!("{}", shrunk.report.text());
+    println!("{}", trace.text_from(trace.records.len().saturating_sub(arguments.tail.max(200))));
+    println!("replay: {}", replay_command(arguments, seed, &shrunk.reductions));
+    true
+}
+
+/// Kills each process after each of its actions.
+fn enumerate(name: &str, arguments: &Arguments) -> ExitCode {
+    let scripts: Vec<_> = enumerate::SCRIPTS.iter().filter(|script| name == "all" || script.name == name).collect();
+    if scripts.is_empty() {
+        println!("no such script; there are:");
+        for script in enumerate::SCRIPTS {
+            println!("  {}: {}", script.name, script.what);
+        }
+        return ExitCode::from(2);
+    }
+    let mut code = ExitCode::SUCCESS;
+    for script in scripts {
+        if let Some(kill) = arguments.kill {
+            let outcome = enumerate::run(script, Some(kill));
+            println!("{}\n{}", outcome.world.records.trace.text(), outcome.text());
+            if outcome.failed() {
+                code = ExitCode::FAILURE;
+            }
+            continue;
+        }
+        let summary = enumerate::enumerate(script, |_, _| {});
+        let total: u64 = summary.kills.iter().sum();
+        println!(
+            "{}: {} deaths, by process {:?}; {} deliveries; {} failures",
+            script.name,
+            total,
+            summary.kills,
+            summary.deliveries,
+            summary.failures.len()
+        );
+        for (kill, text) in summary.failures.iter().take(5) {
+            match kill {
+                Some(Kill { process, action }) => {
+                    println!("--enumerate {} --kill {process}:{action}\n{text}", script.name);
+                }
+                None => println!("{} without a death\n{text}", script.name),
+            }
+        }
+        if !summary.failures.is_empty() || total == 0 || summary.deliveries == 0 {
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
 }
 
 fn main() -> ExitCode {
@@ -193,9 +307,19 @@ fn main() -> ExitCode {
     if let Some(members) = &arguments.members {
         options.members = members.clone();
     }
+    options.reductions.clone_from(&arguments.reduce);
+    if let Some(name) = &arguments.enumerate {
+        return enumerate(name, &arguments);
+    }
+    if let Some(seed) = arguments.shrink {
+        return if shrink(seed, &options, &arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     if let Some(seed) = arguments.replay {
         let report = Run::execute(seed, &options);
         println!("{}", report.world.records.trace.text());
+        for node in &report.world.nodes {
+            println!("{:?}: {} turns, {} actions", node.process, node.turns, node.fuse.actions);
+        }
         println!("seed {seed}: trace digest {:016x}", report.world.records.trace.digest());
         println!("{}", report.text());
         return if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
@@ -209,6 +333,9 @@ fn main() -> ExitCode {
         if report.failed() {
             if failed.is_empty() || !arguments.keep_going {
                 explain(&report, &arguments);
+                if !arguments.no_shrink {
+                    shrink(seed, &options, &arguments);
+                }
             }
             let mut properties: Vec<u8> = report.violations.iter().map(|v| v.property).collect();
             properties.dedup();

@@ -205,6 +205,13 @@ impl Behaviour {
         }
     }
 
+    /// Leaves the first group that it is in, because the plan says so.
+    pub fn leave_something(&mut self, app: &mut Application, ctx: &mut Context<'_>) {
+        if let Some(member) = app.members.iter().position(super::application::Member::active) {
+            self.go_away(app, ctx, member);
+        }
+    }
+
     /// A message of some sort, or a few in one go.
     fn talk(&mut self, app: &mut Application, ctx: &mut Context<'_>, member: usize) {
         match self.random.below(20) {

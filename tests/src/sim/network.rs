@@ -1,35 +1,17 @@
-//! The network between the simulated processes: loss, duplication, reordering, delay, partitions.
+//! The network between the simulated processes: who is reached, what is held up, what is counted.
 //!
 //! An address carries the number of a *slot* (a place where a process can run). Partitions part sites only: packets between
-//! processes of one site may be lost, duplicated and reordered (their socket buffers overflow), and nothing more.
-//! Owner: the world. Invariants: every choice comes from one seeded generator; a packet's bytes are copied once, however
-//! many receive it.
+//! processes of one site may be lost, duplicated, damaged and held up (their socket buffers overflow), and nothing more.
+//! Owner: the world. Invariants: every choice comes from seeded generators; a packet's bytes are copied once, however many
+//! receive it, unless it is damaged on the way.
 
+use super::link::{Link, Passage, Way};
 use super::timeline::Timeline;
 use super::world::Happening;
 use crate::trace::mix;
-use isis_protocol::random::Random;
 use isis_wire::Address;
 use std::fmt;
 use std::rc::Rc;
-
-/// One in a million.
-pub const MILLION: u64 = 1_000_000;
-
-/// What the links of one sort (within a site, or between sites) do to packets.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Link {
-    /// Lost, per million.
-    pub loss: u64,
-    /// Arrives twice, per million.
-    pub duplicate: u64,
-    /// Arrives late, behind later ones, per million.
-    pub reorder: u64,
-    /// The least time under way.
-    pub delay_ns: u64,
-    /// Up to so much more.
-    pub jitter_ns: u64,
-}
 
 /// A packet under way.
 #[derive(Clone, Debug)]
@@ -66,6 +48,10 @@ pub struct Tally {
     pub duplicated: u64,
     /// Arrived late.
     pub reordered: u64,
+    /// Arrived with other bytes than were sent, or fewer.
+    pub damaged: u64,
+    /// Held up in a clog.
+    pub clogged: u64,
     /// Lost in a partition.
     pub parted: u64,
     /// Lost because a socket buffer was full.
@@ -79,17 +65,17 @@ pub type Interceptor = Box<dyn FnMut(&Packet) -> Verdict>;
 
 /// See the module.
 pub struct Network {
-    random: Random,
+    seed: u64,
     /// Links within a site.
     pub local: Link,
     /// Links between sites.
     pub remote: Link,
     /// By slot: its site.
     sites: Vec<usize>,
-    /// Pairs of sites (from, to) that are cut.
-    blocked: Vec<(usize, usize)>,
-    /// Last arrival per pair of slots: without reordering, packets stay in order.
-    last: Vec<Vec<u64>>,
+    /// By site and site: how many partitions cut the way from the one to the other.
+    blocked: Vec<Vec<u32>>,
+    /// By slot and slot.
+    ways: Vec<Vec<Way>>,
     packets: Vec<Option<Packet>>,
     free: Vec<u32>,
     held: Vec<Packet>,
@@ -99,6 +85,8 @@ pub struct Network {
     pub tally: Tally,
     /// Digest of all packets sent.
     pub digest: u64,
+    /// The last packet that was folded into the digest, and its own digest: a multicast is looked through once.
+    folded: (Rc<Vec<u8>>, u64),
 }
 
 impl fmt::Debug for Network {
@@ -125,46 +113,76 @@ impl Network {
     pub fn new(seed: u64) -> Network {
         let quiet = Link { delay_ns: 10_000, jitter_ns: 5_000, ..Link::default() };
         Network {
-            random: Random::new(seed),
+            seed,
             local: quiet,
             remote: Link { delay_ns: 100_000, jitter_ns: 50_000, ..quiet },
             sites: Vec::new(),
             blocked: Vec::new(),
-            last: Vec::new(),
+            ways: Vec::new(),
             packets: Vec::new(),
             free: Vec::new(),
             held: Vec::new(),
             interceptor: None,
             tally: Tally::default(),
             digest: 0,
+            folded: (Rc::default(), digest(&[])),
         }
     }
 
     /// A new slot on this site.
     pub fn add_slot(&mut self, site: usize) -> u32 {
+        let (slot, seed) = (self.sites.len() as u64, self.seed);
+        let way = |from: u64, to: u64| Way::new(mix(seed ^ mix(from << 32 | to)));
         self.sites.push(site);
-        for row in &mut self.last {
-            row.push(0);
+        for (from, row) in self.ways.iter_mut().enumerate() {
+            row.push(way(from as u64, slot));
         }
-        self.last.push(vec![0; self.sites.len()]);
-        self.sites.len() as u32 - 1
+        self.ways.push((0..=slot).map(|to| way(slot, to)).collect());
+        slot as u32
     }
 
-    /// Cuts the way from one site to another. A site is never cut from itself.
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.sites.len()
+    }
+
+    /// Cuts the way from one site to another, once more if it is cut already. A site is never cut from itself.
     pub fn block(&mut self, from: usize, to: usize) {
-        if from != to && !self.blocked.contains(&(from, to)) {
-            self.blocked.push((from, to));
+        let most = from.max(to) + 1;
+        if self.blocked.len() < most {
+            self.blocked.resize(most, Vec::new());
+        }
+        for row in &mut self.blocked {
+            row.resize(most.max(row.len()), 0);
+        }
+        if from != to {
+            self.blocked[from][to] += 1;
         }
     }
 
-    /// Mends the way from one site to another.
+    /// Takes one cut of the way from one site to another away.
     pub fn unblock(&mut self, from: usize, to: usize) {
-        self.blocked.retain(|pair| *pair != (from, to));
+        if let Some(cuts) = self.blocked.get_mut(from).and_then(|row| row.get_mut(to)) {
+            *cuts = cuts.saturating_sub(1);
+        }
     }
 
-    /// Mends all ways.
+    /// Mends all ways, and ends all clogs: what they hold arrives in its time, what is sent from now on need not wait for it.
     pub fn unblock_all(&mut self) {
         self.blocked.clear();
+        for way in self.ways.iter_mut().flatten() {
+            (way.clogged_until, way.last) = (0, 0);
+        }
+    }
+
+    fn is_blocked(&self, from: usize, to: usize) -> bool {
+        self.blocked.get(from).and_then(|row| row.get(to)).is_some_and(|cuts| *cuts > 0)
+    }
+
+    /// Nothing from one slot arrives at the other before `until`; then all of it does.
+    pub fn clog(&mut self, from: u32, to: u32, until: u64) {
+        let way = &mut self.ways[from as usize][to as usize];
+        way.clogged_until = way.clogged_until.max(until);
     }
 
     /// Sends the packets that a script held, in their order.
@@ -202,32 +220,32 @@ impl Network {
             }
         }
         let (here, there) = (self.sites[from as usize], self.sites[to as usize]);
-        if self.blocked.contains(&(here, there)) {
+        if self.is_blocked(here, there) {
             self.tally.parted += 1;
             return;
         }
-        let link = if here == there { self.local } else { self.remote };
-        let chance = |random: &mut Random, per_million: u64| per_million > 0 && random.below(MILLION) < per_million;
-        if chance(&mut self.random, link.loss) {
-            self.tally.lost += 1;
+        let link = if here == there { &self.local } else { &self.remote };
+        let (now, tally) = (timeline.now(), &mut self.tally);
+        let way = &mut self.ways[from as usize][to as usize];
+        let Passage::Arrives { delay_ns, reordered, copy_ns, damaged } = way.pass(link, bytes) else {
+            tally.lost += 1;
             return;
+        };
+        let clog = way.clogged_until.saturating_sub(now);
+        let mut delay = delay_ns.max(clog);
+        tally.clogged += u64::from(clog > 0);
+        tally.reordered += u64::from(reordered);
+        tally.damaged += u64::from(damaged.is_some());
+        tally.duplicated += u64::from(copy_ns.is_some());
+        if !reordered {
+            way.last = way.last.max(now + delay);
+            delay = way.last - now;
         }
-        if chance(&mut self.random, link.duplicate) {
-            self.tally.duplicated += 1;
-            let late = self.random.below(4 * (link.delay_ns + link.jitter_ns));
-            self.carry(timeline, packet.clone(), link.delay_ns + late);
+        let packet = Packet { from, to, bytes: damaged.unwrap_or_else(|| Rc::clone(bytes)) };
+        if let Some(copy_ns) = copy_ns {
+            self.carry(timeline, Packet { from, to, bytes: Rc::clone(bytes) }, copy_ns.max(clog));
         }
-        let mut delay = link.delay_ns + self.random.below(link.jitter_ns);
-        if chance(&mut self.random, link.reorder) {
-            self.tally.reordered += 1;
-            delay += self.random.below(10 * (link.delay_ns + link.jitter_ns));
-            self.carry(timeline, packet, delay);
-            return;
-        }
-        let last = &mut self.last[from as usize][to as usize];
-        let arrival = (timeline.now() + delay).max(*last);
-        *last = arrival;
-        self.carry(timeline, packet, arrival - timeline.now());
+        self.carry(timeline, packet, delay);
     }
 
     fn carry(&mut self, timeline: &mut Timeline<Happening>, packet: Packet, delay: u64) {
@@ -250,21 +268,29 @@ impl Network {
         self.packets[index as usize].take()
     }
 
-    fn fold(&mut self, from: u32, to: u32, bytes: &[u8]) {
-        let mut digest = mix(self.digest ^ u64::from(from) << 32 ^ u64::from(to) ^ (bytes.len() as u64) << 16);
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            digest = (digest ^ u64::from_le_bytes(*word)).wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(23);
+    fn fold(&mut self, from: u32, to: u32, bytes: &Rc<Vec<u8>>) {
+        if !Rc::ptr_eq(&self.folded.0, bytes) {
+            self.folded = (Rc::clone(bytes), digest(bytes));
         }
-        for byte in rest {
-            digest = (digest ^ u64::from(*byte)).wrapping_mul(0x2545_f491_4f6c_dd1d);
-        }
-        self.digest = digest;
+        self.digest = mix(self.digest ^ u64::from(from) << 32 ^ u64::from(to)) ^ self.folded.1;
     }
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut digest = bytes.len() as u64;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        digest = (digest ^ u64::from_le_bytes(*word)).wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(23);
+    }
+    for byte in rest {
+        digest = (digest ^ u64::from(*byte)).wrapping_mul(0x2545_f491_4f6c_dd1d);
+    }
+    mix(digest)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::link::MILLION;
     use super::*;
 
     /// Sends `count` packets from slot 0 to slot `to` and returns the indices in the order of their arrival.
@@ -339,5 +365,39 @@ mod tests {
         network.release(&mut timeline);
         assert_eq!(network.held(), 0);
         assert!(matches!(timeline.next(u64::MAX), Some(Happening::Arrive(_))));
+    }
+    #[test]
+    fn a_clog_holds_everything_and_lets_it_go() {
+        let mut network = two_sites();
+        network.clog(0, 1, 5_000_000);
+        let mut timeline = Timeline::default();
+        for number in 0..20 {
+            network.send(&mut timeline, 0, address(1), &Rc::new(vec![number]));
+            network.send(&mut timeline, 1, address(0), &Rc::new(vec![number]));
+        }
+        let (mut held, mut back) = (Vec::new(), 0);
+        while let Some(Happening::Arrive(index)) = timeline.next(u64::MAX) {
+            let packet = network.arrive(index).expect("a packet arrives once");
+            if packet.to == 1 {
+                assert!(timeline.now() >= 5_000_000);
+                held.push(packet.bytes[0]);
+            } else {
+                assert!(timeline.now() < 5_000_000, "the other way is open");
+                back += 1;
+            }
+        }
+        assert!(held.into_iter().eq(0..20) && back == 20);
+        assert_eq!(network.tally.clogged, 20);
+    }
+
+    #[test]
+    fn a_way_that_two_partitions_cut_needs_both_mended() {
+        let mut network = two_sites();
+        network.block(0, 1);
+        network.block(0, 1);
+        network.unblock(0, 1);
+        assert_eq!(arrivals(&mut network, 2, 5).len(), 0);
+        network.unblock(0, 1);
+        assert_eq!(arrivals(&mut network, 2, 5).len(), 5);
     }
 }

@@ -1,11 +1,13 @@
 //! A simulated process: one endpoint, its socket buffer, its clock, its application, and the loop around them.
 //!
 //! The turn is the loop of the real runtime: several packets with one time, the timeout, the application's commands,
-//! events within a budget, questions to the site's record, and bursts until there is nothing to send.
+//! events within a budget, questions to the site's record, and bursts until there is nothing to send. It may end after any
+//! single one of these, with the process ([`Fuse`]).
 //! Owner: the world. Invariant: an endpoint is only ever called from its turn, with a clock that does not go back.
 
 use super::application::{Application, Context, Fate, Records};
 use super::behaviour::Behaviour;
+use super::clock::Clock;
 use super::network::{Network, Packet, address};
 use super::timeline::Timeline;
 use super::world::Happening;
@@ -23,6 +25,24 @@ const PACKETS_PER_TURN: usize = 64;
 const EVENTS_PER_TURN: usize = 128;
 /// Bursts that one turn sends at most: an engine that never stops sending is a bug, not an endless loop.
 const BURSTS_PER_TURN: usize = 4_096;
+
+/// Counts what a process does to the world: packets that it sends (one per destination), events that it takes, questions
+/// to its site. It may be made to die right after any of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fuse {
+    /// Actions so far.
+    pub actions: u64,
+    /// It dies right after this one.
+    pub last: u64,
+}
+
+impl Fuse {
+    /// An action is done; false: it was the last one.
+    fn burns(&mut self) -> bool {
+        self.actions += 1;
+        self.actions < self.last
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -57,10 +77,12 @@ pub struct Node {
     pub system: Option<SystemId>,
     /// Whose death it was told (or will be).
     pub told: Vec<Process>,
-    /// This process's clock is so far ahead of virtual time.
-    pub clock_ns: u64,
+    /// This process's own time.
+    pub clock: Clock,
     /// Turns so far.
     pub turns: u64,
+    /// What it did, and when it dies of it.
+    pub fuse: Fuse,
     consume_at: u64,
 }
 
@@ -75,6 +97,8 @@ pub struct Outcome {
     pub requests: Vec<SiteRequest>,
     /// The engine sent without end.
     pub flood: bool,
+    /// It dies here: its fuse is burnt.
+    pub dies: bool,
 }
 
 impl Node {
@@ -88,7 +112,7 @@ impl Node {
         endpoint: Endpoint,
         app: Application,
         behaviour: Option<Behaviour>,
-        clock_ns: u64,
+        clock: Clock,
     ) -> Node {
         Node {
             process,
@@ -106,8 +130,9 @@ impl Node {
             next_turn: u64::MAX,
             system: None,
             told: Vec::new(),
-            clock_ns,
+            clock,
             turns: 0,
+            fuse: Fuse { actions: 0, last: u64::MAX },
             consume_at: 0,
         }
     }
@@ -115,11 +140,6 @@ impl Node {
     /// Not dead.
     pub fn alive(&self) -> bool {
         self.endpoint.is_some()
-    }
-
-    /// Its clock at a virtual time.
-    pub fn clock(&self, time: u64) -> Instant {
-        Instant(time + self.clock_ns)
     }
 
     /// Runs one turn. The next one is in `next_turn`, to be scheduled by the world.
@@ -132,7 +152,7 @@ impl Node {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         self.turns += 1;
-        let now = self.clock(time);
+        let now = self.clock.at(time);
         let Some(endpoint) = self.endpoint.as_mut() else { return outcome };
         for _ in 0..PACKETS_PER_TURN {
             let Some(packet) = self.inbox.pop_front() else { break };
@@ -152,7 +172,12 @@ impl Node {
                     more_events = false;
                     break;
                 };
-                match self.app.handle(&mut ctx, event) {
+                let fate = self.app.handle(&mut ctx, event);
+                if !self.fuse.burns() {
+                    outcome.dies = true;
+                    return outcome;
+                }
+                match fate {
                     Fate::Lives => {}
                     Fate::SystemView => outcome.system_view = true,
                     Fate::Ends => {
@@ -167,8 +192,13 @@ impl Node {
         Self::act(&mut self.behaviour, &mut self.app, &mut ctx);
         while let Some(request) = endpoint.poll_site_request() {
             outcome.requests.push(request);
+            if !self.fuse.burns() {
+                outcome.dies = true;
+                return outcome;
+            }
         }
-        outcome.flood = !Self::transmit(endpoint, now, self.slot, network, timeline);
+        outcome.flood = !Self::transmit(endpoint, now, self.slot, &mut self.fuse, network, timeline);
+        outcome.dies = self.fuse.actions >= self.fuse.last;
         self.schedule(time, more_events);
         outcome
     }
@@ -195,6 +225,7 @@ impl Node {
         endpoint: &mut Endpoint,
         now: Instant,
         slot: u32,
+        fuse: &mut Fuse,
         network: &mut Network,
         timeline: &mut Timeline<Happening>,
     ) -> bool {
@@ -208,12 +239,18 @@ impl Node {
                 bytes.extend_from_slice(transmit.header);
                 bytes.extend_from_slice(transmit.payload);
                 let bytes = Rc::new(bytes);
-                match transmit.destination {
-                    Destination::Unicast(to) => network.send(timeline, slot, to, &bytes),
-                    Destination::Members { peers, .. } => {
-                        for to in peers {
-                            network.send(timeline, slot, *to, &bytes);
-                        }
+                let one;
+                let destinations = match transmit.destination {
+                    Destination::Unicast(to) => {
+                        one = [to];
+                        &one[..]
+                    }
+                    Destination::Members { peers, .. } => peers,
+                };
+                for to in destinations {
+                    network.send(timeline, slot, *to, &bytes);
+                    if !fuse.burns() {
+                        return true;
                     }
                 }
             }
@@ -225,7 +262,7 @@ impl Node {
         let Some(endpoint) = &self.endpoint else { return };
         let mut next = u64::MAX;
         if let Some(at) = endpoint.poll_timeout() {
-            next = at.0.saturating_sub(self.clock_ns);
+            next = self.clock.when(at);
         }
         if let Some(behaviour) = &self.behaviour {
             next = next.min(behaviour.next_ns);

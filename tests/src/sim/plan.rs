@@ -1,10 +1,14 @@
 //! What a seed draws: sites, processes, groups, configuration, behaviours and faults.
 //!
-//! Owner: a run. Invariant: a plan depends on the seed and the options alone. Each run switches on a random subset of the
-//! faults with random strength: a run with all of them at once hardly gets anywhere, and hides what a single one does.
+//! Owner: a run. Invariants: a plan depends on the seed and the options alone; each step has a seed of its own for what it
+//! decides when it is carried out, so that taking one step out of a plan (see [`super::reduce`]) leaves the others what they
+//! were. Each run switches on a random subset of the faults with random strength ("swarm"): a run with all of them at once
+//! hardly gets anywhere, and hides what a single one does.
 
 use super::behaviour::Profile;
-use super::network::{Link, MILLION};
+use super::faults::{self, Planned, Step};
+use super::link::Link;
+use super::reduce::Reduction;
 use super::world::World;
 use isis_protocol::JoinOptions;
 use isis_protocol::random::Random;
@@ -18,52 +22,58 @@ pub struct Options {
     pub members: RangeInclusive<u64>,
     /// Switch faults on.
     pub faults: bool,
-    /// How long the phase with faults is, at most.
+    /// How long the phase with faults is, at most. Most runs are brief: a third of it, with timeouts that are shorter still.
     pub safety_ns: u64,
     /// How long everything may take after the faults stopped.
     pub healing_ns: u64,
     /// In so many of 100 runs all processes know how many sites there are (R12).
     pub expected_percent: u64,
+    /// What is taken out of the plan that the seed draws.
+    pub reductions: Vec<Reduction>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { members: 1..=9, faults: true, safety_ns: 3 * SECOND, healing_ns: 40 * SECOND, expected_percent: 25 }
+        Options {
+            members: 1..=9,
+            faults: true,
+            safety_ns: 3 * SECOND,
+            healing_ns: 40 * SECOND,
+            expected_percent: 25,
+            reductions: Vec::new(),
+        }
     }
 }
 
-/// A step of the phase with faults. Targets are drawn when it is carried out.
+/// How the world is set up, besides the links.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// The n-th process starts for the first time.
-    Start(usize),
-    /// Somebody dies.
-    Crash,
-    /// A site dies.
-    CrashSite,
-    /// Somebody gets no turns for so long.
-    Hang(u64),
-    /// The hung process (its number) goes on.
-    Resume(usize),
-    /// Somebody takes events slowly for so long.
-    Lag(u64),
-    /// The slow process goes on.
-    Unlag(usize),
-    /// The sites are parted, for so long.
-    Partition {
-        /// In one direction only.
-        one_way: bool,
-        /// For so long.
-        lasts_ns: u64,
-    },
-    /// The partition is over.
-    Mend,
-    /// A process comes back: on this site, in this slot, or (`None`) a new one.
-    Restart(usize, Option<u32>),
-    /// The faults stop.
-    Heal,
-    /// Nobody has a quorum any more: the operator starts a site's processes again.
-    Operator,
+pub struct Setting {
+    /// `Config::window`.
+    pub window: u64,
+    /// `Config::datagram_network`.
+    pub datagram_network: usize,
+    /// `Config::datagram_local`.
+    pub datagram_local: usize,
+    /// `Config::stall_after_ns`.
+    pub stall_after_ns: u64,
+    /// `Config::suspect_min_ns`.
+    pub suspect_min_ns: u64,
+    /// `Config::suspect_max_ns`.
+    pub suspect_max_ns: u64,
+    /// `Config::linger_ns`.
+    pub linger_ns: u64,
+    /// How long the operator waits for a quorum.
+    pub operator_ns: u64,
+    /// Packets in a socket buffer.
+    pub inbox_limit: usize,
+    /// Bytes of a state transfer.
+    pub state_len: usize,
+    /// The latest delay of a death notice.
+    pub notice_ns: u64,
+    /// How long a process sleeps on after a packet came.
+    pub wake_ns: u64,
+    /// A process's clock is up to so many millionths too fast or too slow.
+    pub drift_ppm: u64,
 }
 
 /// See the module.
@@ -75,12 +85,14 @@ pub struct Plan {
     pub sites: usize,
     /// How the applications behave.
     pub profile: Profile,
-    /// Steps by time.
-    pub steps: Vec<(u64, Step)>,
+    /// Steps; their order is that of the draw.
+    pub steps: Vec<Planned>,
     /// Links within sites during the phase with faults.
     pub local: Link,
     /// Links between sites during the phase with faults.
     pub remote: Link,
+    /// The rest of the setting.
+    pub setting: Setting,
     /// When the faults stop.
     pub heal_ns: u64,
     /// Of 100 dead processes, so many come back.
@@ -91,6 +103,8 @@ pub struct Plan {
     pub seeds: usize,
     /// Everybody is joined to the second group too, with this chance in 100.
     pub second_group_percent: u64,
+    /// So many sites, a minority, have failed for ever when the faults stop.
+    pub lost_sites: usize,
 }
 
 impl Plan {
@@ -100,7 +114,7 @@ impl Plan {
         let processes = options.members.start() + random.below(span);
         let least = processes.div_ceil(3).max(1);
         let most = processes.clamp(1, 5).max(least);
-        // One site half of the time: it is how most begin, and the quorum rule is another.
+        // One site a third of the time: it is how most begin, and the quorum rule is another.
         let sites = if least == 1 && random.below(3) == 0 { 1 } else { least + random.below(most - least + 1) };
         let mut places: Vec<usize> = (0..sites as usize).collect();
         while places.len() < processes as usize {
@@ -110,33 +124,38 @@ impl Plan {
                 places.push(site);
             }
         }
+        // A long run has the time for the timeouts of the default configuration; a brief one is three times as cheap.
+        let brief = random.below(10) > 0;
+        let safety_ns = if brief { options.safety_ns / 3 } else { options.safety_ns };
+        let profile = Self::profile(random, brief);
         let mut plan = Plan {
             places,
             sites: sites as usize,
-            profile: Self::profile(random),
+            setting: Self::setting(random, brief, profile.fragment),
+            profile,
             steps: Vec::new(),
             local: quiet_local(),
             remote: quiet_remote(),
-            heal_ns: options.safety_ns / 3 + random.below(options.safety_ns * 2 / 3),
+            heal_ns: safety_ns / 3 + random.below(safety_ns * 2 / 3),
             restart_percent: random.below(101),
             same_slot_percent: random.below(101),
             seeds: 1 + random.below(3) as usize,
             second_group_percent: 50 + random.below(51),
+            lost_sites: 0,
         };
         for process in 0..plan.places.len() {
             let late = random.below(4) == 0;
-            let when = if late { random.below(plan.heal_ns) } else { random.below(300 * MILLISECOND) };
-            plan.steps.push((when, Step::Start(process)));
+            let early = if brief { 100 } else { 300 } * MILLISECOND;
+            let at_ns = if late { random.below(plan.heal_ns) } else { random.below(early) };
+            plan.steps.push(Planned { at_ns, seed: random.next(), step: Step::Start(process) });
         }
         if options.faults {
-            plan.draw_faults(random);
+            faults::draw(random, &mut plan);
         }
-        let heal_ns = plan.heal_ns;
-        plan.steps.push((heal_ns, Step::Heal));
         plan
     }
 
-    fn profile(random: &mut Random) -> Profile {
+    fn profile(random: &mut Random, brief: bool) -> Profile {
         let stateful = random.below(4) > 0;
         let one_domain = random.below(4) > 0;
         let group = |random: &mut Random, name| {
@@ -156,6 +175,7 @@ impl Plan {
             kinds[3] = 1;
         }
         let fragment = [256, 512, 1024, 4096][random.below(4) as usize];
+        let budgets = if brief { [8, 20, 50] } else { [15, 40, 120] };
         Profile {
             groups,
             pause_ns: (1 + random.below(30)) * MILLISECOND,
@@ -167,78 +187,97 @@ impl Plan {
             large: [4 * fragment, 20_000, 100_000][random.below(3) as usize],
             leave_permille: [0, 2, 10][random.below(3) as usize],
             close_permille: [0, 0, 3][random.below(3) as usize],
-            budget: [15, 40, 120][random.below(3) as usize],
+            budget: budgets[random.below(3) as usize],
         }
     }
 
-    fn draw_faults(&mut self, random: &mut Random) {
-        let on = |random: &mut Random| random.below(2) == 0;
-        // Packets.
-        for link in [&mut self.local, &mut self.remote] {
-            let strength = if link.delay_ns < 50 * MICROSECOND { 4 } else { 1 };
-            if on(random) {
-                link.loss = random.below(MILLION / 5) / strength;
-            }
-            if on(random) {
-                link.duplicate = random.below(MILLION / 5) / strength;
-            }
-            if on(random) {
-                link.reorder = random.below(MILLION / 3) / strength;
-            }
+    fn setting(random: &mut Random, brief: bool, fragment: usize) -> Setting {
+        let window = [16 << 10, 64 << 10, 1 << 20][random.below(3) as usize];
+        let (mut suspect_min_ns, mut suspect_max_ns, mut stall_after_ns) = (150 * MILLISECOND, 2 * SECOND, 2 * SECOND);
+        if brief {
+            suspect_min_ns = 100 * MILLISECOND;
+            suspect_max_ns = [200, 400][random.below(2) as usize] * MILLISECOND;
+            stall_after_ns = [300, 600][random.below(2) as usize] * MILLISECOND;
+        } else if random.below(3) == 0 {
+            (suspect_max_ns, stall_after_ns) = (SECOND, SECOND);
         }
-        if on(random) {
-            self.remote.delay_ns = random.below(5 * MILLISECOND);
-            self.remote.jitter_ns = random.below(5 * MILLISECOND);
-        }
-        // Processes and partitions.
-        let mut times = |random: &mut Random, most: u64, draw: &dyn Fn(&mut Random) -> Step| {
-            for _ in 0..=random.below(most) {
-                let step = draw(random);
-                self.steps.push((random.below(self.heal_ns), step));
-            }
-        };
-        if on(random) {
-            times(random, 4, &|_| Step::Crash);
-        }
-        if random.below(4) == 0 {
-            times(random, 2, &|_| Step::CrashSite);
-        }
-        if on(random) {
-            times(random, 3, &|random| {
-                let scale = [20 * MILLISECOND, 500 * MILLISECOND, 4 * SECOND][random.below(3) as usize];
-                Step::Hang(1 + random.below(scale))
-            });
-        }
-        if on(random) {
-            times(random, 3, &|random| Step::Lag(1 + random.below(SECOND)));
-        }
-        if self.sites > 1 && on(random) {
-            times(random, 3, &|random| {
-                let scale = [100 * MILLISECOND, SECOND, 4 * SECOND][random.below(3) as usize];
-                Step::Partition { one_way: random.below(3) == 0, lasts_ns: 1 + random.below(scale) }
-            });
+        Setting {
+            window: window.max(4 * fragment as u64),
+            datagram_network: [1_400, 1_400, 8_000][random.below(3) as usize],
+            datagram_local: [1_400, 16_000, 60_000][random.below(3) as usize],
+            stall_after_ns,
+            suspect_min_ns,
+            suspect_max_ns,
+            linger_ns: if brief { 500 * MILLISECOND } else { 2 * SECOND },
+            operator_ns: if brief { 3 * SECOND / 2 } else { 8 * SECOND },
+            inbox_limit: [32, 128, 512][random.below(3) as usize],
+            state_len: [24, 3_000, 40_000][random.below(3) as usize],
+            notice_ns: [MILLISECOND, 20 * MILLISECOND, 300 * MILLISECOND][random.below(3) as usize],
+            wake_ns: [2, 100, 400][random.below(3) as usize] * MICROSECOND,
+            drift_ppm: 0,
         }
     }
 
     /// Sets a world up for this plan.
-    pub fn configure(&self, random: &mut Random, world: &mut World) {
-        let template = &mut world.template;
+    pub fn configure(&self, world: &mut World) {
+        let (template, setting) = (&mut world.template, &self.setting);
         template.fragment = self.profile.fragment;
         template.max_message = 1 << 20;
-        template.window = [16 << 10, 64 << 10, 1 << 20][random.below(3) as usize];
-        template.window = template.window.max(4 * self.profile.fragment as u64);
-        template.datagram_network = [1_400, 1_400, 8_000][random.below(3) as usize];
-        template.datagram_local = [1_400, 16_000, 60_000][random.below(3) as usize];
         template.join_backlog = 16 << 20;
-        if random.below(3) == 0 {
-            template.stall_after_ns = SECOND;
-            template.suspect_max_ns = SECOND;
-        }
-        world.inbox_limit = [32, 128, 512][random.below(3) as usize];
-        world.state_len = [24, 3_000, 40_000][random.below(3) as usize];
-        world.notice_ns = [MILLISECOND, 20 * MILLISECOND, 300 * MILLISECOND][random.below(3) as usize];
+        template.window = setting.window;
+        template.datagram_network = setting.datagram_network;
+        template.datagram_local = setting.datagram_local;
+        template.stall_after_ns = setting.stall_after_ns;
+        template.suspect_min_ns = setting.suspect_min_ns;
+        template.suspect_max_ns = setting.suspect_max_ns;
+        template.linger_ns = setting.linger_ns;
+        world.inbox_limit = setting.inbox_limit;
+        world.state_len = setting.state_len;
+        world.notice_ns = setting.notice_ns;
+        world.wake_ns = setting.wake_ns;
+        world.drift_ppm = setting.drift_ppm;
         world.network.local = self.local;
         world.network.remote = self.remote;
+    }
+
+    /// A process of the plan runs on this site, sooner or later.
+    pub fn has_process_on(&self, site: usize) -> bool {
+        let is_here = |step: Step| matches!(step, Step::Start(process) if self.places[process] == site);
+        self.steps.iter().any(|planned| planned.at_ns < u64::MAX && is_here(planned.step))
+    }
+
+    /// The plan as text: what is left of it when it has been shrunk, too.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let started = |p: &usize| self.steps.iter().any(|s| s.step == Step::Start(*p) && s.at_ns < self.heal_ns);
+        let places: Vec<String> = (0..self.places.len())
+            .filter(started)
+            .map(|process| format!("{process} on site {}", self.places[process]))
+            .collect();
+        text.push_str(&format!("processes: {} of {} sites\n", places.join(", "), self.sites));
+        text.push_str(&format!("applications: {:?}\n", self.profile));
+        for (name, link, quiet) in [("within", self.local, quiet_local()), ("between", self.remote, quiet_remote())] {
+            if link != quiet {
+                text.push_str(&format!("links {name} sites: {link:?}\n"));
+            }
+        }
+        text.push_str(&format!("setting: {:?}\n", self.setting));
+        text.push_str(&format!(
+            "{} % of the dead come back, {} sites fail for ever\n",
+            self.restart_percent, self.lost_sites
+        ));
+        let mut steps: Vec<(usize, &Planned)> =
+            self.steps.iter().enumerate().filter(|(_, planned)| planned.at_ns < self.heal_ns).collect();
+        steps.sort_by_key(|(number, planned)| (planned.at_ns, *number));
+        for (number, planned) in steps {
+            text.push_str(&format!(
+                "{:10.6} s  step {number}: {:?}\n",
+                planned.at_ns as f64 / SECOND as f64,
+                planned.step
+            ));
+        }
+        text.push_str(&format!("{:10.6} s  the faults stop\n", self.heal_ns as f64 / SECOND as f64));
+        text
     }
 }
 

@@ -8,12 +8,14 @@
 //! Owner: a test or the simulator's program.
 
 use super::behaviour::Behaviour;
-use super::plan::{Options, Plan, Step, quiet_local, quiet_remote};
+use super::faults::{Planned, Step};
+use super::plan::{Options, Plan, quiet_local, quiet_remote};
 use super::world::{Happening, Passed, World};
+use super::{reduce, settled};
 use crate::checker::{self, Limits, Violation};
-use crate::trace::{Event, Process, ViewSeen};
+use crate::trace::{Event, Process, mix};
 use isis_protocol::random::Random;
-use isis_protocol::time::{MILLISECOND, SECOND};
+use isis_protocol::time::MILLISECOND;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -60,15 +62,44 @@ impl Report {
     }
 }
 
+/// What a run has to do at some time: a step of the plan, or what follows from one.
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    /// A step of the plan, with the seed of what it decides.
+    Do(Step, u64),
+    /// The hung process (its number) goes on.
+    Resume(usize),
+    /// The slow process (its number) goes on.
+    Unlag(usize),
+    /// The partition of this number is over.
+    Mend(usize),
+    /// A process comes back: on this site, in this slot, or (`None`) a new one.
+    Restart(usize, Option<u32>),
+    /// The process in this slot dies and comes back, so many times more, within this time each.
+    Loop(u32, u32, u64),
+    /// The faults stop.
+    Heal,
+    /// Nobody has a quorum any more: the operator starts a site's processes again.
+    Operator,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Run {
+    seed: u64,
     world: World,
     plan: Plan,
     options: Options,
+    /// Of the step that is being carried out.
     random: Random,
-    /// Steps so far; `Happening::Step` is an index.
-    steps: Vec<Step>,
+    /// Tasks so far; `Happening::Step` is an index.
+    tasks: Vec<Task>,
+    /// By partition: what it cut.
+    cuts: Vec<Vec<(usize, usize)>>,
+    /// Sites that have failed for ever.
+    lost: Vec<usize>,
+    /// By slot: how many processes ran there.
+    starts: Vec<u64>,
     healed: bool,
     settled: bool,
     events: u64,
@@ -78,9 +109,10 @@ impl Run {
     /// Draws the run of a seed.
     pub fn new(seed: u64, options: Options) -> Run {
         let mut random = Random::new(seed);
-        let plan = Plan::draw(&mut random, &options);
-        let mut world = World::new(random.next(), plan.sites);
-        plan.configure(&mut random, &mut world);
+        let mut plan = Plan::draw(&mut random, &options);
+        reduce::apply(&mut plan, &options.reductions);
+        let mut world = World::new(mix(seed), plan.sites);
+        plan.configure(&mut world);
         // From a generator of its own, so that the rest of the run is the same with and without.
         if Random::new(!seed).below(100) < options.expected_percent {
             world.template.expected_sites = plan.sites as u16;
@@ -88,11 +120,22 @@ impl Run {
         for site in &plan.places {
             world.add_slot(*site);
         }
-        let mut run = Run { world, plan, options, random, steps: Vec::new(), healed: false, settled: false, events: 0 };
-        for (when, step) in run.plan.steps.clone() {
-            run.later(when, step);
+        let random = Random::new(mix(!seed));
+        let (tasks, cuts, lost, starts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (healed, settled, events) = (false, false, 0);
+        let mut run = Run { seed, world, plan, options, random, tasks, cuts, lost, starts, healed, settled, events };
+        for Planned { at_ns, seed, step } in run.plan.steps.clone() {
+            if at_ns < run.plan.heal_ns {
+                run.later(at_ns, Task::Do(step, seed));
+            }
         }
+        run.later(run.plan.heal_ns, Task::Heal);
         run
+    }
+
+    /// The plan that is carried out.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Runs a seed to its end and checks its trace.
@@ -119,7 +162,7 @@ impl Run {
             );
             violations.insert(0, Violation { property: 0, what, records: Vec::new() });
         } else if panicked.is_none() && !run.settled && violations.is_empty() {
-            let what = format!("the run does not settle: {}", run.unsettled().unwrap_or_default());
+            let what = format!("the run does not settle: {}", settled::unsettled(&run.world).unwrap_or_default());
             violations.push(Violation { property: 26, what, records: Vec::new() });
         }
         let trace = &run.world.records.trace;
@@ -136,9 +179,9 @@ impl Run {
         }
     }
 
-    fn later(&mut self, when: u64, step: Step) {
-        self.steps.push(step);
-        self.world.timeline.at(when, Happening::Step(self.steps.len() as u32 - 1));
+    fn later(&mut self, when: u64, task: Task) {
+        self.tasks.push(task);
+        self.world.timeline.at(when, Happening::Step(self.tasks.len() as u32 - 1));
     }
 
     fn go(&mut self) {
@@ -160,6 +203,11 @@ impl Run {
     }
 
     fn end(&mut self) {
+        if self.settled {
+            for node in self.world.alive().collect::<Vec<_>>() {
+                self.world.with_app(node, |app, _, ctx| app.take_stock(ctx));
+            }
+        }
         if !self.settled && std::env::var_os("ISIS_SIM_DESCRIBE").is_some() {
             for node in self.world.alive().collect::<Vec<_>>() {
                 if let Some(endpoint) = &self.world.nodes[node].endpoint {
@@ -177,7 +225,7 @@ impl Run {
             self.events += 1;
             match self.world.pass(limit) {
                 Passed::Event => self.successors(),
-                Passed::Step(step) => self.step(self.steps[step as usize]),
+                Passed::Step(task) => self.carry_out(self.tasks[task as usize]),
                 Passed::Limit => return,
             }
         }
@@ -188,7 +236,7 @@ impl Run {
         while self.world.now() < bound && self.events <= MOST_EVENTS && self.world.flooded.is_none() {
             let next = self.world.now() + LOOK_NS;
             self.until(next);
-            if self.unsettled().is_none() {
+            if settled::unsettled(&self.world).is_none() {
                 return true;
             }
         }
@@ -197,19 +245,27 @@ impl Run {
 
     // --- steps -----------------------------------------------------------------------------------------------------
 
+    /// Somebody who is alive: at the place that is drawn, or the next one where somebody is. So that a process that is not
+    /// there does not turn every other choice.
     fn somebody(&mut self) -> Option<usize> {
-        let alive: Vec<usize> = self.world.alive().collect();
-        (!alive.is_empty()).then(|| alive[self.random.below(alive.len() as u64) as usize])
+        let slots = &self.world.slots;
+        let wish = self.random.below(slots.len() as u64) as usize;
+        (0..slots.len()).find_map(|next| slots[(wish + next) % slots.len()].1.map(|node| node as usize))
     }
 
     fn start(&mut self, slot: u32) {
         let site = self.world.slots[slot as usize].0;
         let others: Vec<u32> =
             (0..self.world.slots.len() as u32).filter(|s| self.world.slots[*s as usize].0 != site).collect();
+        let slots = self.world.slots.len();
+        self.starts.resize(slots.max(self.starts.len()), 0);
+        let count = &mut self.starts[slot as usize];
+        *count += 1;
+        let mut random = Random::new(mix(self.seed ^ mix(u64::from(slot) << 32 | *count)));
         let mut seeds = Vec::new();
         for _ in 0..self.plan.seeds {
             if !others.is_empty() {
-                seeds.push(others[self.random.below(others.len() as u64) as usize]);
+                seeds.push(others[random.below(others.len() as u64) as usize]);
             }
         }
         // The lowest slots are never given up: somebody will be found there sooner or later.
@@ -219,10 +275,10 @@ impl Run {
             seeds = others;
         }
         let mut profile = self.plan.profile.clone();
-        if profile.groups.len() > 1 && self.random.below(100) >= self.plan.second_group_percent {
+        if profile.groups.len() > 1 && random.below(100) >= self.plan.second_group_percent {
             profile.groups.truncate(1);
         }
-        let mut behaviour = Behaviour::new(self.random.next(), profile, self.world.now());
+        let mut behaviour = Behaviour::new(random.next(), profile, self.world.now());
         behaviour.quiet = self.healed;
         self.world.start(slot, &seeds, Some(behaviour));
     }
@@ -230,13 +286,66 @@ impl Run {
     fn restart_later(&mut self, site: usize, slot: u32) {
         let delay = 5 * MILLISECOND + self.random.below(400 * MILLISECOND);
         let same = self.random.below(100) < self.plan.same_slot_percent;
-        self.later(self.world.now() + delay, Step::Restart(site, same.then_some(slot)));
+        self.later(self.world.now() + delay, Task::Restart(site, same.then_some(slot)));
+    }
+
+    fn carry_out(&mut self, task: Task) {
+        match task {
+            Task::Do(step, seed) => {
+                self.random = Random::new(seed);
+                self.step(step);
+            }
+            Task::Resume(node) => self.world.resume(node),
+            Task::Unlag(node) => self.world.lag(node, 0),
+            Task::Mend(number) => {
+                let cut = std::mem::take(&mut self.cuts[number]);
+                if !cut.is_empty() {
+                    for (from, to) in cut {
+                        self.world.network.unblock(from, to);
+                    }
+                    self.world.note(format!("partition {number} is over"));
+                }
+            }
+            Task::Restart(site, slot) => self.restart(site, slot),
+            Task::Loop(slot, left, period_ns) => self.crash_again(slot, left, period_ns),
+            Task::Heal => self.heal(),
+            Task::Operator => self.operate(),
+        }
+    }
+
+    fn restart(&mut self, site: usize, slot: Option<u32>) {
+        let given_up = self.lost.contains(&site);
+        // Where a site is gone for ever, its processes come back nowhere, unless nobody is left at all.
+        let others = (0..self.world.sites.len()).find(|site| !self.lost.contains(site));
+        let site = if given_up { others.unwrap_or(site) } else { site };
+        if given_up && self.world.alive().next().is_some() {
+            return;
+        }
+        let slot = match slot.filter(|s| !given_up && self.world.slots[*s as usize].1.is_none()) {
+            Some(slot) => slot,
+            None => self.world.add_slot(site),
+        };
+        self.world.harm.restarts += 1;
+        self.start(slot);
     }
 
     fn step(&mut self, step: Step) {
         let now = self.world.now();
         match step {
             Step::Start(process) => self.start(process as u32),
+            Step::Arrive => {
+                let site = self.random.below(self.world.sites.len() as u64) as usize;
+                let slot = self.world.add_slot(site);
+                self.start(slot);
+            }
+            Step::Leave => {
+                let Some(node) = self.somebody() else { return };
+                self.world.with_app(node, |app, behaviour, ctx| {
+                    if let Some(behaviour) = behaviour {
+                        behaviour.leave_something(app, ctx);
+                    }
+                });
+            }
             Step::Crash => {
                 let Some(node) = self.somebody() else { return };
                 let (site, slot) = (self.world.nodes[node].site, self.world.nodes[node].slot);
@@ -256,34 +365,67 @@ impl Run {
                     }
                 }
             }
+            Step::CrashAll { sites } => self.crash_all(sites),
+            Step::CrashLoop { left, period_ns } => {
+                let Some(node) = self.somebody() else { return };
+                self.crash_again(self.world.nodes[node].slot, left, period_ns);
+            }
             Step::Hang(lasts) => {
                 let Some(node) = self.somebody() else { return };
                 self.world.hang(node);
-                self.later(now + lasts, Step::Resume(node));
+                self.later(now + lasts, Task::Resume(node));
             }
-            Step::Resume(node) => self.world.resume(node),
             Step::Lag(lasts) => {
                 let Some(node) = self.somebody() else { return };
-                let lag = 1 + self.random.below(10 * MILLISECOND);
+                let lag = MILLISECOND / 10 + self.random.below(10 * MILLISECOND);
                 self.world.lag(node, lag);
-                self.later(now + lasts, Step::Unlag(node));
+                self.later(now + lasts, Task::Unlag(node));
             }
-            Step::Unlag(node) => self.world.lag(node, 0),
             Step::Partition { one_way, lasts_ns } => self.part(one_way, lasts_ns),
-            Step::Mend => {
-                self.world.network.unblock_all();
-                self.world.note("the network is whole".into());
+            Step::Cut { one_way, lasts_ns } => self.cut(one_way, lasts_ns),
+            Step::Clog(lasts_ns) => {
+                let slots = self.world.network.slots() as u64;
+                let (from, to) = (self.random.below(slots) as u32, self.random.below(slots) as u32);
+                self.world.network.clog(from, to, now + lasts_ns);
+                self.world.harm.clogs += 1;
+                self.world.note(format!("what place {from} sends to place {to} is held for {lasts_ns} ns"));
             }
-            Step::Restart(site, slot) => {
-                let slot = match slot.filter(|s| self.world.slots[*s as usize].1.is_none()) {
-                    Some(slot) => slot,
-                    None => self.world.add_slot(site),
-                };
-                self.world.harm.restarts += 1;
-                self.start(slot);
-            }
-            Step::Heal => self.heal(),
-            Step::Operator => self.operate(),
+        }
+    }
+
+    /// Total failure: nobody is left, everybody comes back.
+    fn crash_all(&mut self, sites: bool) {
+        self.world.note("everybody dies".into());
+        self.world.harm.totals += 1;
+        let all: Vec<usize> = self.world.alive().collect();
+        let places: Vec<(usize, u32)> =
+            all.iter().map(|&n| (self.world.nodes[n].site, self.world.nodes[n].slot)).collect();
+        if sites {
+            (0..self.world.sites.len()).for_each(|site| self.world.crash_site(site));
+        } else {
+            all.into_iter().for_each(|node| self.world.crash(node));
+        }
+        for (site, slot) in places {
+            let delay = 5 * MILLISECOND + self.random.below(400 * MILLISECOND);
+            self.later(self.world.now() + delay, Task::Restart(site, Some(slot)));
+        }
+    }
+
+    /// A turn of a crash loop.
+    fn crash_again(&mut self, slot: u32, left: u32, period_ns: u64) {
+        let (site, node) = self.world.slots[slot as usize];
+        if self.healed || self.lost.contains(&site) {
+            return;
+        }
+        let now = self.world.now();
+        if let Some(node) = node {
+            self.world.crash(node as usize);
+            let again = now + 1 + self.random.below(20 * MILLISECOND);
+            self.later(again, Task::Restart(site, Some(slot)));
+        }
+        if left > 0 {
+            let next = now + 20 * MILLISECOND + self.random.below(period_ns);
+            self.later(next, Task::Loop(slot, left - 1, period_ns));
         }
     }
 
@@ -304,35 +446,48 @@ impl Run {
     }
 
     fn part(&mut self, one_way: bool, lasts_ns: u64) {
-        if self.healed {
-            return;
-        }
         let sites = self.world.sites.len();
         let mask = 1 + self.random.below((1 << sites) - 2);
         let here = |site: usize| mask >> site & 1 == 1;
-        for from in 0..sites {
-            for to in 0..sites {
-                if here(from) && !here(to) || !one_way && here(to) && !here(from) {
-                    self.world.network.block(from, to);
-                }
-            }
-        }
+        let pairs = (0..sites).flat_map(|from| (0..sites).map(move |to| (from, to)));
+        let cut = pairs.filter(|&(from, to)| here(from) && !here(to) || !one_way && here(to) && !here(from)).collect();
         let harm = &mut self.world.harm;
-        if one_way {
-            harm.one_way += 1
-        } else {
-            harm.partitions += 1
-        }
+        *if one_way { &mut harm.one_way } else { &mut harm.partitions } += 1;
         let arrow = if one_way { "cannot reach" } else { "are parted from" };
         let side: Vec<usize> = (0..sites).filter(|s| here(*s)).collect();
-        self.world.note(format!("sites {side:?} {arrow} the others"));
-        self.later(self.world.now() + lasts_ns, Step::Mend);
+        self.block(cut, lasts_ns, &format!("sites {side:?} {arrow} the others"));
+    }
+
+    /// A partition that does not part: two sites do not reach each other, and both reach all others.
+    fn cut(&mut self, one_way: bool, lasts_ns: u64) {
+        let sites = self.world.sites.len() as u64;
+        let one = self.random.below(sites) as usize;
+        let other = (one + 1 + self.random.below(sites - 1) as usize) % sites as usize;
+        let mut cut = vec![(one, other)];
+        if !one_way {
+            cut.push((other, one));
+        }
+        self.world.harm.cuts += 1;
+        self.block(cut, lasts_ns, &format!("sites {one} and {other} are cut, one way: {one_way}"));
+    }
+
+    fn block(&mut self, cut: Vec<(usize, usize)>, lasts_ns: u64, what: &str) {
+        for &(from, to) in &cut {
+            self.world.network.block(from, to);
+        }
+        let number = self.cuts.len();
+        self.cuts.push(cut);
+        self.world.note(format!("partition {number}: {what}"));
+        self.later(self.world.now() + lasts_ns, Task::Mend(number));
     }
 
     /// The faults stop: links are quiet, partitions mend, the hung go on, and sites with nobody come back, but for a few.
     fn heal(&mut self) {
         self.healed = true;
+        self.random = Random::new(mix(self.seed ^ 0x4ea1));
         self.world.network.unblock_all();
+        self.cuts.iter_mut().for_each(Vec::clear);
+        self.lose_sites();
         (self.world.network.local, self.world.network.remote) = (quiet_local(), quiet_remote());
         for node in 0..self.world.nodes.len() {
             self.world.resume(node);
@@ -349,14 +504,28 @@ impl Run {
         }
         let nobody = self.world.alive().next().is_none();
         for site in 0..self.world.sites.len() {
-            let waits = self.living_slots(site).is_empty();
+            let waits = self.living_slots(site).is_empty() && !self.lost.contains(&site);
             let wanted = nobody || self.world.template.expected_sites > 0;
-            if waits && (self.random.below(100) < 80 || wanted) {
-                self.later(self.world.now() + 10 * MILLISECOND, Step::Restart(site, None));
+            let planned = self.plan.has_process_on(site) || self.world.template.expected_sites > 0;
+            if waits && planned && (self.random.below(100) < 80 || wanted) {
+                self.later(self.world.now() + 10 * MILLISECOND, Task::Restart(site, None));
             }
         }
         self.world.records.trace.push(self.world.now(), Process::WORLD, Event::Healed);
-        self.later(self.world.now() + 8 * SECOND, Step::Operator);
+        self.later(self.world.now() + self.plan.setting.operator_ns, Task::Operator);
+    }
+
+    /// A minority of the sites fails for ever.
+    fn lose_sites(&mut self) {
+        for _ in 0..self.plan.lost_sites {
+            let site = self.random.below(self.world.sites.len() as u64) as usize;
+            if !self.lost.contains(&site) {
+                self.lost.push(site);
+                self.world.harm.lost_sites += 1;
+                self.world.note(format!("site {site} fails for ever"));
+                self.world.crash_site(site);
+            }
+        }
     }
 
     /// A system that lost its quorum for good does not end by itself: an operator starts the processes of a site again. Where
@@ -368,12 +537,13 @@ impl Run {
         if alive.is_empty() || !alive.iter().any(|&n| self.world.nodes[n].app.stalled || expects && stuck(n)) {
             return;
         }
-        let empty: Vec<usize> =
-            (0..self.world.sites.len()).filter(|&s| expects && self.living_slots(s).is_empty()).collect();
+        let empty: Vec<usize> = (0..self.world.sites.len())
+            .filter(|s| expects && self.living_slots(*s).is_empty() && !self.lost.contains(s))
+            .collect();
         if !empty.is_empty() {
             self.world.note(format!("operator: sites {empty:?} are wanted"));
             for site in empty {
-                self.later(self.world.now(), Step::Restart(site, None));
+                self.later(self.world.now(), Task::Restart(site, None));
             }
         } else if alive.iter().all(|&n| stuck(n)) {
             let first = alive.iter().copied().find(|&n| self.world.nodes[n].app.stalled).unwrap_or(alive[0]);
@@ -382,73 +552,9 @@ impl Run {
             for node in alive.into_iter().filter(|&n| self.world.nodes[n].site == site).collect::<Vec<_>>() {
                 let slot = self.world.nodes[node].slot;
                 self.world.crash(node);
-                self.later(self.world.now() + 100 * MILLISECOND, Step::Restart(site, Some(slot)));
+                self.later(self.world.now() + 100 * MILLISECOND, Task::Restart(site, Some(slot)));
             }
         }
-        self.later(self.world.now() + 8 * SECOND, Step::Operator);
+        self.later(self.world.now() + self.plan.setting.operator_ns, Task::Operator);
     }
-
-    // --- has everything settled? -----------------------------------------------------------------------------------
-
-    /// Why not; `None`: it has.
-    fn unsettled(&self) -> Option<String> {
-        let alive: Vec<usize> = self.world.alive().collect();
-        if alive.is_empty() {
-            return Some("nobody is alive".to_string());
-        }
-        let everybody: Vec<Process> = alive.iter().map(|&n| self.world.nodes[n].process).collect();
-        let mut system: Option<(&ViewSeen, u128)> = None;
-        for &n in &alive {
-            let node = &self.world.nodes[n];
-            let (app, who) = (&node.app, node.process);
-            let (Some(view), Some((id, _))) = (&app.system_view, app.admitted) else {
-                return Some(format!("{who:?} is in no system"));
-            };
-            let (first, first_id) = *system.get_or_insert((view, id.0));
-            if first_id != id.0 || first.number != view.number || !same(view, &everybody) {
-                return Some(format!("{who:?} has system view {view:?}, alive are {everybody:?}"));
-            }
-            if app.stalled || app.closing || !node.inbox.is_empty() {
-                return Some(format!("{who:?} is stalled, closing or busy"));
-            }
-            if node.behaviour.as_ref().is_some_and(|b| !b.settled(app)) {
-                return Some(format!("{who:?} is not in all its groups, or has something to send"));
-            }
-            for member in app.members.iter().filter(|m| !m.left) {
-                if !member.active() || !member.flushes.is_empty() || member.own_undelivered > 0 || member.hands_over() {
-                    return Some(format!(
-                        "{who:?} in group {}: waits for {} flushes and {} own messages",
-                        member.name,
-                        member.flushes.len(),
-                        member.own_undelivered
-                    ));
-                }
-            }
-        }
-        for name in 0..2 {
-            let members = alive.iter().flat_map(|&n| {
-                let process = self.world.nodes[n].process;
-                let active = self.world.nodes[n].app.members.iter().filter(|m| m.active() && m.name == name);
-                active.map(move |m| (process, m))
-            });
-            let members: Vec<_> = members.collect();
-            let processes: Vec<Process> = members.iter().map(|m| m.0).collect();
-            let Some((_, first)) = members.first() else { continue };
-            for (process, member) in &members {
-                let (Some(view), Some(reference)) = (&member.view, &first.view) else { continue };
-                let agrees = view.number == reference.number && view.group == reference.group;
-                if !agrees || !same(view, &processes) {
-                    return Some(format!("{process:?} has {view:?}, members should be {processes:?}"));
-                }
-                if member.in_view != first.in_view {
-                    return Some(format!("{process:?} has not delivered what others have"));
-                }
-            }
-        }
-        None
-    }
-}
-
-fn same(view: &ViewSeen, processes: &[Process]) -> bool {
-    view.members.len() == processes.len() && processes.iter().all(|p| view.has(*p))
 }

@@ -6,6 +6,7 @@
 
 use super::application::{Application, Context, Records};
 use super::behaviour::Behaviour;
+use super::clock::Clock;
 use super::network::{Network, address};
 use super::node::Node;
 use super::timeline::Timeline;
@@ -46,7 +47,7 @@ pub enum Happening {
         /// Who is told.
         to: u32,
         /// The answer.
-        answer: SiteAnswer,
+        answer: Box<SiteAnswer>,
     },
     /// The next step of the run's plan or of the script.
     Step(u32),
@@ -80,6 +81,14 @@ pub struct Harm {
     pub partitions: u64,
     /// Partitions, one way.
     pub one_way: u64,
+    /// Pairs of sites cut from each other only.
+    pub cuts: u64,
+    /// Ways that held everything for a while.
+    pub clogs: u64,
+    /// Times that everybody died.
+    pub totals: u64,
+    /// Sites that failed for ever.
+    pub lost_sites: u64,
     /// Processes started again.
     pub restarts: u64,
     /// Processes that were evicted or closed.
@@ -121,6 +130,10 @@ pub struct World {
     pub flooded: Option<Process>,
     /// The latest delay of a death notice.
     pub notice_ns: u64,
+    /// How long a process sleeps on after a packet came.
+    pub wake_ns: u64,
+    /// The clock of a process is up to so many millionths too fast or too slow.
+    pub drift_ppm: u64,
     random: Random,
 }
 
@@ -157,6 +170,8 @@ impl World {
             turns: 0,
             flooded: None,
             notice_ns: 20 * MILLISECOND,
+            wake_ns: 2 * MICROSECOND,
+            drift_ppm: 0,
             random,
         };
         for boot in 0..sites as u32 {
@@ -188,9 +203,12 @@ impl World {
         (config.seed, config.nonce) = (self.random.next(), nonce);
         (config.site, config.address) = (self.sites[site].key, address(slot));
         config.seeds = seeds.iter().map(|s| address(*s)).collect();
-        let clock_ns = self.random.below(3_600_000 * MILLISECOND);
+        let mut clock = Clock::ahead(self.random.below(3_600_000 * MILLISECOND));
+        if self.drift_ppm > 0 {
+            clock = clock.drifting(self.random.below(2 * self.drift_ppm + 1) as i64 - self.drift_ppm as i64);
+        }
         let region = Region::heap(self.chunks);
-        let endpoint = Endpoint::new(config, region, isis_protocol::Instant(time + clock_ns));
+        let endpoint = Endpoint::new(config, region, clock.at(time));
         let process = Process(number);
         let boot = self.sites[site].boot;
         self.records.trace.push(time, process, Event::Start { site: boot, slot });
@@ -205,7 +223,7 @@ impl World {
             self.timeline.at(time + b, Happening::Peer { to: mate as u32, slot });
         }
         self.slots[slot as usize].1 = Some(number);
-        self.nodes.push(Node::new(process, slot, (site, boot), nonce, endpoint, app, behaviour, clock_ns));
+        self.nodes.push(Node::new(process, slot, (site, boot), nonce, endpoint, app, behaviour, clock));
         self.wake(number as usize, time + MICROSECOND);
         number as usize
     }
@@ -339,7 +357,7 @@ impl World {
                     self.network.tally.overflowed += 1;
                 } else {
                     inbox.push_back(packet);
-                    self.wake(node as usize, time + 2 * MICROSECOND);
+                    self.wake(node as usize, time + self.wake_ns);
                 }
             }
             Happening::Turn(node) => {
@@ -350,18 +368,18 @@ impl World {
             }
             Happening::Death { to, of } => {
                 let nonce = self.nodes[of as usize].nonce;
-                let now = self.nodes[to as usize].clock(time);
+                let now = self.nodes[to as usize].clock.at(time);
                 self.tell(to, Happening::Death { to, of }, |endpoint| endpoint.handle_death(now, nonce));
             }
             Happening::Peer { to, slot } => {
-                let now = self.nodes[to as usize].clock(time);
+                let now = self.nodes[to as usize].clock.at(time);
                 let peer = Happening::Peer { to, slot };
                 self.tell(to, peer, |endpoint| endpoint.handle_peer(now, address(slot)));
             }
             Happening::Answer { to, answer } => {
-                let now = self.nodes[to as usize].clock(time);
+                let now = self.nodes[to as usize].clock.at(time);
                 let again = Happening::Answer { to, answer: answer.clone() };
-                self.tell(to, again, |endpoint| endpoint.handle_site_answer(now, answer));
+                self.tell(to, again, |endpoint| endpoint.handle_site_answer(now, *answer));
             }
             Happening::Step(step) => return Passed::Step(step),
         }
@@ -397,7 +415,9 @@ impl World {
         if outcome.system_view {
             self.look_up_mates(node);
         }
-        if outcome.ends {
+        if outcome.dies {
+            self.crash(node);
+        } else if outcome.ends {
             self.harm.ends += 1;
             self.ended.push(node);
             // A process at its end says so on the site's link.
@@ -431,7 +451,7 @@ impl World {
                     }
                 };
                 let delay = self.random.below(MILLISECOND);
-                self.timeline.at(self.now() + delay, Happening::Answer { to: node as u32, answer });
+                self.timeline.at(self.now() + delay, Happening::Answer { to: node as u32, answer: Box::new(answer) });
             }
             SiteRequest::Kill(nonce) => {
                 let victim = self.nodes.iter().position(|n| n.nonce == nonce && n.boot == boot && n.alive());
@@ -463,7 +483,7 @@ impl World {
         let record = Box::new(record.clone());
         let answer = SiteAnswer::Record { number, done: applied.done, record, lives_in };
         let delay = self.random.below(2 * MILLISECOND);
-        self.timeline.at(self.now() + delay, Happening::Answer { to: node as u32, answer });
+        self.timeline.at(self.now() + delay, Happening::Answer { to: node as u32, answer: Box::new(answer) });
     }
 
     /// Lets the application of a living process do something now, outside of its turn; then it has a turn.
@@ -474,7 +494,7 @@ impl World {
     ) -> Option<R> {
         let time = self.now();
         let it = &mut self.nodes[node];
-        let now = it.clock(time);
+        let now = it.clock.at(time);
         let endpoint = it.endpoint.as_mut()?;
         let mut ctx = Context { time, now, endpoint, records: &mut self.records };
         let result = act(&mut it.app, &mut it.behaviour, &mut ctx);

@@ -1,0 +1,69 @@
+//! Has everything come that was to come? All processes that are alive in one system view, all that want to be in a group in
+//! one view of it, with the same messages, and nothing waiting.
+//!
+//! Owner: none; it looks at a world and changes nothing. It asks the applications, not the engines.
+
+use super::world::World;
+use crate::trace::{Process, ViewSeen};
+
+/// Why not; `None`: it has.
+pub fn unsettled(world: &World) -> Option<String> {
+    let alive: Vec<usize> = world.alive().collect();
+    if alive.is_empty() {
+        return Some("nobody is alive".to_string());
+    }
+    let everybody: Vec<Process> = alive.iter().map(|&n| world.nodes[n].process).collect();
+    let mut system: Option<(&ViewSeen, u128)> = None;
+    for &n in &alive {
+        let node = &world.nodes[n];
+        let (app, who) = (&node.app, node.process);
+        let (Some(view), Some((id, _))) = (&app.system_view, app.admitted) else {
+            return Some(format!("{who:?} is in no system"));
+        };
+        let (first, first_id) = *system.get_or_insert((view, id.0));
+        if first_id != id.0 || first.number != view.number || !same(view, &everybody) {
+            return Some(format!("{who:?} has system view {view:?}, alive are {everybody:?}"));
+        }
+        if app.stalled || app.closing || !node.inbox.is_empty() {
+            return Some(format!("{who:?} is stalled, closing or busy"));
+        }
+        if node.behaviour.as_ref().is_some_and(|b| !b.settled(app)) {
+            return Some(format!("{who:?} is not in all its groups, or has something to send"));
+        }
+        for member in app.members.iter().filter(|m| !m.left) {
+            if !member.active() || !member.flushes.is_empty() || member.own_undelivered > 0 || member.hands_over() {
+                return Some(format!(
+                    "{who:?} in group {}: waits for {} flushes and {} own messages",
+                    member.name,
+                    member.flushes.len(),
+                    member.own_undelivered
+                ));
+            }
+        }
+    }
+    for name in 0..2 {
+        let members = alive.iter().flat_map(|&n| {
+            let process = world.nodes[n].process;
+            let active = world.nodes[n].app.members.iter().filter(|m| m.active() && m.name == name);
+            active.map(move |m| (process, m))
+        });
+        let members: Vec<_> = members.collect();
+        let processes: Vec<Process> = members.iter().map(|m| m.0).collect();
+        let Some((_, first)) = members.first() else { continue };
+        for (process, member) in &members {
+            let (Some(view), Some(reference)) = (&member.view, &first.view) else { continue };
+            let agrees = view.number == reference.number && view.group == reference.group;
+            if !agrees || !same(view, &processes) {
+                return Some(format!("{process:?} has {view:?}, members should be {processes:?}"));
+            }
+            if member.in_view != first.in_view {
+                return Some(format!("{process:?} has not delivered what others have"));
+            }
+        }
+    }
+    None
+}
+
+fn same(view: &ViewSeen, processes: &[Process]) -> bool {
+    view.members.len() == processes.len() && processes.iter().all(|p| view.has(*p))
+}
