@@ -8,6 +8,7 @@ use allocation_counter::measure;
 use isis_protocol::time::MICROSECOND;
 use isis_protocol::{Destination, Endpoint, Event, Instant, Kind, SendOptions};
 use isis_tests::scenario::Scenario;
+use isis_tests::sim::clock::Clock;
 use isis_tests::sim::network::{address, slot};
 
 const MEMBERS: usize = 3;
@@ -37,7 +38,7 @@ impl Network {
 struct Member {
     endpoint: Endpoint,
     slot: u32,
-    clock_ns: u64,
+    clock: Clock,
     allocations: u64,
     delivered: u64,
 }
@@ -45,7 +46,7 @@ struct Member {
 impl Member {
     /// Does something with the core, and counts.
     fn act(&mut self, now: u64, act: impl FnOnce(&mut Endpoint, Instant)) {
-        let (endpoint, now) = (&mut self.endpoint, Instant(now + self.clock_ns));
+        let (endpoint, now) = (&mut self.endpoint, self.clock.at(now));
         self.allocations += measure(|| act(endpoint, now)).count_total;
     }
 
@@ -109,9 +110,9 @@ fn a_short_abcast_costs_few_allocations() {
     let mut members: Vec<Member> = nodes
         .iter()
         .map(|&node| {
-            let (slot, clock_ns) = (s.world.nodes[node].slot, s.world.nodes[node].clock_ns);
+            let (slot, clock) = (s.world.nodes[node].slot, s.world.nodes[node].clock);
             let endpoint = s.world.nodes[node].endpoint.take().expect("alive");
-            Member { endpoint, slot, clock_ns, allocations: 0, delivered: 0 }
+            Member { endpoint, slot, clock, allocations: 0, delivered: 0 }
         })
         .collect();
     let mut network = Network::new();

@@ -142,7 +142,7 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
             let site_of = |p: Process| if expected > 0 { foundings::host(history, p) } else { boot_of(p) };
             let sites: BTreeSet<u32> = old.view.processes().map(site_of).collect();
             let mut kept: BTreeSet<u32> = old.view.processes().filter(|&p| new.view.has(p)).map(site_of).collect();
-            for (gone, by_request) in &new.view.departed {
+            for (gone, by_request) in by_view[b].iter().flat_map(|&at| &history.at(at).view.departed) {
                 let process = history
                     .lives
                     .iter()
@@ -161,6 +161,18 @@ pub fn one_primary(history: &History<'_>, found: &mut Vec<Violation>) {
                 })
             };
             kept.extend(old.view.processes().filter(|&p| !new.view.has(p) && hung_between(p)).map(site_of));
+            // Newcomers are not told who left: where only they lived to install the view, whoever asked to leave may have.
+            let told = by_view[b].iter().any(|&(m, _)| old.view.has(history.memberships[m].process));
+            let asked = |p: Process| {
+                history.lives.get(p.0 as usize).is_some_and(|life| {
+                    life.records.iter().any(|&record| {
+                        record < new.record && matches!(history.trace.records[record].event, Event::CloseCall)
+                    })
+                })
+            };
+            if !told {
+                kept.extend(old.view.processes().filter(|&p| !new.view.has(p) && asked(p)).map(site_of));
+            }
             let oldest = old.view.processes().next().map(site_of);
             let half_with_oldest =
                 expected == 0 && kept.len() * 2 == sites.len() && oldest.is_some_and(|s| kept.contains(&s));

@@ -328,9 +328,12 @@ impl World {
     /// can test any other's death, even of one that it never met.
     fn look_up_mates(&mut self, node: usize) {
         let Some(view) = self.nodes[node].app.system_view.clone() else { return };
+        // Sites that have names keep them: of processes before the last boot no file is left either.
+        let named = self.template.expected_sites > 0;
+        let (site, boot) = (self.nodes[node].site, self.nodes[node].boot);
         for process in view.processes() {
             let other = process.0 as usize;
-            if self.nodes.get(other).is_some_and(|o| !o.alive() && o.boot == self.nodes[node].boot) {
+            if self.nodes.get(other).is_some_and(|o| !o.alive() && (o.boot == boot || (named && o.site == site))) {
                 self.tell_death(node, other);
             }
         }

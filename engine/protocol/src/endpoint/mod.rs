@@ -452,6 +452,7 @@ impl Endpoint {
     /// When `handle_timeout` wants to be called next; `None`: never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if let Some(deadline) = self.deadline.get() {
+            debug_assert_eq!(deadline, self.next_deadline(), "something changed and did not say so");
             return deadline;
         }
         let deadline = self.next_deadline();
