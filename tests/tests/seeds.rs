@@ -33,7 +33,7 @@ fn fresh_seeds() {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
     let start = number("ISIS_SIM_FRESH_START").unwrap_or(clock);
     let _ = writeln!(std::io::stderr(), "fresh seeds from {start}: ISIS_SIM_FRESH_START={start} repeats them");
-    run(start, number("ISIS_SIM_SEEDS").map_or(5, |seeds| seeds / 10));
+    run(start, number("ISIS_SIM_SEEDS").map_or(50, |seeds| seeds / 10));
 }
 
 /// Seeds that once failed, each by a bug of the engine or of the checker. A change of the engine shifts what a seed
