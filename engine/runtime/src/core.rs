@@ -17,6 +17,7 @@ use crate::clock;
 use crate::command::{Action, Command, decode};
 use crate::event::{CommandName, NodeEvent};
 use crate::lane::{Gate, Lane};
+use crate::lanes::Lanes;
 use crate::mailbox::{Inlet, Outlet};
 use crate::options::WaitStrategy;
 use crate::sleep::{Idle, Wake, sleep_on};
@@ -84,7 +85,7 @@ pub(crate) enum ToCore {
 #[derive(Debug)]
 struct Inbox {
     inlet: Inlet<ToCore>,
-    lanes: BTreeMap<GroupHandle, Lane>,
+    lanes: Lanes,
 }
 
 /// An event that did not fit into the ring yet.
@@ -136,7 +137,7 @@ impl Core {
         Core {
             engine,
             shared,
-            inboxes: vec![Inbox { inlet, lanes: BTreeMap::new() }],
+            inboxes: vec![Inbox { inlet, lanes: Lanes::default() }],
             outlet,
             held: None,
             own: VecDeque::new(),
@@ -224,7 +225,7 @@ impl Core {
             let taken = self.take_commands(index, now);
             work += taken;
             let inbox = &self.inboxes[index];
-            if index > 0 && closed && taken == 0 && inbox.lanes.values().all(|lane| lane.parked.is_empty()) {
+            if index > 0 && closed && taken == 0 && inbox.lanes.is_idle() {
                 self.inboxes.swap_remove(index);
             } else {
                 index += 1;
@@ -241,18 +242,8 @@ impl Core {
 
     /// Tries again what found a full window.
     fn parked(&mut self, index: usize, now: Instant) -> usize {
-        let mut work = 0;
-        for lane in self.inboxes[index].lanes.values_mut() {
-            while let Some(command) = lane.parked.front() {
-                if !carry_out(&mut self.engine, &mut self.groups, &mut self.own, now, command) {
-                    break;
-                }
-                lane.take(command.cost());
-                lane.parked.pop_front();
-                work += 1;
-            }
-        }
-        work
+        let (engine, groups, own) = (&mut self.engine, &mut self.groups, &mut self.own);
+        self.inboxes[index].lanes.retry(|command| carry_out(engine, groups, own, now, command))
     }
 
     fn take_commands(&mut self, index: usize, now: Instant) -> usize {
@@ -265,9 +256,7 @@ impl Core {
             match decode(record) {
                 Some(command) => {
                     let (engine, groups, own) = (&mut self.engine, &mut self.groups, &mut self.own);
-                    if let Some(lane) = inbox.lanes.get_mut(&command.group) {
-                        through_lane(lane, engine, groups, own, now, command);
-                    }
+                    inbox.lanes.offer(&command, |command| carry_out(engine, groups, own, now, command));
                     inbox.inlet.ring.release();
                 }
                 None => {
@@ -283,28 +272,33 @@ impl Core {
     fn rare(&mut self, index: usize, now: Instant, value: ToCore) {
         match value {
             ToCore::Command(command) => {
-                if let Some(lane) = self.inboxes[index].lanes.get_mut(&command.group) {
-                    through_lane(lane, &mut self.engine, &mut self.groups, &mut self.own, now, command);
+                let (engine, groups, own) = (&mut self.engine, &mut self.groups, &mut self.own);
+                self.inboxes[index].lanes.offer(&command, |command| carry_out(engine, groups, own, now, command));
+            }
+            ToCore::Join { group, name, options, gate } => {
+                let mut lane = Lane::new(gate, options.domain);
+                match self.engine.machine.join(now, &name, options) {
+                    Ok(handle) => {
+                        self.groups.to_core.insert(group, handle);
+                        self.groups.to_app.insert(handle, group);
+                        self.inboxes[index].lanes.insert(group, lane);
+                    }
+                    Err(reason) => {
+                        lane.close();
+                        self.own.push_back(NodeEvent::Refused { group, command: CommandName::Join, reason, number: 0 });
+                        self.own.push_back(NodeEvent::Left { group });
+                    }
                 }
             }
-            ToCore::Join { group, name, options, gate } => match self.engine.machine.join(now, &name, options) {
-                Ok(handle) => {
-                    self.groups.to_core.insert(group, handle);
-                    self.groups.to_app.insert(handle, group);
-                    self.inboxes[index].lanes.insert(group, Lane::new(gate));
-                }
-                Err(reason) => {
-                    Lane::new(gate).close();
-                    self.own.push_back(NodeEvent::Refused { group, command: CommandName::Join, reason, number: 0 });
-                    self.own.push_back(NodeEvent::Left { group });
-                }
-            },
             ToCore::Sender { group, inlet, gate } => {
-                let mut lane = Lane::new(gate);
+                // Alone in its inbox: its domain does not matter.
+                let mut lane = Lane::new(gate, 0);
                 if !self.groups.to_core.contains_key(&group) {
                     lane.close();
                 }
-                self.inboxes.push(Inbox { inlet, lanes: BTreeMap::from([(group, lane)]) });
+                let mut lanes = Lanes::default();
+                lanes.insert(group, lane);
+                self.inboxes.push(Inbox { inlet, lanes });
             }
         }
     }
@@ -327,11 +321,7 @@ impl Core {
     fn announce_room(&mut self, all: bool) {
         let all = self.shared.ring_full.ring() || all;
         for inbox in &mut self.inboxes {
-            for (group, lane) in &mut inbox.lanes {
-                if (all || lane.touched) && lane.owes_writable() {
-                    self.own.push_back(NodeEvent::Writable { group: *group });
-                }
-            }
+            self.own.extend(inbox.lanes.owed_writable(all).map(|group| NodeEvent::Writable { group }));
         }
     }
 
@@ -343,10 +333,7 @@ impl Core {
             self.closing = self.closing.or(Some(now + self.linger_ns));
         }
         let Some(deadline) = self.closing else { return 0 };
-        let waiting = self
-            .inboxes
-            .iter_mut()
-            .any(|inbox| inbox.inlet.ring.peek().is_some() || inbox.lanes.values().any(|lane| !lane.parked.is_empty()));
+        let waiting = self.inboxes.iter_mut().any(|inbox| inbox.inlet.ring.peek().is_some() || !inbox.lanes.is_idle());
         if waiting && now < deadline {
             return 0;
         }
@@ -425,11 +412,9 @@ impl Core {
                 self.groups.tickets.remove(&group);
                 self.groups.views.remove(&group);
                 for inbox in &mut self.inboxes {
-                    if let Some(lane) = inbox.lanes.get_mut(&app) {
-                        lane.close();
-                    }
+                    inbox.lanes.close(app);
                 }
-                self.inboxes[0].lanes.remove(&app);
+                self.inboxes[0].lanes.remove(app);
                 NodeEvent::Left { group: app }
             }
             other => NodeEvent::from_core(other, &|group| self.groups.app(group)),
@@ -442,22 +427,6 @@ impl Core {
 impl Names {
     fn app(&self, group: GroupHandle) -> GroupHandle {
         self.to_app.get(&group).copied().unwrap_or_default()
-    }
-}
-
-/// Carries a command out, or queues it behind those that wait.
-fn through_lane<D: AsRef<[u8]>>(
-    lane: &mut Lane,
-    engine: &mut CoreLoop,
-    groups: &mut Names,
-    own: &mut VecDeque<NodeEvent>,
-    now: Instant,
-    command: Command<D>,
-) {
-    if lane.parked.is_empty() && carry_out(engine, groups, own, now, &command) {
-        lane.take(command.cost());
-    } else {
-        lane.parked.push_back(command.to_owned());
     }
 }
 

@@ -1,4 +1,5 @@
-//! One group's commands of one producer: bounded, in order, and never in the way of other groups.
+//! One group's commands of one producer: bounded, in order, and in the way of other groups only where causality asks for it
+//! (see `inbox`).
 //!
 //! When the core answers `WouldBlock` (a full window), the command waits here and the ring goes on. So that what waits is
 //! bounded, the producer counts what it has submitted and the core publishes what it has taken: the difference, in bytes,
@@ -75,20 +76,57 @@ impl Valve {
     }
 }
 
+/// A command that waits.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    /// Its place among those that its producer's commands ever took.
+    pub place: u64,
+    /// A message with causal order.
+    pub causal: bool,
+    pub command: Command<Box<[u8]>>,
+}
+
 /// The core's side.
 #[derive(Debug)]
 pub(crate) struct Lane {
     gate: Arc<Gate>,
     taken: u64,
+    /// The group's domain of causality.
+    pub domain: u32,
     /// Commands that found the window full, oldest first.
-    pub parked: VecDeque<Command<Box<[u8]>>>,
+    pub parked: VecDeque<Parked>,
+    /// The places of those that are messages with causal order.
+    causal: VecDeque<u64>,
     /// Something was taken since the bell was looked at.
     pub touched: bool,
 }
 
 impl Lane {
-    pub fn new(gate: Arc<Gate>) -> Lane {
-        Lane { gate, taken: 0, parked: VecDeque::new(), touched: false }
+    pub fn new(gate: Arc<Gate>, domain: u32) -> Lane {
+        Lane { gate, taken: 0, domain, parked: VecDeque::new(), causal: VecDeque::new(), touched: false }
+    }
+
+    /// A command has to wait.
+    pub fn park(&mut self, parked: Parked) {
+        if parked.causal {
+            self.causal.push_back(parked.place);
+        }
+        self.parked.push_back(parked);
+    }
+
+    /// The oldest parked command is done with.
+    pub fn unpark(&mut self) {
+        if let Some(parked) = self.parked.pop_front() {
+            if parked.causal {
+                self.causal.pop_front();
+            }
+            self.take(parked.command.cost());
+        }
+    }
+
+    /// The place of the oldest parked message with causal order.
+    pub fn first_causal(&self) -> Option<u64> {
+        self.causal.front().copied()
     }
 
     /// A command of this cost is done with.
@@ -108,6 +146,7 @@ impl Lane {
     /// The group is gone: what waits is dropped.
     pub fn close(&mut self) {
         self.parked.clear();
+        self.causal.clear();
         // Release: pairs with the Acquire load in `Valve::is_closed`.
         self.gate.closed.store(true, Ordering::Release);
     }
@@ -120,7 +159,7 @@ mod tests {
     #[test]
     fn a_full_lane_refuses_and_says_when_it_has_room() {
         let (mut valve, gate) = Valve::new(1000);
-        let mut lane = Lane::new(gate);
+        let mut lane = Lane::new(gate, 0);
         assert!(valve.admits(5000, true), "an empty lane takes anything");
         valve.submit(5000);
         assert!(!lane.owes_writable(), "nobody waits");

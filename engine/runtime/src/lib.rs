@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`options`] (what a user can set), [`event`] and [`error`] (what comes out), [`node`] (the handle),
 //! `turn` (the loop, over `machine` and `port`), `inline` and `core` + `remote` (the two ways to run it: without and with a
-//! thread), `command`, `mailbox` and `lane` (how commands and events pass between the threads), `sleep` (who waits for
+//! thread), `command`, `mailbox`, `lane` and `lanes` (how commands and events pass between the threads), `sleep` (who waits for
 //! what, on which descriptor), `registry` (what the application's side remembers), `tickets` (how a sender knows its own
 //! messages again).
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ pub mod event;
 mod fake;
 mod inline;
 mod lane;
+mod lanes;
 mod machine;
 mod mailbox;
 pub mod node;
