@@ -174,7 +174,8 @@
 #define ISIS_ROLE_MEMBER 0
 
 /**
- * Joins as a client, who sends but has no rank. Not in this version.
+ * Joins as a client: a process that multicasts into the group and gets its members' isis_send and isis_reply, but is no
+ * member: it has no rank, and gets neither views nor multicasts. It creates no group; it waits until there is one.
  */
 #define ISIS_ROLE_CLIENT 1
 
@@ -244,7 +245,8 @@
 #define ISIS_EVENT_SYSTEM_VIEW 2
 
 /**
- * This process is a member of the group, and has its state. Its first ISIS_EVENT_VIEW follows.
+ * This process is a member of the group, and has its state; its first ISIS_EVENT_VIEW follows. Or it is registered as a
+ * client: `members` is 0 then, and no views come.
  */
 #define ISIS_EVENT_JOINED 3
 
@@ -259,7 +261,7 @@
 #define ISIS_EVENT_LEFT 5
 
 /**
- * The flush of this `number` is complete.
+ * The flush of this `number` is complete: all members have what was multicast before. For a client: that is completed.
  */
 #define ISIS_EVENT_FLUSHED 6
 
@@ -327,6 +329,18 @@
  * A line for the operator: `text`.
  */
 #define ISIS_EVENT_LOG 18
+
+/**
+ * For clients: the multicast with ticket `number` (isis_last_sent) cannot be lost any more. Every member that stays
+ * delivers it, or has done so. Each multicast of a client gets one, in their order.
+ */
+#define ISIS_EVENT_COMPLETED 19
+
+/**
+ * For clients: the group has no members any more; the handle is closed when the callback returns. Multicasts that were not
+ * completed may or may not have been delivered. A new group of that name may come: join again.
+ */
+#define ISIS_EVENT_GROUP_ENDED 20
 
 /**
  * The reason of an ISIS_EVENT_SLOW: the process is so far behind with taking messages that this one's window is full.
@@ -412,7 +426,7 @@ typedef struct isis_join_options_t {
      */
     uint32_t ordering;
     /**
-     * ISIS_ROLE_MEMBER.
+     * ISIS_ROLE_MEMBER or ISIS_ROLE_CLIENT. For a client only `domain` counts of what follows.
      */
     uint32_t role;
     /**
@@ -474,16 +488,16 @@ typedef struct isis_message_t {
      */
     struct isis_group_t *group;
     /**
-     * The process that sent it.
+     * The process that sent it: a member, or a client.
      */
     uint64_t sender;
     /**
-     * The number of the group's view that it was sent in.
+     * The number of the group's view that it was sent in; of a client's multicast, that it was delivered in.
      */
     uint64_t view;
     /**
      * Its number among its sender's multicasts in that view: 1, 2, 3 and so on. ISIS_UNICAST and ISIS_REPLY have a series
-     * of their own, above 2^62.
+     * of their own, above 2^62. A client's multicasts have one over all views, which rises and has gaps.
      */
     uint64_t number;
     /**
@@ -499,7 +513,8 @@ typedef struct isis_message_t {
      */
     uint64_t answers_number;
     /**
-     * The sender's rank in the view; 65535 if it is no member any more (ISIS_UNICAST and ISIS_REPLY only).
+     * The sender's rank in the view; 65535 if it is a client, or no member any more (ISIS_UNICAST and ISIS_REPLY only), and
+     * in all that a client gets.
      */
     uint32_t rank;
     /**
@@ -802,8 +817,16 @@ int32_t isis_join_options_init(struct isis_join_options_t *options);
  * is a member and has the state; until then the handle serves to leave again, and sends give ISIS_ENOTMEMBER. `options`
  * NULL: the defaults, without state.
  *
+ * As a client (ISIS_ROLE_CLIENT): ISIS_EVENT_JOINED tells that this process is registered with the group, which needs a
+ * member. From then on isis_multicast, isis_send, isis_reply, isis_flush, isis_sender_open and isis_group_leave work on the
+ * handle; isis_claim gives ISIS_ENOTMEMBER and isis_view_number and its likes ISIS_ENOVIEW. Each multicast is delivered by
+ * the members at most once, in this client's order, whichever of them fail, and ISIS_EVENT_COMPLETED tells that it cannot
+ * be lost any more. ISIS_EVENT_GROUP_ENDED tells that the group has no members any more. The members see a client that is
+ * registered when a view begins in isis_view_client, and that it failed by a view without it. A process is one group's
+ * member or client, not both: ISIS_EALREADY.
+ *
  * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_EENDED, ISIS_EAGAIN, ISIS_ELIMIT,
- * ISIS_EALREADY, ISIS_EUNSUPPORTED (ordering, role). On an error `*group` is NULL.
+ * ISIS_EALREADY, ISIS_EUNSUPPORTED (ordering). On an error `*group` is NULL.
  */
 int32_t isis_group_join(struct isis_t *isis,
                         const char *name,
@@ -811,7 +834,7 @@ int32_t isis_group_join(struct isis_t *isis,
                         struct isis_group_t **group);
 
 /**
- * isis_group_join, and waits for the first view, running callbacks as isis_poll does.
+ * isis_group_join, and waits for ISIS_EVENT_JOINED, running callbacks as isis_poll does.
  *
  * Errors: as isis_group_join, and ISIS_ETIMEDOUT (the join is given up), ISIS_ENOTMEMBER (the group ended meanwhile),
  * ISIS_EINCALLBACK. On an error `*group` is NULL.
@@ -904,8 +927,23 @@ int32_t isis_view_departed_count(struct isis_group_t *group);
 int32_t isis_view_departed(struct isis_group_t *group, uint32_t index, uint64_t *process, uint32_t *reason);
 
 /**
+ * Returns how many clients were registered with the group when the view began.
+ *
+ * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOVIEW.
+ */
+int32_t isis_view_client_count(struct isis_group_t *group);
+
+/**
+ * The `index`-th client that was registered with the group when the view began; by identifier, not by age.
+ *
+ * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ENOVIEW, ISIS_ERANGE.
+ */
+int32_t isis_view_client(struct isis_group_t *group, uint32_t index, uint64_t *process);
+
+/**
  * Multicasts `len` bytes (copied) to all members of the group, this process included, at their entry point `entry`
  * (0 to 255). `kind`: ISIS_FIFO, ISIS_CAUSAL, ISIS_TOTAL or ISIS_GLOBAL, + ISIS_SAFE if wanted. Never blocks.
+ * From a client: not ISIS_GLOBAL (ISIS_EKIND), and at most 32 bytes less than `max_message`.
  *
  * Errors: ISIS_EAGAIN (the window is full, or this process is stalled: try again after ISIS_EVENT_WRITABLE), ISIS_EHANDLE, ISIS_ETHREAD,
  * ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_EKIND, ISIS_ETOOLONG, ISIS_ENOTMEMBER, ISIS_EENDED.
@@ -918,7 +956,8 @@ int32_t isis_multicast(struct isis_group_t *group,
 
 /**
  * Sends `len` bytes (copied) to one member of the group, at its entry point `entry`, after everything that this process
- * has delivered or multicast in the group.
+ * has delivered or multicast in the group. Members may send to a registered client as well, who has no other way to hear of
+ * what happens in the group; what a client sends to a process that is no member is dropped there.
  *
  * Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ETOOLONG,
  * ISIS_ENOTMEMBER, ISIS_ENOPROCESS, ISIS_EENDED.
@@ -980,7 +1019,8 @@ int32_t isis_claim_max(struct isis_group_t *group, uint64_t *max);
  * holds up nothing: the message gets its place, and its view, at isis_commit. Other multicasts may go out in between.
  * In inline mode the bytes are sent from where they are written. In threaded mode they are copied twice, as isis_multicast
  * copies them: into the ring to the engine's thread, and into the stream. (A claim in the ring itself would hold up
- * everything behind it until its commit; handing the buffer over costs as much as copying one fragment.)
+ * everything behind it until its commit; handing the buffer over costs as much as copying one fragment.) Clients have no
+ * stream: ISIS_ENOTMEMBER.
  *
  * Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ETOOLONG,
  * ISIS_ECLAIM, ISIS_ENOTMEMBER, ISIS_EENDED. On an error the claim is all zero.

@@ -45,7 +45,8 @@ pub unsafe extern "C" fn isis_claim_max(group: *mut isis_group_t, max: *mut u64)
 /// holds up nothing: the message gets its place, and its view, at isis_commit. Other multicasts may go out in between.
 /// In inline mode the bytes are sent from where they are written. In threaded mode they are copied twice, as isis_multicast
 /// copies them: into the ring to the engine's thread, and into the stream. (A claim in the ring itself would hold up
-/// everything behind it until its commit; handing the buffer over costs as much as copying one fragment.)
+/// everything behind it until its commit; handing the buffer over costs as much as copying one fragment.) Clients have no
+/// stream: ISIS_ENOTMEMBER.
 ///
 /// Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ETOOLONG,
 /// ISIS_ECLAIM, ISIS_ENOTMEMBER, ISIS_EENDED. On an error the claim is all zero.

@@ -162,6 +162,19 @@ impl Instance {
                     self.tell(isis_event_t { group, number, ..plain(ISIS_EVENT_STATE_RECEIVED) });
                 }
             }
+            NodeEvent::Registered { group, .. } => {
+                self.with_group(group, |group| group.joined = true);
+                let rank = u32::from(u16::MAX);
+                self.tell(isis_event_t { group: self.group_handle(group), rank, ..plain(ISIS_EVENT_JOINED) });
+            }
+            NodeEvent::Completed { group, ticket } => {
+                let group = self.group_handle(group);
+                self.tell(isis_event_t { group, number: ticket, ..plain(ISIS_EVENT_COMPLETED) });
+            }
+            NodeEvent::GroupEnded { group } => {
+                self.tell(isis_event_t { group: self.group_handle(group), ..plain(ISIS_EVENT_GROUP_ENDED) });
+                self.forget_group(group);
+            }
             NodeEvent::Left { group } => {
                 self.tell(isis_event_t { group: self.group_handle(group), ..plain(ISIS_EVENT_LEFT) });
                 self.forget_group(group);

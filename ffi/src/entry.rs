@@ -23,13 +23,14 @@ pub const ISIS_ENTRY_OTHER: u32 = 257;
 pub const ISIS_EVENT_SYSTEM_JOINED: u32 = 1;
 /// The set of all processes changed: `group` is the group of isis_system_group.
 pub const ISIS_EVENT_SYSTEM_VIEW: u32 = 2;
-/// This process is a member of the group, and has its state. Its first ISIS_EVENT_VIEW follows.
+/// This process is a member of the group, and has its state; its first ISIS_EVENT_VIEW follows. Or it is registered as a
+/// client: `members` is 0 then, and no views come.
 pub const ISIS_EVENT_JOINED: u32 = 3;
 /// A new view of the group; isis_view_number and its likes tell it.
 pub const ISIS_EVENT_VIEW: u32 = 4;
 /// This process is out of the group; the group's handle is closed when the callback returns.
 pub const ISIS_EVENT_LEFT: u32 = 5;
-/// The flush of this `number` is complete.
+/// The flush of this `number` is complete: all members have what was multicast before. For a client: that is completed.
 pub const ISIS_EVENT_FLUSHED: u32 = 6;
 /// A send that gave ISIS_EAGAIN may be tried again: the window has room, or the view change or the stall is over.
 pub const ISIS_EVENT_WRITABLE: u32 = 7;
@@ -60,6 +61,12 @@ pub const ISIS_EVENT_REFUSED: u32 = 16;
 pub const ISIS_EVENT_POISONED: u32 = 17;
 /// A line for the operator: `text`.
 pub const ISIS_EVENT_LOG: u32 = 18;
+/// For clients: the multicast with ticket `number` (isis_last_sent) cannot be lost any more. Every member that stays
+/// delivers it, or has done so. Each multicast of a client gets one, in their order.
+pub const ISIS_EVENT_COMPLETED: u32 = 19;
+/// For clients: the group has no members any more; the handle is closed when the callback returns. Multicasts that were not
+/// completed may or may not have been delivered. A new group of that name may come: join again.
+pub const ISIS_EVENT_GROUP_ENDED: u32 = 20;
 
 /// The reason of an ISIS_EVENT_SLOW: the process is so far behind with taking messages that this one's window is full.
 pub const ISIS_SLOW_WINDOW: u32 = 1;

@@ -25,7 +25,8 @@ pub const ISIS_ORDERING_PRIORITY: u32 = 1;
 
 /// Joins as a member. The default.
 pub const ISIS_ROLE_MEMBER: u32 = 0;
-/// Joins as a client, who sends but has no rank. Not in this version.
+/// Joins as a client: a process that multicasts into the group and gets its members' isis_send and isis_reply, but is no
+/// member: it has no rank, and gets neither views nor multicasts. It creates no group; it waits until there is one.
 pub const ISIS_ROLE_CLIENT: u32 = 1;
 
 /// Options of isis_group_join. Fill it with isis_join_options_init.
@@ -36,7 +37,7 @@ pub struct isis_join_options_t {
     pub size: u64,
     /// ISIS_ORDERING_SEQUENCER.
     pub ordering: u32,
-    /// ISIS_ROLE_MEMBER.
+    /// ISIS_ROLE_MEMBER or ISIS_ROLE_CLIENT. For a client only `domain` counts of what follows.
     pub role: u32,
     /// Not 0: a message is delivered in the view that its sender knew of when it sent it. A multicast during a view change
     /// is refused with ISIS_EAGAIN instead of being kept for the next view: at once in inline mode; in threaded mode by
@@ -73,7 +74,7 @@ pub struct Group {
     pub claim: u64,
     /// The ticket of the last message sent; 0: none yet.
     pub last_sent: u64,
-    /// Its first view has come.
+    /// Its first view has come, or it is registered as a client.
     pub joined: bool,
     /// The highest flush whose event has come.
     pub flushed: u64,
@@ -108,6 +109,7 @@ impl Instance {
             wants_state: state.wants_state(),
             sending_view: options.sending_view != 0,
             domain: options.domain,
+            client: options.role == ISIS_ROLE_CLIENT,
         };
         let joined = self.node().join(name, join);
         let core = joined.map_err(|why| self.failure(why))?;
@@ -179,8 +181,16 @@ pub unsafe extern "C" fn isis_join_options_init(options: *mut isis_join_options_
 /// is a member and has the state; until then the handle serves to leave again, and sends give ISIS_ENOTMEMBER. `options`
 /// NULL: the defaults, without state.
 ///
+/// As a client (ISIS_ROLE_CLIENT): ISIS_EVENT_JOINED tells that this process is registered with the group, which needs a
+/// member. From then on isis_multicast, isis_send, isis_reply, isis_flush, isis_sender_open and isis_group_leave work on the
+/// handle; isis_claim gives ISIS_ENOTMEMBER and isis_view_number and its likes ISIS_ENOVIEW. Each multicast is delivered by
+/// the members at most once, in this client's order, whichever of them fail, and ISIS_EVENT_COMPLETED tells that it cannot
+/// be lost any more. ISIS_EVENT_GROUP_ENDED tells that the group has no members any more. The members see a client that is
+/// registered when a view begins in isis_view_client, and that it failed by a view without it. A process is one group's
+/// member or client, not both: ISIS_EALREADY.
+///
 /// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_EENDED, ISIS_EAGAIN, ISIS_ELIMIT,
-/// ISIS_EALREADY, ISIS_EUNSUPPORTED (ordering, role). On an error `*group` is NULL.
+/// ISIS_EALREADY, ISIS_EUNSUPPORTED (ordering). On an error `*group` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn isis_group_join(
     isis: *mut isis_t,
@@ -211,7 +221,7 @@ pub unsafe extern "C" fn isis_group_join(
     })
 }
 
-/// isis_group_join, and waits for the first view, running callbacks as isis_poll does.
+/// isis_group_join, and waits for ISIS_EVENT_JOINED, running callbacks as isis_poll does.
 ///
 /// Errors: as isis_group_join, and ISIS_ETIMEDOUT (the join is given up), ISIS_ENOTMEMBER (the group ended meanwhile),
 /// ISIS_EINCALLBACK. On an error `*group` is NULL.

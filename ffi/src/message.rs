@@ -35,12 +35,12 @@ pub struct isis_message_t {
     pub isis: *mut isis_t,
     /// The group that it was sent in.
     pub group: *mut isis_group_t,
-    /// The process that sent it.
+    /// The process that sent it: a member, or a client.
     pub sender: u64,
-    /// The number of the group's view that it was sent in.
+    /// The number of the group's view that it was sent in; of a client's multicast, that it was delivered in.
     pub view: u64,
     /// Its number among its sender's multicasts in that view: 1, 2, 3 and so on. ISIS_UNICAST and ISIS_REPLY have a series
-    /// of their own, above 2^62.
+    /// of their own, above 2^62. A client's multicasts have one over all views, which rises and has gaps.
     pub number: u64,
     /// Its place in the total order of the view: 1, 2, 3 and so on; 0 if it is not ISIS_TOTAL.
     pub order: u64,
@@ -48,7 +48,8 @@ pub struct isis_message_t {
     pub answers_view: u64,
     /// For ISIS_REPLY: the number of the message that it answers; else 0.
     pub answers_number: u64,
-    /// The sender's rank in the view; 65535 if it is no member any more (ISIS_UNICAST and ISIS_REPLY only).
+    /// The sender's rank in the view; 65535 if it is a client, or no member any more (ISIS_UNICAST and ISIS_REPLY only), and
+    /// in all that a client gets.
     pub rank: u32,
     /// ISIS_FIFO, ISIS_CAUSAL, ISIS_TOTAL, ISIS_GLOBAL, ISIS_UNICAST or ISIS_REPLY.
     pub kind: u32,

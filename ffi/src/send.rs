@@ -56,6 +56,7 @@ pub fn kind_number(kind: Kind) -> u32 {
 
 /// Multicasts `len` bytes (copied) to all members of the group, this process included, at their entry point `entry`
 /// (0 to 255). `kind`: ISIS_FIFO, ISIS_CAUSAL, ISIS_TOTAL or ISIS_GLOBAL, + ISIS_SAFE if wanted. Never blocks.
+/// From a client: not ISIS_GLOBAL (ISIS_EKIND), and at most 32 bytes less than `max_message`.
 ///
 /// Errors: ISIS_EAGAIN (the window is full, or this process is stalled: try again after ISIS_EVENT_WRITABLE), ISIS_EHANDLE, ISIS_ETHREAD,
 /// ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_EKIND, ISIS_ETOOLONG, ISIS_ENOTMEMBER, ISIS_EENDED.
@@ -77,7 +78,8 @@ pub unsafe extern "C" fn isis_multicast(
 }
 
 /// Sends `len` bytes (copied) to one member of the group, at its entry point `entry`, after everything that this process
-/// has delivered or multicast in the group.
+/// has delivered or multicast in the group. Members may send to a registered client as well, who has no other way to hear of
+/// what happens in the group; what a client sends to a process that is no member is dropped there.
 ///
 /// Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ETOOLONG,
 /// ISIS_ENOTMEMBER, ISIS_ENOPROCESS, ISIS_EENDED.

@@ -55,8 +55,8 @@ impl StateCallbacks {
         if options.ordering != crate::group::ISIS_ORDERING_SEQUENCER {
             return unsupported("ordering", options.ordering);
         }
-        if options.role != crate::group::ISIS_ROLE_MEMBER {
-            return unsupported("role", options.role);
+        if options.role > crate::group::ISIS_ROLE_CLIENT {
+            return Err(fail(error::ISIS_EINVAL, format_args!("join options: {} is no role", options.role)));
         }
         if options.state_capture.is_some() != options.state_next.is_some() {
             return Err(fail(

@@ -151,3 +151,25 @@ pub unsafe extern "C" fn isis_view_departed(
         })
     })
 }
+
+/// Returns how many clients were registered with the group when the view began.
+///
+/// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOVIEW.
+#[unsafe(no_mangle)]
+pub extern "C" fn isis_view_client_count(group: *mut isis_group_t) -> i32 {
+    on_group(group, |instance, core| with_view(instance, core, |view, _| Ok(view.clients.len() as i32)))
+}
+
+/// The `index`-th client that was registered with the group when the view began; by identifier, not by age.
+///
+/// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ENOVIEW, ISIS_ERANGE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_view_client(group: *mut isis_group_t, index: u32, process: *mut u64) -> i32 {
+    on_group(group, |instance, core| {
+        let output = Output::new(process, "process")?;
+        with_view(instance, core, |view, _| {
+            output.set(view.clients[at(&view.clients, index, "client")?].0);
+            Ok(ISIS_OK)
+        })
+    })
+}

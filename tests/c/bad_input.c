@@ -51,6 +51,8 @@ static void bad_group(isis_group_t *group)
     EXPECT(ISIS_EHANDLE, isis_view_joined(group, 0, &number));
     EXPECT(ISIS_EHANDLE, isis_view_departed_count(group));
     EXPECT(ISIS_EHANDLE, isis_view_departed(group, 0, &number, &reason));
+    EXPECT(ISIS_EHANDLE, isis_view_client_count(group));
+    EXPECT(ISIS_EHANDLE, isis_view_client(group, 0, &number));
     EXPECT(ISIS_EHANDLE, isis_multicast(group, ISIS_FIFO, 0, "x", 1));
     EXPECT(ISIS_EHANDLE, isis_send(group, 1, 0, "x", 1));
     EXPECT(ISIS_EHANDLE, isis_last_sent(group, &number));
@@ -258,8 +260,11 @@ static void bad_arguments(const char *mode)
     join.ordering = 77;
     EXPECT(ISIS_EUNSUPPORTED, isis_group_join(isis, "name", &join, &group));
     OK(isis_join_options_init(&join));
+    join.role = ISIS_ROLE_CLIENT + 1;
+    EXPECT(ISIS_EINVAL, isis_group_join(isis, "name", &join, &group));
     join.role = ISIS_ROLE_CLIENT;
-    EXPECT(ISIS_EUNSUPPORTED, isis_group_join(isis, "name", &join, &group));
+    EXPECT(ISIS_ETIMEDOUT, isis_group_join_wait(isis, "nobody's", &join, 0, &group)); /* it creates none */
+    CHECK(group == NULL);
     OK(isis_join_options_init(&join));
     join.size = 3;
     EXPECT(ISIS_EINVAL, isis_group_join(isis, "name", &join, &group));
@@ -310,6 +315,12 @@ static void bad_arguments(const char *mode)
     EXPECT(ISIS_ERANGE, isis_view_joined(group, 9, &number));
     EXPECT(ISIS_EINVAL, isis_view_departed(group, 0, NULL, NULL));
     EXPECT(ISIS_ERANGE, isis_view_departed(group, 0, &number, NULL));
+    CHECK_EQ(OK(isis_view_client_count(group)), 0);
+    EXPECT(ISIS_EINVAL, isis_view_client(group, 0, NULL));
+    EXPECT(ISIS_ERANGE, isis_view_client(group, 0, &number));
+    OK(isis_join_options_init(&join));
+    join.role = ISIS_ROLE_CLIENT;
+    EXPECT(ISIS_EALREADY, isis_group_join_wait(isis, "name", &join, patience(), &none)); /* it is a member */
 
     EXPECT(ISIS_EINVAL, isis_multicast(group, ISIS_FIFO, 0, NULL, 1));
     EXPECT(ISIS_EINVAL, isis_multicast(group, ISIS_FIFO, 256, "x", 1));

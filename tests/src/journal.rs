@@ -93,6 +93,8 @@ impl Numbers<'_> {
             self.put(process.0);
             self.put(*left);
         }
+        self.put(view.clients.len() as u64);
+        view.clients.iter().for_each(|process| self.put(process.0));
     }
 }
 
@@ -104,6 +106,9 @@ fn encode(time: u64, event: &Event, line: &mut String) {
         Event::Admitted { .. } => "admitted",
         Event::SystemView(_) => "system-view",
         Event::JoinCall { .. } => "join",
+        Event::Registered { .. } => "registered",
+        Event::Completed { .. } => "completed",
+        Event::GroupEnded { .. } => "group-ended",
         Event::View { .. } => "view",
         Event::Send { .. } => "send",
         Event::SendTo { .. } => "send-to",
@@ -150,11 +155,12 @@ fn encode(time: u64, event: &Event, line: &mut String) {
             out.put(process.0);
         }
         Event::SystemView(view) => out.view(view),
-        Event::JoinCall { join, name, wants_state, sending_view } => {
+        Event::JoinCall { join, name, wants_state, sending_view, client } => {
             out.put(*join);
             out.put(*name);
             out.put(*wants_state);
             out.put(*sending_view);
+            out.put(*client);
         }
         Event::View { join, view, digest } => {
             out.put(*join);
@@ -217,7 +223,12 @@ fn encode(time: u64, event: &Event, line: &mut String) {
             out.put(*join);
             out.put(*flush);
         }
-        Event::LeaveCall { join } | Event::Left { join } => out.put(*join),
+        Event::LeaveCall { join } | Event::Left { join } | Event::GroupEnded { join } => out.put(*join),
+        Event::Registered { join, group } => {
+            out.put(*join);
+            out.put(group.0);
+        }
+        Event::Completed { key } => out.key(*key),
         Event::Slow { process, reason, system } => {
             out.put(process.0);
             out.put(*reason as u32);
@@ -277,7 +288,11 @@ impl Words<'_> {
         for _ in 0..self.word()? {
             departed.push((ProcessId(self.take()?), self.flag()?));
         }
-        Some(Arc::new(ViewSeen { group, number, members, sites, joined, departed, rank }))
+        let mut clients = Vec::new();
+        for _ in 0..self.word()? {
+            clients.push(ProcessId(self.take()?));
+        }
+        Some(Arc::new(ViewSeen { group, number, members, sites, joined, departed, clients, rank }))
     }
 }
 
@@ -296,7 +311,11 @@ fn decode(line: &str) -> Option<(u64, Event)> {
             name: words.take()?,
             wants_state: words.flag()?,
             sending_view: words.flag()?,
+            client: words.flag()?,
         },
+        "registered" => Event::Registered { join: words.take()?, group: GroupId(words.take()?) },
+        "completed" => Event::Completed { key: words.key()? },
+        "group-ended" => Event::GroupEnded { join: words.take()? },
         "view" => {
             let (join, told, digest) = (words.take()?, words.flag()?, words.take()?);
             Event::View { join, view: words.view()?, digest: told.then_some(digest) }
@@ -388,6 +407,7 @@ mod tests {
             sites: vec![4, 5],
             joined: vec![Process(2)],
             departed: vec![(process, true), (process, false)],
+            clients: vec![process],
             rank: u16::MAX,
         });
         let delivered = |key| Delivered {
@@ -407,7 +427,10 @@ mod tests {
             Event::Founding { number: 1, system },
             Event::Admitted { system, process },
             Event::SystemView(Arc::clone(&view)),
-            Event::JoinCall { join: 1, name: 1, wants_state: true, sending_view: false },
+            Event::JoinCall { join: 1, name: 1, wants_state: true, sending_view: false, client: true },
+            Event::Registered { join: 1, group },
+            Event::Completed { key },
+            Event::GroupEnded { join: 1 },
             Event::View { join: 1, view: Arc::clone(&view), digest: Some(0) },
             Event::View { join: 1, view, digest: None },
             Event::ViewEnds { join: 1, view: 2, order: 3, state: Some(4) },

@@ -26,8 +26,10 @@ use crate::sim::network::{Packet, Verdict};
 use crate::sim::world::{Passed, World};
 use crate::trace::{Event, Key, Process, ViewSeen};
 use isis_protocol::event::{Kind, Refused};
+use isis_protocol::id::GroupId;
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_protocol::{Config, JoinOptions};
+use isis_wire::packet::{self, PacketKind};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -173,6 +175,27 @@ impl Scenario {
     pub fn join(&mut self, node: usize) {
         let options = JoinOptions { wants_state: true, ..JoinOptions::default() };
         self.join_as(node, 0, &options);
+    }
+
+    /// Becomes a client of group 0, which exists.
+    pub fn become_client(&mut self, node: usize) {
+        let before = self.app(node).members.len();
+        self.join_as(node, 0, &JoinOptions { client: true, ..JoinOptions::default() });
+        self.until("the client is registered", |s| s.app(node).members[before].registered.is_some());
+    }
+
+    /// All packets that carry bytes of a group's streams are lost, and all on channels to `client`.
+    pub fn mute_group_and_relays(&mut self, client: usize) {
+        let to = self.place(client);
+        self.intercept(
+            move |packet| if in_stream(packet) || on_channel_to(to, packet) { Verdict::Drop } else { Verdict::Pass },
+        );
+    }
+
+    /// All packets on channels to `client` are lost.
+    pub fn mute_relays(&mut self, client: usize) {
+        let to = self.place(client);
+        self.intercept(move |packet| if on_channel_to(to, packet) { Verdict::Drop } else { Verdict::Pass });
     }
 
     /// Joins a group. A process's first join is its member 0, and so on.
@@ -323,4 +346,21 @@ impl Scenario {
     fn fail(&self, what: &str) -> ! {
         panic!("{what}\n{}", self.text());
     }
+}
+
+/// Bytes of a group's stream, not of the system's.
+pub fn in_stream(packet: &Packet) -> bool {
+    packet::Packet::parse(&packet.bytes)
+        .is_ok_and(|p| p.header.kind == PacketKind::Data && p.header.group != GroupId::SYSTEM)
+}
+
+/// Something on a channel to that place.
+pub fn on_channel_to(place: u32, packet: &Packet) -> bool {
+    packet.to == place && on_channel(packet)
+}
+
+/// Something on a channel.
+pub fn on_channel(packet: &Packet) -> bool {
+    packet::Packet::parse(&packet.bytes)
+        .is_ok_and(|p| matches!(p.header.kind, PacketKind::Channel | PacketKind::ChannelAck))
 }

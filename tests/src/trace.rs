@@ -71,6 +71,8 @@ pub struct ViewSeen {
     pub joined: Vec<Process>,
     /// Who went, and how.
     pub departed: Vec<(ProcessId, bool)>,
+    /// The registered clients.
+    pub clients: Vec<ProcessId>,
     /// This process's rank as it was told; `u16::MAX` where it was told none.
     pub rank: u16,
 }
@@ -100,6 +102,9 @@ impl fmt::Debug for ViewSeen {
         write!(f, "]")?;
         for (process, left) in &self.departed {
             write!(f, " {}{process:?}", if *left { "left:" } else { "failed:" })?;
+        }
+        for process in &self.clients {
+            write!(f, " client:{process:?}")?;
         }
         Ok(())
     }
@@ -166,6 +171,25 @@ pub enum Event {
         wants_state: bool,
         /// It chose *sending view* mode.
         sending_view: bool,
+        /// As a client.
+        client: bool,
+    },
+    /// It is registered as a client.
+    Registered {
+        /// Its join.
+        join: u16,
+        /// The group.
+        group: GroupId,
+    },
+    /// Told that its multicast as a client is in.
+    Completed {
+        /// The message.
+        key: Key,
+    },
+    /// Told that the group that it was a client of is no more.
+    GroupEnded {
+        /// Its join.
+        join: u16,
     },
     /// It was told a view of a group.
     View {

@@ -199,6 +199,19 @@ fn members_over_a_bad_network() {
     run_with("members", &["threaded", "200"], &faults);
 }
 
+/// A client multicasts while every member that may be its relay is killed, one after the other; then a client is killed, and
+/// at last all members of a client's group.
+#[test]
+fn clients_inline() {
+    checks("clients", &["inline"], 50);
+}
+
+/// The same with a thread for each engine.
+#[test]
+fn clients_threaded() {
+    checks("clients", &["threaded"], 50);
+}
+
 /// A hung process of the host: waited for and named, killed by consent, not killed without.
 #[test]
 fn a_hung_process() {

@@ -128,6 +128,21 @@ fn a_flush_of_a_lost_message() {
     s.finish();
 }
 
+/// The two members cannot reach each other's streams, and the client hears of no relay: it tries one and then the other, and
+/// both append it.
+fn two_relays() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b]);
+    s.become_client(c);
+    s.mute_group_and_relays(c);
+    let twice = s.multicast(c, Kind::Causal, false, 100);
+    s.pass(3 * SECOND);
+    s.mend();
+    s.until("both have it", |s| s.has(a, twice) && s.has(b, twice));
+    s.finish();
+}
+
 /// One of three sites is parted, and talks to itself.
 fn a_lone_site() {
     let mut s = Scenario::new(&[1, 1, 1]);
@@ -167,6 +182,56 @@ fn flush_returns_early_by_a_script() {
 #[test]
 fn never_stalls_by_a_script() {
     caught_by(Mutant::NeverStalls, a_lone_site);
+}
+
+/// A client's relay has its message as the only one, and dies. The client asks the other one, who delivers it in its next view.
+fn a_lone_relay() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b]);
+    s.become_client(c);
+    s.mute_group_and_relays(c);
+    let message = s.multicast(c, Kind::Causal, false, 100);
+    s.pass(SECOND / 100);
+    // Whoever of the two is the relay: the message must not be delivered by it alone.
+    let relay = if s.has(b, message) { b } else { a };
+    s.crash(relay);
+    s.mend();
+    let rest = if relay == a { b } else { a };
+    s.until("the other one has it", |s| s.has(rest, message));
+    s.finish();
+}
+
+/// The only member delivers a client's message, and cannot tell the client. A newcomer gets the state; the first one dies.
+fn a_joiner_of_a_group_with_a_client() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a]);
+    s.become_client(c);
+    s.mute_group_and_relays(c);
+    let message = s.multicast(c, Kind::Causal, false, 100);
+    s.until("the member has it", |s| s.has(a, message));
+    s.mute_relays(c);
+    s.join(b);
+    s.until("the newcomer has the state", |s| s.view_is(b, &[a, b]));
+    s.crash(a);
+    s.until("the newcomer is alone", |s| s.view_is(b, &[b]));
+    s.finish();
+}
+
+#[test]
+fn relays_unsafe_by_a_script() {
+    caught_by(Mutant::RelaysUnsafe, a_lone_relay);
+}
+
+#[test]
+fn joiner_unmarked_by_a_script() {
+    caught_by(Mutant::JoinerUnmarked, a_joiner_of_a_group_with_a_client);
+}
+
+#[test]
+fn delivers_unmarked_by_a_script() {
+    caught_by(Mutant::DeliversUnmarked, two_relays);
 }
 
 /// Where no seed is known to show a bug a rule's story does, or a script here.

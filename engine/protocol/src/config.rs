@@ -116,4 +116,7 @@ pub struct JoinOptions {
     /// of them waits until what this process sent or delivered in the others is delivered at all their members. Groups of
     /// different domains know nothing of each other, and pay nothing. All members of a group should name the same one.
     pub domain: u32,
+    /// As a client: the process multicasts into the group and is no member of it; it sees no views and no multicasts. It waits
+    /// until there is a group of this name. Of the other options only `domain` has a meaning.
+    pub client: bool,
 }

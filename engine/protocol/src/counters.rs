@@ -47,6 +47,8 @@ counters! {
     IgnoreStaleAttempt = "ignore_stale_attempt",
     /// Pieces of a message that could not be kept.
     IgnorePiece = "ignore_piece",
+    /// A request of a client that was delivered before, or could not be kept.
+    IgnoreRelayed = "ignore_relayed",
     /// A channel frame or acknowledgement that was of no use.
     IgnoreChannelFrame = "ignore_channel_frame",
     /// A protocol message too long to be sent.

@@ -37,7 +37,8 @@ pub struct SendOptions {
 }
 
 /// Names a message: its sender's `number`-th in that view of that group (1, 2, …). `Unicast` and `Reply` have a series of
-/// their own, from `FIRST_UNICAST` on, so that a reply's `answers` names one message only.
+/// their own, from `FIRST_UNICAST` on, so that a reply's `answers` names one message only. A client's multicasts have a
+/// series of its own over all views.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct MessageId {
     /// The group.
@@ -76,7 +77,8 @@ pub struct Delivery {
     pub group: GroupHandle,
     /// Its name.
     pub id: MessageId,
-    /// The sender's rank in the view; for point-to-point messages the sender's rank in the current view, or `u16::MAX` if it left.
+    /// The sender's rank in the view; for point-to-point messages the sender's rank in the current view. `u16::MAX`: it is a
+    /// client, or no member any more.
     pub rank: u16,
     /// Its ordering.
     pub kind: Kind,
@@ -131,6 +133,8 @@ pub struct View {
     pub joined: Vec<ProcessId>,
     /// Who was in the view before and is not in this one.
     pub departed: Vec<(ProcessId, Departure)>,
+    /// The clients registered at its start, by identifier: processes that multicast into the group and are no members.
+    pub clients: Vec<ProcessId>,
 }
 
 /// What the core tells the application (through the runtime).
@@ -185,12 +189,32 @@ pub enum Event {
         /// This was the last one.
         done: bool,
     },
+    /// This process is registered as a client of the group. `Left` or `GroupEnded` ends it.
+    Registered {
+        /// The group.
+        group: GroupHandle,
+        /// Its identifier.
+        id: GroupId,
+    },
+    /// The multicast of this process as a client is in: all members that stay deliver it, or have done so.
+    Completed {
+        /// The group.
+        group: GroupHandle,
+        /// What the call that sent it returned.
+        ticket: u64,
+    },
+    /// The group that this process was a client of has no members any more. The handle is dead. Multicasts that are not
+    /// completed may or may not have been delivered.
+    GroupEnded {
+        /// The group.
+        group: GroupHandle,
+    },
     /// The leave that was asked for is complete, or the group's join was given up. The handle is dead.
     Left {
         /// The group.
         group: GroupHandle,
     },
-    /// All multicasts before the flush are stable.
+    /// All multicasts before the flush are stable (a client's: completed).
     Flushed {
         /// The group.
         group: GroupHandle,

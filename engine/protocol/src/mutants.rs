@@ -112,6 +112,12 @@ mod planted {
             "a safe message is delivered before it is stable";
         TailAfterView "tail-after-view" None, 10
             "the last message of an excluded member is delivered after the view that excludes it";
+        DeliversUnmarked "delivers-unmarked" None, 7
+            "what comes of a client is delivered, whatever its mark says";
+        RelaysUnsafe "relays-unsafe" None, 8
+            "a client's message is delivered before all members have it";
+        JoinerUnmarked "joiner-unmarked" None, 8
+            "a joiner is not told that the last message of a client is delivered";
         RepeatsOwn "repeats-own" None, 7
             "a member delivers its last message of the old view in the new one again";
         CutTooLow "cut-too-low" None, 9

@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, VecDeque};
 const PIECE_OVERHEAD: usize = HEADER + 16;
 /// The most state bytes that wait in one channel.
 const CHANNEL_LIMIT: usize = 4 << 20;
+/// Of how many excluded processes it is known since when.
+const KEPT_EXCLUDED: usize = 4096;
 
 /// What has to be consumed when an event is done with.
 #[derive(Clone, Copy, Debug)]
@@ -72,8 +74,8 @@ pub struct Peer {
     pub received: Received,
     /// Those to it.
     pub sent: Sent,
-    /// Point-to-point messages (0) and state transfer (1).
-    pub lanes: [Option<Box<Lane>>; 2],
+    /// Point-to-point messages (0) and state transfer (1), clients and their relays (2).
+    pub lanes: [Option<Box<Lane>>; 3],
     /// When it was last told something that it missed.
     pub told_at: Option<Instant>,
     /// When the site link was last asked to kill it (option `hang`).
@@ -146,6 +148,8 @@ pub struct Shared {
     pub unicast_number: u64,
     /// Numbers what waits to be sent, over all groups.
     pub places: u64,
+    /// Processes that were in an earlier system view, with the first view without each.
+    excluded: VecDeque<(ProcessId, u64)>,
     next_piece: u64,
 }
 
@@ -171,6 +175,7 @@ impl Shared {
             kills: VecDeque::new(),
             unicast_number: FIRST_UNICAST,
             places: 0,
+            excluded: VecDeque::new(),
             next_piece: 0,
         }
     }
@@ -183,6 +188,10 @@ impl Shared {
     /// A system view was decided: the peers are those that it lists.
     pub fn adopt_system_view(&mut self, members: &[MemberEntry], number: u64) {
         let now = self.now;
+        for gone in self.system_view.members.iter().filter(|old| !members.iter().any(|m| m.process == old.process)) {
+            self.excluded.push_back((gone.process, number));
+        }
+        self.excluded.drain(..self.excluded.len().saturating_sub(KEPT_EXCLUDED));
         self.system_view = SystemView { number, members: members.to_vec() };
         self.peers.retain(|process, _| members.iter().any(|m| m.process == *process));
         for member in members.iter().filter(|m| m.nonce != self.config.nonce) {
@@ -196,7 +205,7 @@ impl Shared {
                 dead_here: false,
                 received: Received::default(),
                 sent: Sent::default(),
-                lanes: [None, None],
+                lanes: [None, None, None],
                 told_at: None,
                 kill_asked_at: None,
             });
@@ -227,6 +236,12 @@ impl Shared {
         {
             lane.receiver.acknowledge_now(now);
         }
+    }
+
+    /// It is in no system view from this one on. (Of whom nothing is known any more, or was never: that is long ago.)
+    pub fn was_excluded_by(&self, process: ProcessId, view: u64) -> bool {
+        let known = || self.excluded.iter().rev().find(|(gone, _)| *gone == process);
+        !self.in_system(process) && known().is_none_or(|(_, at)| *at <= view)
     }
 
     /// Is in the installed system view.

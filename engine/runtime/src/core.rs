@@ -404,23 +404,31 @@ impl Core {
                 self.groups.views.insert(group, view.number);
                 NodeEvent::View { group: self.groups.app(group), view, rank }
             }
-            Event::Left { group } => {
-                let app = self.groups.app(group);
-                self.groups.to_app.remove(&group);
-                self.groups.to_core.remove(&app);
-                self.groups.flushes.retain(|(of, _), _| *of != group);
-                self.groups.tickets.remove(&group);
-                self.groups.views.remove(&group);
-                for inbox in &mut self.inboxes {
-                    inbox.lanes.close(app);
-                }
-                self.inboxes[0].lanes.remove(app);
-                NodeEvent::Left { group: app }
+            Event::Completed { group, ticket } => {
+                let ticket = self.groups.tickets.get(&group).map_or(0, |tickets| tickets.find(ticket));
+                NodeEvent::Completed { group: self.groups.app(group), ticket }
             }
+            Event::Left { group } => NodeEvent::Left { group: self.forget(group) },
+            Event::GroupEnded { group } => NodeEvent::GroupEnded { group: self.forget(group) },
             other => NodeEvent::from_core(other, &|group| self.groups.app(group)),
         };
         let bytes = if let NodeEvent::StateBlock { block, .. } = &event { block.len() } else { 0 };
         Some(Held::Value(event, bytes))
+    }
+
+    /// The handle of one of the core's groups is dead. Gives the application's name for it.
+    fn forget(&mut self, group: GroupHandle) -> GroupHandle {
+        let app = self.groups.app(group);
+        self.groups.to_app.remove(&group);
+        self.groups.to_core.remove(&app);
+        self.groups.flushes.retain(|(of, _), _| *of != group);
+        self.groups.tickets.remove(&group);
+        self.groups.views.remove(&group);
+        for inbox in &mut self.inboxes {
+            inbox.lanes.close(app);
+        }
+        self.inboxes[0].lanes.remove(app);
+        app
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a [`crate::Node`] tells the application: the core's events, with message bytes that can be reached in both modes.
 
-use isis_protocol::{Body, Event, GroupHandle, Kind, MessageId, ProcessId, Refused, SlowReason, SystemId, View};
+use isis_protocol::{
+    Body, Event, GroupHandle, GroupId, Kind, MessageId, ProcessId, Refused, SlowReason, SystemId, View,
+};
 use std::sync::Arc;
 
 /// Where the bytes of a message are. Look at them with `Node::payload`; they stay in place until the next
@@ -49,7 +51,8 @@ pub struct Message {
     pub group: GroupHandle,
     /// Its name.
     pub id: MessageId,
-    /// The sender's rank in the view; for point-to-point messages in the current view, `u16::MAX` if it left.
+    /// The sender's rank in the view; for point-to-point messages in the current view. `u16::MAX`: it is a client, or no
+    /// member any more; and in all that a client gets.
     pub rank: u16,
     /// Its ordering.
     pub kind: Kind,
@@ -132,12 +135,32 @@ pub enum NodeEvent {
         /// This was the last one.
         done: bool,
     },
+    /// This process is registered as a client of the group: the join as one is complete.
+    Registered {
+        /// The group.
+        group: GroupHandle,
+        /// Its identifier.
+        id: GroupId,
+    },
+    /// The multicast of this process as a client is in: all members that stay deliver it, or have done so.
+    Completed {
+        /// The group.
+        group: GroupHandle,
+        /// What the call that sent it returned; 0: that is too long ago to be known.
+        ticket: u64,
+    },
+    /// The group that this process was a client of has no members any more. The handle is dead. Multicasts that are not
+    /// completed may or may not have been delivered.
+    GroupEnded {
+        /// The group.
+        group: GroupHandle,
+    },
     /// The leave is complete, or the group's join was given up. The handle is dead.
     Left {
         /// The group.
         group: GroupHandle,
     },
-    /// All multicasts before the flush are stable.
+    /// All multicasts before the flush are stable (a client's: completed).
     Flushed {
         /// The group.
         group: GroupHandle,
@@ -211,6 +234,9 @@ impl NodeEvent {
             Event::StateBlock { group, offset, block, done } => {
                 NodeEvent::StateBlock { group: name(group), offset, block, done }
             }
+            Event::Registered { group, id } => NodeEvent::Registered { group: name(group), id },
+            Event::Completed { group, ticket } => NodeEvent::Completed { group: name(group), ticket },
+            Event::GroupEnded { group } => NodeEvent::GroupEnded { group: name(group) },
             Event::Left { group } => NodeEvent::Left { group: name(group) },
             Event::Flushed { group, flush } => NodeEvent::Flushed { group: name(group), flush },
             Event::Writable { group } => NodeEvent::Writable { group: name(group) },

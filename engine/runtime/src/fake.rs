@@ -8,7 +8,7 @@ use isis_protocol::{
 };
 use isis_transport::{Capabilities, Datagram, Founding, RecordChange, SiteEvent, TransmitReport, Transport};
 use isis_wire::Address;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -60,6 +60,7 @@ pub fn pair() -> (Box<Fake>, Box<FakePort>, Shared) {
         shared: shared.clone(),
         events: VecDeque::new(),
         groups: BTreeMap::new(),
+        clients: BTreeSet::new(),
         requests: VecDeque::new(),
         claim: None,
     };
@@ -72,6 +73,7 @@ pub struct Fake {
     events: VecDeque<Event>,
     /// Messages multicast so far. Handles are 1000, 1001, … so that nobody takes them for the application's.
     groups: BTreeMap<GroupHandle, u64>,
+    clients: BTreeSet<GroupHandle>,
     requests: VecDeque<SiteRequest>,
     claim: Option<Vec<u8>>,
 }
@@ -80,12 +82,32 @@ pub const ME: ProcessId = ProcessId(42);
 
 fn view(number: u64) -> Arc<View> {
     let member = Member { process: ME, nonce: Nonce(1), address: Address::default(), has_state: true };
-    Arc::new(View { group: GroupId(7), number, members: vec![member], joined: vec![ME], departed: vec![] })
+    Arc::new(View {
+        group: GroupId(7),
+        number,
+        members: vec![member],
+        joined: vec![ME],
+        departed: vec![],
+        clients: vec![],
+    })
 }
 
 impl Fake {
     fn member(&mut self, group: GroupHandle) -> Result<&mut u64, Refused> {
         self.groups.get_mut(&group).ok_or(Refused::NotMember)
+    }
+
+    /// A client's multicast: the core leaves out numbers.
+    fn complete(&mut self, group: GroupHandle, data: &[u8]) -> u64 {
+        let ticket = self.groups.get_mut(&group).map_or(0, |count| {
+            *count += 2;
+            *count
+        });
+        self.events.push_back(match data {
+            b"the last member dies" => Event::GroupEnded { group },
+            _ => Event::Completed { group, ticket },
+        });
+        ticket
     }
 
     fn call(&self, text: String) {
@@ -138,7 +160,7 @@ impl Machine for Fake {
         self.call(format!("{answer:?}"));
         self.events.push_back(Event::SystemJoined { system: SystemId(5), process: ME });
     }
-    fn join(&mut self, _: Instant, name: &str, _: JoinOptions) -> Result<GroupHandle, Refused> {
+    fn join(&mut self, _: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused> {
         match name {
             "refused" => return Err(Refused::Ended),
             "twice" => return Err(Refused::AlreadyMember),
@@ -147,7 +169,12 @@ impl Machine for Fake {
         let group = GroupHandle(1000 + self.groups.len() as u32);
         self.groups.insert(group, 0);
         self.requests.push_back(SiteRequest::Found(SystemId(5)));
-        self.events.push_back(Event::View { group, view: view(1), rank: 0 });
+        if options.client {
+            self.clients.insert(group);
+            self.events.push_back(Event::Registered { group, id: GroupId(7) });
+        } else {
+            self.events.push_back(Event::View { group, view: view(1), rank: 0 });
+        }
         Ok(group)
     }
     fn leave(&mut self, _: Instant, group: GroupHandle) -> Result<(), Refused> {
@@ -167,6 +194,9 @@ impl Machine for Fake {
                 return Err(Refused::WouldBlock);
             }
             script.window -= 1;
+        }
+        if self.clients.contains(&group) {
+            return Ok(self.complete(group, data));
         }
         Ok(self.deliver(group, options.kind, options.entry, None, data))
     }

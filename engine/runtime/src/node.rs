@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::options::{Mode, Options};
 use crate::port::{Port, open_host};
 use crate::registry::Registry;
-use crate::remote::{Pipe, Producer, Remote, check_kind};
+use crate::remote::{Pipe, Producer, Remote, check_client, check_kind};
 use crate::turn::CoreLoop;
 use isis_memory::{ForkMark, Region};
 use isis_protocol::{
@@ -191,7 +191,7 @@ impl Node {
     // --- commands -------------------------------------------------------------------------------------------------
 
     /// Joins the group of this name, or creates it. May be called before the system is joined. Complete with the group's
-    /// first `NodeEvent::View`.
+    /// first `NodeEvent::View`; as a client, who creates nothing, with `NodeEvent::Registered`.
     pub fn join(&mut self, name: &str, options: JoinOptions) -> Result<GroupHandle, NodeError> {
         match self.live()? {
             Engine::Inline(inline) => {
@@ -267,7 +267,8 @@ impl Node {
         self.claim_max
     }
 
-    /// Reserves `len` bytes to write in place. One claim at a time per group. `WouldBlock`, `TooLong`, `BadClaim`.
+    /// Reserves `len` bytes to write in place. One claim at a time per group; none for clients, who give `NotMember`.
+    /// `WouldBlock`, `TooLong`, `BadClaim`.
     pub fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), NodeError> {
         match self.live()? {
             Engine::Inline(inline) => Ok(inline.command().0.machine.claim(group, len)?),
@@ -431,7 +432,8 @@ impl Sender {
         if self.valve.is_closed() {
             return Err(NodeError::NotMember);
         }
-        if data.len() > self.max_message {
+        let limit = if self.producer.client { check_client(options, self.max_message)? } else { self.max_message };
+        if data.len() > limit {
             return Err(NodeError::TooLong);
         }
         let action = Action::Multicast { options, view: self.producer.view(), data };

@@ -128,6 +128,37 @@ fn calls_say_at_once_what_can_be_known_at_once() {
     assert!(node.view(early).is_none());
 }
 
+/// A client sends without a view, hears of each multicast by its ticket, and has neither claims nor GBCASTs.
+#[test]
+fn a_client_is_told_what_is_completed() {
+    everywhere(|mut node, _| {
+        let group = node.join("quotes", JoinOptions { client: true, ..JoinOptions::default() }).expect("joins");
+        if node.mode() == Mode::Threaded {
+            assert!(matches!(node.multicast(group, FIFO, b"x"), Err(NodeError::NotMember)), "not registered");
+        }
+        // The system is joined at the same time.
+        let mut seen = [next(&mut node), next(&mut node)];
+        seen.sort_by_key(|event| matches!(event, NodeEvent::Registered { .. }));
+        assert!(matches!(seen[0], NodeEvent::SystemJoined { .. }));
+        assert!(matches!(seen[1], NodeEvent::Registered { group: of, .. } if of == group));
+        assert!(node.view(group).is_none());
+        if node.mode() == Mode::Threaded {
+            assert!(matches!(node.claim(group, 8), Err(NodeError::NotMember)));
+            let global = SendOptions { kind: Kind::Global, ..FIFO };
+            assert!(matches!(node.multicast(group, global, b"x"), Err(NodeError::BadKind)));
+        }
+        let sent: Vec<u64> = (0..5).map(|_| node.multicast(group, FIFO, b"x").expect("taken")).collect();
+        for ticket in sent {
+            assert!(matches!(next(&mut node), NodeEvent::Completed { ticket: done, .. } if done == ticket));
+        }
+        node.multicast(group, FIFO, b"the last member dies").expect("taken");
+        assert!(matches!(next(&mut node), NodeEvent::GroupEnded { group: of } if of == group));
+        if node.mode() == Mode::Threaded {
+            assert!(matches!(node.multicast(group, FIFO, b"x"), Err(NodeError::NotMember)));
+        }
+    });
+}
+
 #[test]
 fn what_only_the_core_knows_comes_as_an_event() {
     let (mut node, _) = open(Mode::Threaded, |_| ());

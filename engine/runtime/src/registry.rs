@@ -30,7 +30,7 @@ impl Registry {
             NodeEvent::View { group, view, rank } => {
                 self.groups.insert(*group, (view.clone(), *rank));
             }
-            NodeEvent::Left { group } => {
+            NodeEvent::Left { group } | NodeEvent::GroupEnded { group } => {
                 self.groups.remove(group);
             }
             NodeEvent::Evicted | NodeEvent::Closed => {

@@ -18,6 +18,7 @@ use crate::turn::CoreLoop;
 use isis_memory::sync::{AtomicBool, AtomicU64, Ordering};
 use isis_memory::{Doorbell, NoRoom};
 use isis_protocol::{GroupHandle, JoinOptions, Kind, SendOptions};
+use isis_wire::client::RELAY_HEADER;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -108,8 +109,10 @@ impl Pipe {
 #[derive(Debug)]
 struct Group {
     valve: Valve,
-    /// Its first view was seen.
+    /// Its first view was seen, or it is registered as a client.
     member: bool,
+    /// As a client.
+    client: bool,
     /// In sending-view mode: the view that the application was told of last. Shared with further producers.
     told: Option<Arc<AtomicU64>>,
     /// The last ticket that was given out.
@@ -205,7 +208,12 @@ impl Remote {
                     }
                 }
             }
-            NodeEvent::Left { group } => {
+            NodeEvent::Registered { group, .. } => {
+                if let Some(group) = self.group(*group) {
+                    group.member = true;
+                }
+            }
+            NodeEvent::Left { group } | NodeEvent::GroupEnded { group } => {
                 if let Some(place) = self.groups.get_mut(group.0 as usize) {
                     *place = None;
                 }
@@ -282,7 +290,7 @@ impl Remote {
     /// Submits a command on a group of which this process is a member, as far as it knows. Gives a message's ticket, else 0.
     pub fn submit(&mut self, group: GroupHandle, mut action: Action<&[u8]>) -> Result<u64, NodeError> {
         self.pipe.check()?;
-        let limit = self.options.max_message;
+        let mut limit = self.options.max_message;
         let Some(Some(state)) = self.groups.get_mut(group.0 as usize) else { return Err(NodeError::NotMember) };
         let leave = matches!(action, Action::Leave);
         if state.leaving || state.valve.is_closed() || !(state.member || leave) {
@@ -290,6 +298,9 @@ impl Remote {
         }
         if let Action::Multicast { options, view, .. } = &mut action {
             check_kind(*options)?;
+            if state.client {
+                limit = check_client(*options, limit)?;
+            }
             *view = told(state.told.as_deref());
         }
         let mut command = Command { group, ticket: 0, action };
@@ -310,10 +321,11 @@ impl Remote {
         self.pipe.check()?;
         let group = GroupHandle(self.groups.len() as u32);
         let (valve, gate) = Valve::new(self.options.group_backlog);
-        let told = options.sending_view.then(Arc::default);
+        let client = options.client;
+        let told = (options.sending_view && !client).then(Arc::default);
         self.pipe.pass(ToCore::Join { group, name: name.to_owned(), options, gate })?;
         let (member, leaving) = (false, false);
-        let state = Group { valve, member, told, tickets: 0, leaving, claim: None, buffer: Vec::new() };
+        let state = Group { valve, member, client, told, tickets: 0, leaving, claim: None, buffer: Vec::new() };
         self.groups.push(Some(state));
         Ok(group)
     }
@@ -339,7 +351,7 @@ impl Remote {
         self.pipe.check()?;
         let limit = self.options.fragment;
         let Some(Some(state)) = self.groups.get_mut(group.0 as usize) else { return Err(NodeError::NotMember) };
-        if !state.member || state.leaving {
+        if !state.member || state.client || state.leaving {
             return Err(NodeError::NotMember);
         }
         if state.claim.is_some() {
@@ -392,14 +404,14 @@ impl Remote {
     pub fn open_sender(&mut self, group: GroupHandle) -> Result<(Pipe, Valve, Producer), NodeError> {
         self.pipe.check()?;
         let state = self.group(group).filter(|state| state.member && !state.leaving).ok_or(NodeError::NotMember)?;
-        let told = state.told.clone();
+        let (told, client) = (state.told.clone(), state.client);
         let (outlet, inlet) = mailbox(self.options.command_ring);
         let (valve, gate) = Valve::new(self.options.group_backlog);
         self.pipe.pass(ToCore::Sender { group, inlet, gate })?;
         self.senders += 1;
         // Beyond that many senders the numbers come again; the early ones' messages are long forgotten.
         let tickets = (1 + (self.senders - 1) % MOST_PRODUCERS) << PRODUCER_SHIFT;
-        Ok((Pipe { outlet, shared: self.pipe.shared.clone() }, valve, Producer { told, tickets }))
+        Ok((Pipe { outlet, shared: self.pipe.shared.clone() }, valve, Producer { told, client, tickets }))
     }
 
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -435,6 +447,8 @@ impl Drop for Remote {
 #[derive(Debug)]
 pub(crate) struct Producer {
     told: Option<Arc<AtomicU64>>,
+    /// Of a client.
+    pub client: bool,
     /// The last ticket that was given out.
     pub tickets: u64,
 }
@@ -456,6 +470,14 @@ pub(crate) fn check_kind(options: SendOptions) -> Result<(), NodeError> {
     match options.kind {
         Kind::Fifo | Kind::Causal | Kind::Total | Kind::Global => Ok(()),
         Kind::Unicast | Kind::Reply => Err(NodeError::BadKind),
+    }
+}
+
+/// Whether a client can multicast with these options, and how many bytes, if a member may send `limit`.
+pub(crate) fn check_client(options: SendOptions, limit: usize) -> Result<usize, NodeError> {
+    match options.kind {
+        Kind::Global => Err(NodeError::BadKind),
+        _ => Ok(limit.saturating_sub(RELAY_HEADER)),
     }
 }
 

@@ -40,6 +40,8 @@ pub const FLAG_END: u8 = 2;
 pub const FLAG_CONTEXT_FOLLOWS: u8 = 4;
 /// Deliver only when stable.
 pub const FLAG_SAFE: u8 = 8;
+/// A client's: the message begins with a [`crate::client::RelayHeader`].
+pub const FLAG_RELAYED: u8 = 16;
 
 /// A frame header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

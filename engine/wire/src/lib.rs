@@ -1,12 +1,13 @@
 //! Packet and frame codecs of ISIS. Read in this order: [`codec`] (checked reading and writing of plain values),
 //! [`packet`] (what a datagram is), [`frame`] (what a stream is made of), [`row`], [`message`] (view changes and the rest),
-//! [`founding`].
+//! [`founding`], [`client`].
 //!
 //! Every parser takes bytes from strangers: it checks each count and length before it computes with it, never panics
 //! and never allocates more than the input could fill.
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod client;
 pub mod codec;
 pub mod founding;
 pub mod frame;

@@ -295,6 +295,8 @@ macro_rules! code_messages {
     };
 }
 
+pub(crate) use code_messages;
+
 code_messages! {
     /// A protocol message.
     Message {
@@ -385,7 +387,7 @@ code_messages! {
         Decide = 12 {
             /// The value.
             value: Value,
-            /// For a joiner of the system: the directory at the start of the new view.
+            /// For a joiner: the directory, or what the group knows of its clients, at the start of the new view.
             snapshot: Option<Vec<u8>>,
         },
         /// The answer to DECIDE: the new view (or a later one) is installed here.
@@ -530,7 +532,7 @@ code_struct! {
     ChannelHeader {
         /// For which process (its incarnation): a frame to an earlier one is dropped.
         to: ProcessId,
-        /// 0: point-to-point messages. 1: state transfer.
+        /// 0: point-to-point messages. 1: state transfer. 2: clients and their relays.
         lane: u16,
         /// Number of the frame: 1, 2, 3 …
         number: u64,

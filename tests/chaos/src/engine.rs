@@ -87,6 +87,15 @@ impl NodeEngine {
             NodeEvent::StateAborted { group, transfer } => Event::StateAborted { group, transfer },
             NodeEvent::StateBlock { group, offset, block, done } => Event::StateBlock { group, offset, block, done },
             NodeEvent::Left { group } => Event::Left { group },
+            NodeEvent::Registered { group, id } => Event::Registered { group, id },
+            NodeEvent::GroupEnded { group } => Event::GroupEnded { group },
+            NodeEvent::Completed { group, ticket } => {
+                let ticket = match self.node.mode() {
+                    Mode::Inline => ticket,
+                    Mode::Threaded => self.tickets.get(&(group, ticket)).copied().unwrap_or(0),
+                };
+                Event::Completed { group, ticket }
+            }
             NodeEvent::Flushed { group, flush } => Event::Flushed { group, flush },
             NodeEvent::Writable { group } => Event::Writable { group },
             NodeEvent::Stalled => Event::Stalled,

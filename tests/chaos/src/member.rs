@@ -99,6 +99,7 @@ fn profile(threaded: bool, arguments: &Arguments) -> Profile {
         large: 100_000,
         leave_permille: 2,
         close_permille: 0,
+        client_percent: 0,
         budget: u32::MAX,
     }
 }

@@ -7,7 +7,8 @@ use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, SystemId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// 6. What is delivered was sent before, as it is delivered: same group, ordering and bytes, by a member of the view.
+/// 6. What is delivered was sent before, as it is delivered: same group, ordering and bytes, by a member of the view, or
+///    a registered client.
 pub fn integrity(history: &History<'_>, found: &mut Vec<Violation>) {
     for (record, process, delivered) in history.deliveries() {
         let Some((key, sent)) = delivered.key.and_then(|k| history.sends.get(&k).map(|s| (k, s))) else {
@@ -33,7 +34,12 @@ pub fn integrity(history: &History<'_>, found: &mut Vec<Violation>) {
                 }
                 // A sender that was a member before is property 10's business.
                 let ever = membership.installs.iter().any(|i| i.record < taken.record && i.view.has(key.sender));
-                if rank.is_none() && !ever {
+                if let Some(client) = history.client(key) {
+                    if client.group != membership.group || client.registered.is_none_or(|at| at > taken.record) {
+                        let what = format!("{key:?} is delivered from a client that is not registered");
+                        history.blame(found, 6, what, &[install.record, taken.record]);
+                    }
+                } else if rank.is_none() && !ever {
                     let what = format!("{key:?} is delivered from a process that is no member");
                     history.blame(found, 6, what, &[install.record, taken.record]);
                 }
@@ -179,11 +185,15 @@ pub fn safe(history: &History<'_>, found: &mut Vec<Violation>) {
 
 /// 10. After the view that excludes a process nothing from it is delivered, multicast or point to point.
 pub fn clean_failure(history: &History<'_>, found: &mut Vec<Violation>) {
+    clean_failure_of_clients(history, found);
     for membership in &history.memberships {
         for install in &membership.installs {
             let deliveries = install.taken.iter().map(|taken| (taken.record, taken.delivered));
             for (record, delivered) in deliveries.chain(install.point_to_point.iter().copied()) {
                 let Some(key) = delivered.key else { continue };
+                if history.client(key).is_some() {
+                    continue;
+                }
                 let before = membership.installs.iter().rev().find(|i| i.record < record && i.view.has(key.sender));
                 if !install.view.has(key.sender)
                     && let Some(before) = before
@@ -196,13 +206,36 @@ pub fn clean_failure(history: &History<'_>, found: &mut Vec<Violation>) {
     }
 }
 
+/// 10, for clients: once a view lists a client no more that the view before listed, nothing of that registration is delivered.
+fn clean_failure_of_clients(history: &History<'_>, found: &mut Vec<Violation>) {
+    for membership in &history.memberships {
+        let mut last: BTreeMap<(Process, u16), usize> = BTreeMap::new();
+        for (index, install) in membership.installs.iter().enumerate() {
+            for taken in &install.taken {
+                let Some(key) = taken.delivered.key else { continue };
+                if history.client(key).is_none() {
+                    continue;
+                }
+                let id = history.life(key.sender).admitted.map(|admitted| admitted.1);
+                let lists = |at: usize| membership.installs[at].view.clients.iter().any(|c| Some(*c) == id);
+                let before = last.insert((key.sender, key.join), index).unwrap_or(index);
+                if let Some(without) = (before + 1..=index).find(|&at| !lists(at)) {
+                    let what = format!("{key:?} is delivered after the view without its client");
+                    history.blame(found, 10, what, &[membership.installs[without].record, taken.record]);
+                }
+            }
+        }
+    }
+}
+
 /// The messages before this one, a joiner's first of its sender, may all have been sent in views before the joiner's, though
 /// nobody is seen to deliver them: their sender was alone, or the only one that had them, and ended with its application
 /// behind. Then this one is the first of its stream, and none of them is delivered in a view that the joiner has.
 fn unseen_past(history: &History<'_>, taken: &Taken<'_>, before: u32, first_view: u64) -> bool {
     let Some(key) = taken.delivered.key else { return false };
-    taken.delivered.number == 1
-        && !history.up(key.sender)
+    // A client lives on when the members end that had its messages; its numbers go on.
+    let first = taken.delivered.number == 1 && !history.up(key.sender);
+    (first || history.client(key).is_some())
         && (before + 1..key.number)
             .all(|number| history.homes.get(&Key { number, ..key }).is_none_or(|(_, view, _)| *view < first_view))
 }

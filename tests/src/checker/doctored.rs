@@ -37,6 +37,7 @@ pub(super) fn seen(
         sites: members.iter().map(|p| p.0).collect(),
         joined: Vec::new(),
         departed: departed.iter().map(|p| (ProcessId::new(0, p.0 as u16, 1), false)).collect(),
+        clients: Vec::new(),
         rank: members.iter().position(|&p| p == reader).map_or(u16::MAX, |r| r as u16),
     })
 }
@@ -52,7 +53,7 @@ impl Scribe {
         let id = ProcessId::new(0, process.0 as u16, 1);
         self.note(process, Event::Admitted { system: SystemId(7), process: id });
         self.note(process, Event::SystemView(seen(GroupId::SYSTEM, system_view, members, &[], process)));
-        let join = Event::JoinCall { join: 0, name: 0, wants_state: true, sending_view: true };
+        let join = Event::JoinCall { join: 0, name: 0, wants_state: true, sending_view: true, client: false };
         self.note(process, join);
     }
 
@@ -593,7 +594,9 @@ fn property_25_requests_complete() {
     bites(25, |t| insert(t, Event::LeaveCall { join: 0 }));
     bites(25, |t| insert(t, Event::FlushCall { join: 0, flush: 8 }));
     bites(25, |t| insert(t, Event::CloseCall));
-    bites(25, |t| insert(t, Event::JoinCall { join: 1, name: 1, wants_state: false, sending_view: false }));
+    bites(25, |t| {
+        insert(t, Event::JoinCall { join: 1, name: 1, wants_state: false, sending_view: false, client: false })
+    });
 }
 
 #[test]

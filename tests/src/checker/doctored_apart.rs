@@ -15,7 +15,7 @@ const GROUP: GroupId = GroupId(1);
 const OTHER: GroupId = GroupId(2);
 
 fn join_call(join: u16) -> Event {
-    Event::JoinCall { join, name: join as u8, wants_state: false, sending_view: false }
+    Event::JoinCall { join, name: join as u8, wants_state: false, sending_view: false, client: false }
 }
 
 /// A process starts on a site and is told the system view that admits it.

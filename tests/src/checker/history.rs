@@ -85,6 +85,10 @@ pub struct Membership<'a> {
     pub wants_state: bool,
     /// In *sending view* mode.
     pub sending_view: bool,
+    /// As a client.
+    pub client: bool,
+    /// As a client: the record of its registration.
+    pub registered: Option<usize>,
     /// Its views.
     pub installs: Vec<Install<'a>>,
     /// Deliveries outside of any view.
@@ -226,12 +230,18 @@ impl<'a> History<'a> {
             Event::CloseCall => life.closing = true,
             Event::Hang => life.hung = true,
             Event::Wake => life.hung = false,
-            Event::JoinCall { join, name, wants_state, sending_view } => {
+            Event::JoinCall { join, name, wants_state, sending_view, client } => {
                 let at = self.membership(process, *join, index, joins);
                 let membership = &mut self.memberships[at];
                 membership.name = *name;
                 membership.wants_state = *wants_state;
                 membership.sending_view = *sending_view;
+                membership.client = *client;
+            }
+            Event::Registered { join, group } => {
+                let at = self.membership(process, *join, index, joins);
+                self.memberships[at].group.get_or_insert((system, *group));
+                self.memberships[at].registered.get_or_insert(index);
             }
             Event::SystemView(view) => {
                 let at = self.membership(process, SYSTEM_JOIN, index, joins);
@@ -268,7 +278,7 @@ impl<'a> History<'a> {
                 let at = self.membership(process, *join, index, joins);
                 self.memberships[at].leave_called = Some(index);
             }
-            Event::Left { join } => {
+            Event::Left { join } | Event::GroupEnded { join } => {
                 let at = self.membership(process, *join, index, joins);
                 self.memberships[at].left = Some(index);
             }
@@ -291,6 +301,8 @@ impl<'a> History<'a> {
                 name: 0,
                 wants_state: false,
                 sending_view: false,
+                client: false,
+                registered: None,
                 installs: Vec::new(),
                 homeless: Vec::new(),
                 called: index,
@@ -325,6 +337,11 @@ impl<'a> History<'a> {
     /// The process runs at the end of the trace.
     pub fn up(&self, process: Process) -> bool {
         self.lives.get(process.0 as usize).is_some_and(|l| l.start.is_some() && l.ended.is_none() && !l.hung)
+    }
+
+    /// The registration as a client by which a message was sent; `None`: its sender was a member.
+    pub fn client(&self, key: Key) -> Option<&Membership<'a>> {
+        self.memberships.iter().find(|m| m.client && m.process == key.sender && m.join == key.join)
     }
 
     /// The life of a process.

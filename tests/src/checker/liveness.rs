@@ -28,7 +28,7 @@ pub fn membership_precision(history: &History<'_>, found: &mut Vec<Violation>) {
             up.clone()
         } else {
             let same_name = |m: &&Membership<'_>| m.join != SYSTEM_JOIN && m.name == membership.name;
-            let members = history.memberships.iter().filter(same_name);
+            let members = history.memberships.iter().filter(|m| !m.client).filter(same_name);
             members.filter(|m| m.leave_called.is_none() && up.contains(&m.process)).map(|m| m.process).collect()
         };
         let is: BTreeSet<Process> = last.view.processes().collect();
@@ -75,8 +75,12 @@ fn owed(
                 continue;
             }
             for (receiver, keys) in &got {
-                let first = receiver.installs.first().map(|i| i.view.number);
-                if first.is_some_and(|first| first <= sent.view) {
+                // A client is told no views: it counts when the call was.
+                let client = history.client(*key).is_some();
+                let there = receiver.installs.first().is_some_and(|first| {
+                    if client { first.record < sent.record } else { first.view.number <= sent.view }
+                });
+                if there {
                     visit(key, sent, receiver, keys.contains(key));
                 }
             }
@@ -122,6 +126,13 @@ pub fn requests_complete(history: &History<'_>, found: &mut Vec<Violation>) {
         let process = membership.process;
         if let (Some(leave), None) = (membership.leave_called, membership.left) {
             history.blame(found, 25, format!("{process:?}: leave never completes"), &[leave]);
+        } else if membership.client {
+            // There must be somebody to register with.
+            let members = open(history).into_values().flatten();
+            let mut of_name = members.filter(|m| !m.client && m.name == membership.name);
+            if membership.registered.is_none() && !history.life(process).closing && of_name.next().is_some() {
+                history.blame(found, 25, format!("{process:?}: is never registered"), &[membership.called]);
+            }
         } else if membership.installs.is_empty()
             && membership.leave_called.is_none()
             && membership.left.is_none()
@@ -141,7 +152,7 @@ pub fn requests_complete(history: &History<'_>, found: &mut Vec<Violation>) {
                 Event::Flushed { join, flush } => {
                     flushes.remove(&(*join, *flush));
                 }
-                Event::Left { join } => flushes.retain(|(of, _), _| of != join),
+                Event::Left { join } | Event::GroupEnded { join } => flushes.retain(|(of, _), _| of != join),
                 Event::CloseCall => {
                     history.blame(found, 25, format!("{process:?}: close never completes"), &[record]);
                 }

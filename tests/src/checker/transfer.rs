@@ -70,6 +70,7 @@ pub fn state(history: &History<'_>, found: &mut Vec<Violation>) {
 /// 19. What a process multicast before a flush that returned is not lost: somebody delivers it, and with property 17 all
 ///     survivors do, unless nobody of the view in which the flush returned lives on.
 pub fn flush(history: &History<'_>, found: &mut Vec<Violation>) {
+    completed(history, found);
     for membership in &history.memberships {
         let Some(group) = membership.group else { continue };
         let mut calls: BTreeMap<u64, usize> = BTreeMap::new();
@@ -87,6 +88,29 @@ pub fn flush(history: &History<'_>, found: &mut Vec<Violation>) {
                     lost(history, membership.process, membership.join, group, call, record, found);
                 }
                 _ => {}
+            }
+        }
+    }
+}
+
+/// 19, for clients: what was called completed is delivered by every member that was there when it was sent, and goes on.
+fn completed(history: &History<'_>, found: &mut Vec<Violation>) {
+    for (record, done) in history.trace.records.iter().enumerate() {
+        let Event::Completed { key } = &done.event else { continue };
+        let Some(sent) = history.sends.get(key) else { continue };
+        let Some(group) = history.client(*key).and_then(|client| client.group) else { continue };
+        for membership in history.groups[&group].iter().map(|&m| &history.memberships[m]) {
+            let there = membership.installs.first().is_some_and(|first| first.record < sent.record);
+            let life = history.life(membership.process);
+            let stays = membership.left.is_none() && membership.leave_called.is_none() && !life.closing;
+            // An application may be behind: where others deliver it is what counts, not when.
+            let home = history.homes.get(key).map(|(_, view, _)| *view);
+            let goes_on = home.is_some_and(|home| membership.installs.iter().any(|i| i.view.number > home))
+                || (history.complete() && stays && history.up(membership.process));
+            let has = || membership.installs.iter().flat_map(|i| &i.taken).any(|t| t.delivered.key == Some(*key));
+            if there && goes_on && !has() {
+                let what = format!("{key:?} is completed, and {:?} does not deliver it", membership.process);
+                history.blame(found, 19, what, &[sent.record, record]);
             }
         }
     }

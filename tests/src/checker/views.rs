@@ -49,7 +49,7 @@ pub fn initial_view(history: &History<'_>, found: &mut Vec<Violation>) {
     }
     for (key, sent) in &history.sends {
         let member = history.memberships.iter().find(|m| m.process == key.sender && m.join == key.join);
-        let first = member.and_then(|m| m.installs.first()).map(|i| i.record);
+        let first = member.and_then(|m| m.installs.first().map(|i| i.record).or(m.registered));
         if first.is_none_or(|first| first > sent.record) {
             history.blame(found, 3, format!("{:?} sends before its first view", key.sender), &[sent.record]);
         }
@@ -66,7 +66,7 @@ pub fn primary_order(history: &History<'_>, found: &mut Vec<Violation>) {
             let first = history.at(installers[0]);
             for &other in &installers[1..] {
                 let other = history.at(other);
-                if !other.view.processes().eq(first.view.processes()) {
+                if !other.view.processes().eq(first.view.processes()) || other.view.clients != first.view.clients {
                     let what = format!("two different views {number} of {:?}", group.1);
                     history.blame(found, 4, what, &[first.record, other.record]);
                 }

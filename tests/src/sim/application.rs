@@ -11,7 +11,7 @@ use crate::trace::{Channel, Delivered, Event as Seen, Key, Process, Trace, ViewS
 use isis_protocol::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions, SlowReason, View};
 use isis_protocol::id::{GroupHandle, GroupId, ProcessId, SystemId};
 use isis_protocol::{Instant, JoinOptions};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What all processes of a run write to; a real process has its own.
@@ -92,6 +92,12 @@ pub struct Member {
     pub leaving: bool,
     /// The handle is dead.
     pub left: bool,
+    /// As a client.
+    pub client: bool,
+    /// As a client: registered with this group.
+    pub registered: Option<GroupId>,
+    /// As a client: the own multicasts by their tickets.
+    client_tickets: BTreeMap<u64, Key>,
     /// The last messages that were delivered from others, to reply to.
     pub recent: VecDeque<(MessageId, Process)>,
     wants_state: bool,
@@ -107,10 +113,10 @@ pub struct Member {
 impl Member {
     /// Usable: has a view, and no leave was called.
     pub fn active(&self) -> bool {
-        self.view.is_some() && !self.leaving && !self.left
+        (self.view.is_some() || self.registered.is_some()) && !self.leaving && !self.left
     }
     fn group(&self) -> GroupId {
-        self.view.as_ref().map_or(GroupId(0), |v| v.group)
+        self.view.as_ref().map(|v| v.group).or(self.registered).unwrap_or(GroupId(0))
     }
     fn view_number(&self) -> u64 {
         self.view.as_ref().map_or(0, |v| v.number)
@@ -203,8 +209,9 @@ impl Application {
     pub fn join(&mut self, ctx: &mut Context<'_>, name: u8, options: &JoinOptions) -> Result<usize, Refused> {
         let handle = ctx.endpoint.join(ctx.now, &format!("group-{name}"), options.clone())?;
         let join = self.members.len() as u16;
-        let (wants_state, sending_view) = (options.wants_state, options.sending_view);
-        self.note(ctx, Seen::JoinCall { join, name, wants_state, sending_view });
+        let client = options.client;
+        let (wants_state, sending_view) = (options.wants_state && !client, options.sending_view && !client);
+        self.note(ctx, Seen::JoinCall { join, name, wants_state, sending_view, client });
         self.members.push(Member {
             join,
             name,
@@ -218,6 +225,9 @@ impl Application {
             flushes: Vec::new(),
             leaving: false,
             left: false,
+            client,
+            registered: None,
+            client_tickets: BTreeMap::new(),
             recent: VecDeque::new(),
             wants_state,
             incoming: Vec::new(),
@@ -272,6 +282,7 @@ impl Application {
             ctx.endpoint.multicast(ctx.now, it.handle, options, &bytes)
         };
         match accepted {
+            Ok(ticket) if it.client => drop(it.client_tickets.insert(ticket, key)),
             Ok(ticket) => assert_eq!(ticket, u64::from(number), "tickets count the multicasts that were accepted"),
             Err(refused) => {
                 ctx.records.withdraw();
@@ -450,6 +461,28 @@ impl Application {
                 self.stirred = true;
                 self.note(ctx, Seen::Left { join });
             }
+            Event::Registered { group, id } => {
+                let Some(it) = self.members.iter_mut().find(|m| m.handle == group) else { return Fate::Lives };
+                it.registered = Some(id);
+                let join = it.join;
+                self.stirred = true;
+                self.note(ctx, Seen::Registered { join, group: id });
+            }
+            Event::Completed { group, ticket } => {
+                let Some(it) = self.members.iter_mut().find(|m| m.handle == group) else { return Fate::Lives };
+                let key = it.client_tickets.get(&ticket).copied().expect("the ticket is that of a call");
+                it.own_undelivered -= 1;
+                self.stirred = true;
+                self.note(ctx, Seen::Completed { key });
+            }
+            Event::GroupEnded { group } => {
+                let Some(it) = self.members.iter_mut().find(|m| m.handle == group) else { return Fate::Lives };
+                it.left = true;
+                it.flushes.clear();
+                let join = it.join;
+                self.stirred = true;
+                self.note(ctx, Seen::GroupEnded { join });
+            }
             Event::Flushed { group, flush } => {
                 let Some(it) = self.members.iter_mut().find(|m| m.handle == group) else { return Fate::Lives };
                 it.flushes.retain(|f| *f != flush);
@@ -507,6 +540,7 @@ impl Application {
                 .map(|m| process_of(m.nonce))
                 .collect(),
             departed: view.departed.iter().map(|(p, how)| (*p, ViewSeen::by_request(*how))).collect(),
+            clients: view.clients.clone(),
             rank,
         }
     }
@@ -535,6 +569,7 @@ impl Application {
         // The ticket is that of the call: for own messages, and for replies to them (unless of an earlier membership).
         intact &= match (delivery.kind, Some(delivery.id.sender) == own) {
             (Kind::Reply, _) if delivery.ticket == 0 => it.join > 0,
+            (Kind::Reply, _) if it.client => posted || it.client_tickets.contains_key(&delivery.ticket),
             (Kind::Reply, _) => posted || delivery.ticket <= it.multicasts.into(),
             (Kind::Unicast, true) => posted,
             (_, true) => key.is_none_or(|key| delivery.ticket == u64::from(key.number)),

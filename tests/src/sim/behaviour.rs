@@ -31,6 +31,8 @@ pub struct Profile {
     pub leave_permille: u64,
     /// Of 1000 actions, so many are a close.
     pub close_permille: u64,
+    /// Of 100 joins, so many are as a client.
+    pub client_percent: u64,
     /// How many messages at most: keeps a run short.
     pub budget: u32,
 }
@@ -64,7 +66,11 @@ impl Behaviour {
         self.started
             && self.refused.is_none()
             && self.away.is_empty()
-            && self.profile.groups.iter().all(|(name, _)| app.members.iter().any(|m| m.name == *name && m.active()))
+            && self
+                .profile
+                .groups
+                .iter()
+                .all(|(name, _)| app.members.iter().any(|m| m.name == *name && (m.active() || (m.client && !m.left))))
     }
 
     /// Does what it wants to do now.
@@ -78,6 +84,14 @@ impl Behaviour {
             self.started = true;
             for (name, _) in &self.profile.groups {
                 self.away.push((*name, time + self.random.below(5 * MILLISECOND)));
+            }
+        }
+        // A group that ended under its clients.
+        for (name, _) in &self.profile.groups {
+            let mut joins = app.members.iter().filter(|m| m.name == *name).peekable();
+            let away = joins.peek().is_none() || self.away.iter().any(|(it, _)| it == name);
+            if !away && joins.all(|m| m.left) {
+                self.away.push((*name, time));
             }
         }
         self.come_back(app, ctx);
@@ -111,7 +125,9 @@ impl Behaviour {
         let mut later = Vec::new();
         for (name, when) in std::mem::take(&mut self.away) {
             let still_there = app.members.iter().any(|m| m.name == name && !m.left);
-            let options = self.profile.groups.iter().find(|g| g.0 == name).map(|g| g.1.clone()).unwrap_or_default();
+            let mut options = self.profile.groups.iter().find(|g| g.0 == name).map(|g| g.1.clone()).unwrap_or_default();
+            let percent = self.profile.client_percent;
+            options.client = percent > 0 && self.random.below(100) < percent;
             if when > ctx.time || still_there || app.join(ctx, name, &options).is_err() {
                 later.push((name, when.max(ctx.time + MILLISECOND)));
             }
@@ -224,6 +240,9 @@ impl Behaviour {
             }
             2..=3 => {
                 let ranks = app.members[member].ids.len() as u64;
+                if ranks == 0 {
+                    return;
+                }
                 let rank = self.random.below(ranks) as usize;
                 let len = self.length().min(self.profile.fragment * 3);
                 if app.members[member].view.as_ref().is_some_and(|v| usize::from(v.rank) != rank) {
@@ -241,8 +260,12 @@ impl Behaviour {
                         break;
                     }
                     self.profile.budget -= 1;
-                    let (how, len) = (self.kind(), self.length());
-                    let claim = len <= self.profile.fragment && self.random.below(3) == 0;
+                    let (mut how, len) = (self.kind(), self.length());
+                    let mut claim = len <= self.profile.fragment && self.random.below(3) == 0;
+                    if app.members[member].client {
+                        claim = false;
+                        how.0 = if how.0 == Kind::Global { Kind::Total } else { how.0 };
+                    }
                     if app.multicast(ctx, member, how, len, claim) == Err(Refused::WouldBlock) {
                         self.refused = Some((member, how, len));
                         self.next_ns = self.next_ns.min(ctx.time + MILLISECOND);

@@ -160,7 +160,8 @@ impl Plan {
         let one_domain = random.below(4) > 0;
         let group = |random: &mut Random, name| {
             let domain = if one_domain { 0 } else { u32::from(name) };
-            (name, JoinOptions { wants_state: stateful, sending_view: random.below(4) == 0, domain })
+            let sending_view = random.below(4) == 0;
+            (name, JoinOptions { wants_state: stateful, sending_view, domain, client: false })
         };
         let mut groups = vec![group(random, 0)];
         if random.below(3) == 0 {
@@ -174,6 +175,9 @@ impl Plan {
         if random.below(2) == 0 {
             kinds[3] = 1;
         }
+        // Apart from the other draws, which stay as they are.
+        let mut aside = Random::new(random.clone().next() ^ 0xc11e);
+        let client_percent = if aside.below(3) == 0 { 10 + aside.below(50) } else { 0 };
         let fragment = [256, 512, 1024, 4096][random.below(4) as usize];
         let budgets = if brief { [8, 20, 50] } else { [15, 40, 120] };
         Profile {
@@ -187,6 +191,7 @@ impl Plan {
             large: [4 * fragment, 20_000, 100_000][random.below(3) as usize],
             leave_permille: [0, 2, 10][random.below(3) as usize],
             close_permille: [0, 0, 3][random.below(3) as usize],
+            client_percent,
             budget: budgets[random.below(3) as usize],
         }
     }

@@ -58,6 +58,7 @@ traits! {
     Safe "safe" "Safe multicasts.";
     Reactions "reactions" "Answers to deliveries.";
     Leaves "leaves" "Leaving and closing.";
+    Clients "clients" "Clients of groups: all join as members.";
     Long "long" "Long messages.";
 }
 
@@ -152,6 +153,7 @@ fn remove(plan: &mut Plan, which: Trait) {
         Trait::Safe => profile.safe_percent = 0,
         Trait::Reactions => profile.react_percent = 0,
         Trait::Leaves => (profile.leave_permille, profile.close_permille) = (0, 0),
+        Trait::Clients => profile.client_percent = 0,
         Trait::Long => profile.large = profile.large.min(100),
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Owner: none; it looks at a world and changes nothing. It asks the applications, not the engines.
 
+use super::application::Member;
 use super::world::World;
 use crate::trace::{Process, ViewSeen};
 
@@ -31,6 +32,12 @@ pub fn unsettled(world: &World) -> Option<String> {
             return Some(format!("{who:?} is not in all its groups, or has something to send"));
         }
         for member in app.members.iter().filter(|m| !m.left) {
+            // A client of a group without members has nobody to wait for.
+            let of_group = |m: &Member| m.name == member.name && m.active() && !m.client;
+            let has_members = alive.iter().any(|&n| world.nodes[n].app.members.iter().any(of_group));
+            if member.client && !has_members {
+                continue;
+            }
             if !member.active() || !member.flushes.is_empty() || member.own_undelivered > 0 || member.hands_over() {
                 return Some(format!(
                     "{who:?} in group {}: waits for {} flushes and {} own messages",
@@ -44,7 +51,7 @@ pub fn unsettled(world: &World) -> Option<String> {
     for name in 0..2 {
         let members = alive.iter().flat_map(|&n| {
             let process = world.nodes[n].process;
-            let active = world.nodes[n].app.members.iter().filter(|m| m.active() && m.name == name);
+            let active = world.nodes[n].app.members.iter().filter(|m| m.active() && !m.client && m.name == name);
             active.map(move |m| (process, m))
         });
         let members: Vec<_> = members.collect();

@@ -1,6 +1,7 @@
 //! Causality across the groups of a domain: what a message waits for, and when it is paid (R4, [`crate::group::debts`]).
 
 use super::Endpoint;
+use super::client::Client;
 use crate::event::Kind;
 use crate::group::Group;
 use crate::group::debts::Debt;
@@ -12,20 +13,23 @@ impl Endpoint {
     /// What has to be delivered elsewhere before a message that is now sent in `handle`'s group; `to`: to one member. There
     /// are no edges from or to FBCASTs.
     pub(super) fn debts_before(&mut self, handle: GroupHandle, kind: Kind, to: Option<ProcessId>) -> Vec<Debt> {
-        // The system group and this one: nothing else to look at.
-        let alone = self.groups.len() <= 2;
+        // The system group, and this one or this process as its client: nothing else to look at.
+        let own = self.group_of(handle);
+        let alone = self.groups.len() + self.clients.len() <= 2;
         if kind == Kind::Fifo || (alone && to.is_none()) || mutant!(CausalWithinGroupOnly) {
             return Vec::new();
         }
-        let Some(own) = self.group_of(handle) else { return Vec::new() };
-        let Some(domain) = self.groups.get(&own).map(|group| group.options.domain) else { return Vec::new() };
+        if own.is_none() && !self.clients.contains_key(&handle) {
+            return Vec::new();
+        }
+        let Some(domain) = self.handles.get(handle.0 as usize).map(|it| it.options.domain) else { return Vec::new() };
         let mut debts = Vec::new();
         let mut others = false;
         for (&id, group) in &mut self.groups {
             if id == GroupId::SYSTEM || group.options.domain != domain {
                 continue;
             }
-            if id != own {
+            if Some(id) != own {
                 others = true;
                 debts.extend(group.debt());
                 debts.extend(group.unicast_debts(&self.shared, None));
@@ -34,11 +38,18 @@ impl Endpoint {
                 debts.extend(group.unicast_debts(&self.shared, to));
             }
         }
-        if let Some(group) = self.groups.get(&own)
+        // What is sent as a client of the same group keeps its order by itself.
+        for (&other, client) in self.clients.iter_mut().filter(|(other, _)| **other != handle) {
+            if self.handles[other.0 as usize].options.domain == domain {
+                others = true;
+                debts.extend(client.debt(other));
+            }
+        }
+        if let Some(group) = own.and_then(|id| self.groups.get(&id))
             && others
             && group.has_excluded_member(&self.shared)
         {
-            debts.push(Debt::View { group: own, view: group.view.number });
+            debts.push(Debt::View { group: group.id, view: group.view.number });
         }
         debts
     }
@@ -50,11 +61,12 @@ impl Endpoint {
             !group.refused_for.is_empty() || group.waiting.iter().any(|message| !message.debts.is_empty())
         };
         let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| waits(group)).map(|(&id, _)| id).collect();
+        let clients_wait = self.clients.values().any(|client| client.has_debts());
         for group in self.groups.values_mut() {
             group.owed = false;
         }
-        if ids.is_empty() {
-            return false;
+        if clients_wait {
+            freed |= self.settle_debts_of_clients();
         }
         for id in ids {
             let Some(group) = self.groups.get_mut(&id) else { continue };
@@ -63,7 +75,7 @@ impl Endpoint {
             let own = Debt::View { group: id, view: group.view.number };
             let excluded = group.has_excluded_member(&self.shared);
             let unpaid = |groups: &BTreeMap<GroupId, Group>, shared: &Shared, debt: &mut Debt| {
-                groups.get(&debt.group()).is_some_and(|group| !group.is_paid(shared, debt))
+                !is_paid(groups, &self.clients, shared, debt)
             };
             if !refused_for.is_empty() {
                 refused_for.retain_mut(|debt| unpaid(&self.groups, &self.shared, debt));
@@ -81,7 +93,7 @@ impl Endpoint {
                 freed |= message.debts.is_empty();
             }
             for debt in waiting.iter().flat_map(|message| &message.debts).chain(&refused_for) {
-                if let Some(creditor) = self.groups.get_mut(&debt.group()) {
+                if let Some(creditor) = debt.group().and_then(|id| self.groups.get_mut(&id)) {
                     creditor.owed = true;
                 }
             }
@@ -90,5 +102,33 @@ impl Endpoint {
             }
         }
         freed
+    }
+
+    fn settle_debts_of_clients(&mut self) -> bool {
+        let mut freed = false;
+        for handle in self.clients.keys().copied().collect::<Vec<_>>() {
+            let Some(mut client) = self.clients.remove(&handle) else { continue };
+            freed |= client.settle(|debt| is_paid(&self.groups, &self.clients, &self.shared, debt));
+            for creditor in client.creditors() {
+                if let Some(creditor) = self.groups.get_mut(&creditor) {
+                    creditor.owed = true;
+                }
+            }
+            self.clients.insert(handle, client);
+        }
+        freed
+    }
+}
+
+/// What is owed to a group or a client that is no more is paid.
+fn is_paid(
+    groups: &BTreeMap<GroupId, Group>,
+    clients: &BTreeMap<GroupHandle, Client>,
+    shared: &Shared,
+    debt: &mut Debt,
+) -> bool {
+    match debt {
+        Debt::Client { handle, .. } => clients.get(handle).is_none_or(|client| client.is_paid(debt)),
+        _ => debt.group().and_then(|id| groups.get(&id)).is_none_or(|group| group.is_paid(shared, debt)),
     }
 }

@@ -45,7 +45,7 @@ impl Endpoint {
         let mut reader = Reader::new(body);
         let header = ChannelHeader::read(&mut reader)?;
         let payload = reader.take(reader.remaining())?;
-        if header.lane > 1 {
+        if header.lane > 2 {
             return Err(DecodeError::BadValue);
         }
         if header.to != self.shared.me {
@@ -71,6 +71,8 @@ impl Endpoint {
                 reader.finish()?;
                 self.shared.note_unicast(process, envelope.number);
                 self.take_envelope(process, envelope);
+            } else if lane == 2 {
+                self.take_client_message(process, &bytes)?;
             } else {
                 let block = StateBlock::read(&mut reader)?;
                 reader.finish()?;
@@ -81,6 +83,7 @@ impl Endpoint {
     }
 
     fn take_envelope(&mut self, process: ProcessId, envelope: Envelope) {
+        let Some(envelope) = self.take_envelope_as_client(process, envelope) else { return };
         let group = envelope.group;
         let behind = self.comes_behind(process, |early| matches!(early, Early::Unicast(e) if e.group == group));
         match self.groups.get_mut(&group) {
@@ -134,7 +137,7 @@ impl Endpoint {
         }
         if was_full && self.early_bytes < MAX_EARLY_BYTES {
             for process in self.shared.peers.keys().copied().collect::<Vec<_>>() {
-                for lane in 0..2 {
+                for lane in 0..3 {
                     if self.take_channel_messages(process, lane).is_err() {
                         self.shared.count(Counter::IgnoreMalformed);
                     }
@@ -147,7 +150,7 @@ impl Endpoint {
         let mut reader = Reader::new(body);
         let ack = ChannelAck::read(&mut reader)?;
         reader.finish()?;
-        if ack.to != self.shared.me || ack.lane > 1 {
+        if ack.to != self.shared.me || ack.lane > 2 {
             self.shared.count(Counter::IgnoreChannelFrame);
             return Ok(());
         }

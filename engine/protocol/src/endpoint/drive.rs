@@ -32,6 +32,7 @@ impl Endpoint {
             let before = self.shared.system_view.number;
             let any = self.take_outcomes() | self.settle_debts();
             self.drive_joins();
+            self.drive_clients();
             self.take_early();
             if !any && before == self.shared.system_view.number {
                 break;
@@ -82,6 +83,7 @@ impl Endpoint {
             }
         }
         take(self.joins_deadline());
+        take(self.clients_deadline());
         take(self.quorum_deadline());
         take(self.closing);
         if self.process().is_some() {

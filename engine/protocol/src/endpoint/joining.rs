@@ -14,6 +14,7 @@ use super::Endpoint;
 use crate::config::JoinOptions;
 use crate::directory::{Operation, Outcome};
 use crate::event::{Event, Kind, Refused, SendOptions};
+use crate::group::clients::Clients;
 use crate::group::{Group, ViewRecord, rank_of};
 use crate::id::{GroupHandle, GroupId, ProcessId};
 use crate::time::Instant;
@@ -52,6 +53,8 @@ pub(super) enum Phase {
     Pausing(Instant),
     /// A member (or one that leaves).
     Member(GroupId),
+    /// A client, or on its way to be one.
+    Client,
     /// Over.
     Gone,
 }
@@ -84,8 +87,13 @@ impl Endpoint {
         if self.handles.iter().any(|h| h.name == name && !matches!(h.phase, Phase::Gone) && !h.abandoned) {
             return Err(Refused::AlreadyMember);
         }
-        self.handles.push(Handle { name: name.into(), options, phase: Phase::Waiting, abandoned: false });
-        Ok(GroupHandle(self.handles.len() as u32 - 1))
+        let handle = GroupHandle(self.handles.len() as u32);
+        let phase = if options.client { Phase::Client } else { Phase::Waiting };
+        if options.client {
+            self.clients.insert(handle, super::client::Client::new(self.shared.now));
+        }
+        self.handles.push(Handle { name: name.into(), options, phase, abandoned: false });
+        Ok(handle)
     }
 
     pub(super) fn begin_leave(&mut self, handle: GroupHandle) -> Result<(), Refused> {
@@ -106,6 +114,10 @@ impl Endpoint {
             Phase::Member(id) => {
                 entry.abandoned = true;
                 self.leave_group(id);
+            }
+            Phase::Client => {
+                entry.abandoned = true;
+                self.leave_as_client(handle);
             }
             _ => entry.abandoned = true,
         }
@@ -157,8 +169,10 @@ impl Endpoint {
         let me = self.shared.me;
         for index in 0..self.handles.len() {
             let pause = self.shared.random.jitter(10 * self.shared.config.resend_ns);
+            let waits = self.waits_for_former(index);
             let handle = &mut self.handles[index];
             match &mut handle.phase {
+                Phase::Waiting if waits => {}
                 Phase::Waiting => {
                     self.operations.push_back(Operation::Enter { name: handle.name.clone(), process: me });
                     handle.phase = Phase::Entering;
@@ -248,7 +262,9 @@ impl Endpoint {
         self.process()?;
         self.handles
             .iter()
-            .filter_map(|handle| match &handle.phase {
+            .enumerate()
+            .filter_map(|(index, handle)| match &handle.phase {
+                Phase::Waiting if self.waits_for_former(index) => None,
                 Phase::Waiting => Some(self.shared.now),
                 Phase::Pausing(until) => Some(*until),
                 Phase::Asking(asking) => Some(asking.resend_at),
@@ -345,36 +361,38 @@ impl Endpoint {
     }
 
     /// DECIDE came for a group that this process is joining. `false`: it cannot be acted on yet.
-    pub(super) fn join_by_decision(&mut self, id: GroupId, value: Value) -> bool {
+    pub(super) fn join_by_decision(&mut self, id: GroupId, value: Value, snapshot: Option<&[u8]>) -> bool {
         if value.system_view > self.shared.system_view.number {
             return false;
         }
-        self.enter_by_decision(id, value);
-        true
+        let clients = snapshot.and_then(|bytes| Clients::decode(bytes, value.number).ok());
+        self.enter_by_decision(id, value, clients)
     }
 
-    fn enter_by_decision(&mut self, id: GroupId, value: Value) {
+    /// `false`: whoever told has not delivered up to the cut yet, and could not say what is known of clients.
+    fn enter_by_decision(&mut self, id: GroupId, value: Value, clients: Option<Clients>) -> bool {
         let me = self.shared.me;
         // The admission may answer an earlier request than the present one, but not one from before the last leave.
         let executed = value.executed.iter().find(|(process, _)| *process == me).map_or(0, |(_, request)| *request);
         let left = self.left_requests.get(&id).copied().unwrap_or(0);
         if executed <= left || !value.joined.contains(&me) {
-            return;
+            return true;
         }
-        let Some(rank) = rank_of(&value.members, me) else { return };
-        let index = match self.asking(id) {
-            Some((handle, _)) => handle.0 as usize,
-            None => match self.ghost(id) {
-                Some(index) => index,
-                None => return,
-            },
+        let Some(rank) = rank_of(&value.members, me) else { return true };
+        let asking = self.asking(id).map(|(handle, _)| handle.0 as usize);
+        let index = match asking {
+            Some(index) => index,
+            None if self.is_on_its_way(id) => return true,
+            None if clients.is_none() => return false,
+            None => self.ghost(),
         };
         if !value.members.iter().any(|m| m.state == StateStatus::Has) {
             // Admitted to a group that ends with this very view: nobody with the state is left.
             self.operations.push_back(Operation::Disclaim { group: id, process: me });
             self.handles[index].phase = Phase::Disclaiming(id);
-            return;
+            return true;
         }
+        let Some(clients) = clients else { return false };
         let ghost = self.handles[index].name.is_empty();
         let state = if ghost { StateStatus::Needs } else { value.members[rank].state };
         let view = ViewRecord {
@@ -389,31 +407,34 @@ impl Endpoint {
         // As at the others, `joined` are those that the view before did not have.
         let old: Vec<MemberEntry> =
             value.members.iter().filter(|m| !value.joined.contains(&m.process)).cloned().collect();
+        group.start_with(clients);
         group.decided.push_back((value.number - 1, value));
         group.tell_first_view(&mut self.shared, &old);
         self.enter_group(index, group);
+        true
     }
 
-    /// Admitted to a group that this process no longer wants to be in, by a request that it has given up: its answers are
-    /// needed there, so it enters without telling the application, and leaves at once.
-    fn ghost(&mut self, id: GroupId) -> Option<usize> {
-        let on_its_way = self.handles.iter().any(|handle| match handle.phase {
+    /// This process enters the directory, or is a member, for this group by another handle.
+    fn is_on_its_way(&self, id: GroupId) -> bool {
+        self.handles.iter().any(|handle| match handle.phase {
             Phase::Entering | Phase::Waiting | Phase::Pausing(_) | Phase::Disclaiming(_) => {
                 self.shared.directory.lookup(&handle.name) == Some(id)
             }
             Phase::Member(group) => group == id,
             _ => false,
-        });
-        if on_its_way {
-            return None;
-        }
+        })
+    }
+
+    /// Admitted to a group that this process no longer wants to be in, by a request that it has given up: its answers are
+    /// needed there, so it enters without telling the application, and leaves at once.
+    fn ghost(&mut self) -> usize {
         self.handles.push(Handle {
             name: String::new(),
             options: JoinOptions::default(),
             phase: Phase::Waiting,
             abandoned: true,
         });
-        Some(self.handles.len() - 1)
+        self.handles.len() - 1
     }
 
     /// This process is in the group, answers for its past, or may be admitted to it by a request that it made.
@@ -425,8 +446,9 @@ impl Endpoint {
                 Phase::Waiting | Phase::Entering | Phase::Pausing(_) => {
                     self.shared.directory.lookup(&handle.name) == Some(id)
                 }
-                Phase::Gone => false,
+                Phase::Gone | Phase::Client => false,
             })
+            || self.clients.values().any(|client| client.is_of(id))
     }
 
     /// A process that was asked is not in the group.

@@ -1,8 +1,10 @@
 //! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`system`]: finding or
-//! founding a system, losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a name to a member. [`drive`]: what is due.
+//! founding a system, losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a name to a member.
+//! [`client`]: multicasting without being one. [`drive`]: what is due.
 
 mod causality;
 mod channels;
+mod client;
 mod describe;
 mod drive;
 mod founding;
@@ -70,6 +72,10 @@ pub struct Endpoint {
     shared: Shared,
     groups: BTreeMap<GroupId, Group>,
     handles: Vec<Handle>,
+    /// What this process is a client of.
+    clients: BTreeMap<GroupHandle, client::Client>,
+    /// The highest number of a request as a client, per group that this process was a client of.
+    client_numbers: BTreeMap<GroupId, u64>,
     looking: Looking,
     founding: founding::Founding,
     pieces: BTreeMap<(u64, u64), packets::Pieces>,
@@ -106,6 +112,8 @@ impl Endpoint {
             shared: Shared::new(config, region, now),
             groups: BTreeMap::new(),
             handles: Vec::new(),
+            clients: BTreeMap::new(),
+            client_numbers: BTreeMap::new(),
             looking,
             founding: founding::Founding::default(),
             pieces: BTreeMap::new(),
@@ -234,6 +242,9 @@ impl Endpoint {
         self.at(now);
         check_kind(options)?;
         let debts = self.debts_before(group, options.kind, None);
+        if self.clients.contains_key(&group) {
+            return self.multicast_as_client(group, options, data, debts);
+        }
         let (group, shared) = self.open(group)?;
         group.multicast(shared, options, data, debts)
     }
@@ -285,8 +296,11 @@ impl Endpoint {
     ) -> Result<u64, Refused> {
         self.at(now);
         let debts = self.debts_before(group, Kind::Unicast, Some(member));
+        if self.clients.contains_key(&group) {
+            return self.send_as_client(group, member, entry, None, data, debts);
+        }
         let (group, shared) = self.open(group)?;
-        if group.rank_of(member).is_none() {
+        if group.rank_of(member).is_none() && !group.clients.is_registered(member) {
             return Err(Refused::NoSuchProcess);
         }
         group.send_to(shared, member, entry, None, data, debts)
@@ -296,8 +310,11 @@ impl Endpoint {
     pub fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<u64, Refused> {
         self.at(now);
         let debts = self.debts_before(group, Kind::Reply, Some(to.sender));
+        if self.clients.contains_key(&group) {
+            return self.send_as_client(group, to.sender, 0, Some(to), data, debts);
+        }
         let (group, shared) = self.open(group)?;
-        if group.rank_of(to.sender).is_none() {
+        if group.rank_of(to.sender).is_none() && !group.clients.is_registered(to.sender) {
             return Err(Refused::NoSuchProcess);
         }
         group.send_to(shared, to.sender, 0, Some(to), data, debts)
@@ -307,8 +324,12 @@ impl Endpoint {
     pub fn flush(&mut self, now: Instant, group: GroupHandle) -> Result<u64, Refused> {
         self.at(now);
         let flush = self.next_flush + 1;
-        let (group, _) = self.open(group)?;
-        group.flush(flush);
+        if self.clients.contains_key(&group) {
+            self.flush_as_client(group, flush)?;
+        } else {
+            let (group, _) = self.open(group)?;
+            group.flush(flush);
+        }
         self.next_flush = flush;
         Ok(flush)
     }

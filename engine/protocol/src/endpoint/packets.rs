@@ -297,10 +297,10 @@ impl Endpoint {
                     self.evict();
                 }
             }
-            Message::Decide { value, .. } if group.departed_until.is_some() => {
+            Message::Decide { value, snapshot } if group.departed_until.is_some() => {
                 // A new membership of a group that was left, or an echo of the last one.
                 let told = value.number;
-                if told <= number || self.join_by_decision(header.group, value) {
+                if told <= number || self.join_by_decision(header.group, value, snapshot.as_deref()) {
                     self.shared.send(from, header.group, told, &Message::Installed { number: told });
                 }
             }
@@ -346,9 +346,9 @@ impl Endpoint {
                     self.remind_member(from, header.group);
                 }
             }
-            Message::Decide { value, .. } => {
+            Message::Decide { value, snapshot } => {
                 let number = value.number;
-                if self.join_by_decision(header.group, value) {
+                if self.join_by_decision(header.group, value, snapshot.as_deref()) {
                     self.shared.send(from, header.group, number, &Message::Installed { number });
                 }
             }

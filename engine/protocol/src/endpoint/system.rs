@@ -582,6 +582,7 @@ impl Endpoint {
             group.dissolve(&mut self.shared);
         }
         self.groups.clear();
+        self.clients.clear();
         self.shared.peers.clear();
         self.shared.emit(event);
     }
@@ -596,6 +597,9 @@ impl Endpoint {
         }
         for group in self.groups.values() {
             lost.extend(group.flushes.iter().map(|flush| (group.handle, flush.id)));
+        }
+        for (&handle, client) in &self.clients {
+            lost.extend(client.flushes().map(|flush| (handle, flush)));
         }
         lost.sort_unstable_by_key(|(_, flush)| *flush);
         for (group, flush) in lost {

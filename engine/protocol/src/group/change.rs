@@ -157,6 +157,7 @@ impl Group {
             || self.leavers.keys().any(|process| self.rank_of(*process).is_some())
             || self.plane.inbox.iter().any(|inbox| inbox.has_global)
             || !self.eligible_joiners(shared).is_empty()
+            || self.clients.wants_view(shared)
     }
 
     /// How many believed alive are older than this process.

@@ -10,7 +10,7 @@
 //! point-to-point message counts as a multicast in a group of two.
 
 use super::Group;
-use crate::id::{GroupId, ProcessId};
+use crate::id::{GroupHandle, GroupId, ProcessId};
 use crate::shared::Shared;
 use isis_wire::message::StateStatus;
 
@@ -37,6 +37,15 @@ pub enum Debt {
         /// Its number among this process's point-to-point messages.
         number: u64,
     },
+    /// What this process, a client of a group, sent and received there.
+    Client {
+        /// The client's handle.
+        handle: GroupHandle,
+        /// The place of its last request in the client's queue.
+        place: u64,
+        /// The number of its last request.
+        number: u64,
+    },
     /// The message's own group has a member that the system excluded: it may never deliver what is waited for no more.
     View {
         /// The message's own group.
@@ -47,10 +56,11 @@ pub enum Debt {
 }
 
 impl Debt {
-    /// The group that it is about.
-    pub fn group(&self) -> GroupId {
+    /// The group that it is about, for a debt of a member.
+    pub fn group(&self) -> Option<GroupId> {
         match self {
-            Debt::Multicasts { group, .. } | Debt::Unicast { group, .. } | Debt::View { group, .. } => *group,
+            Debt::Multicasts { group, .. } | Debt::Unicast { group, .. } | Debt::View { group, .. } => Some(*group),
+            Debt::Client { .. } => None,
         }
     }
 }
@@ -99,6 +109,7 @@ impl Group {
         match *debt {
             Debt::Multicasts { .. } => self.is_discharged(debt),
             Debt::Unicast { to, number, .. } => self.is_unicast_delivered(shared, to, number),
+            Debt::Client { .. } => true,
             Debt::View { view, .. } => {
                 self.departed_until.is_some() || (self.view.number > view && !self.has_excluded_member(shared))
             }
@@ -130,7 +141,7 @@ impl Group {
     }
 
     /// How many messages of a rank every member of the present view has delivered.
-    fn delivered_everywhere(&self, rank: usize) -> u64 {
+    pub(crate) fn delivered_everywhere(&self, rank: usize) -> u64 {
         let own = if self.state == StateStatus::Has { self.plane.inbox[rank].delivered } else { 0 };
         let rows = self.plane.rows.iter().enumerate().filter(|(member, _)| *member != self.rank);
         rows.map(|(_, row)| row.delivered[rank].saturating_sub(1)).fold(own, u64::min)
@@ -140,6 +151,10 @@ impl Group {
         let Some(peer) = shared.peers.get(&to) else { return true };
         // Who is no member together with this process drops what it has not delivered, and tells nothing of it any more.
         let apart = self.departed_until.is_some() || self.rank_of(to).is_none();
-        peer.sent.is_settled(number) || (apart && peer.lanes[0].as_ref().is_none_or(|lane| lane.sender.is_idle()))
+        // A client delivers what comes at once, or keeps it in the order in which it came.
+        let waits = || self.waiting.iter().any(|message| message.to.is_some_and(|to| to.number == number));
+        let unsent = || self.clients.is_registered(to) && waits();
+        peer.sent.is_settled(number)
+            || (apart && !unsent() && peer.lanes[0].as_ref().is_none_or(|lane| lane.sender.is_idle()))
     }
 }

@@ -29,8 +29,8 @@ impl Group {
         }
     }
 
-    fn hand_over(&mut self, shared: &mut Shared, rank: usize, message: Queued, order: u64) {
-        let sender = self.view.members[rank].process;
+    fn hand_over(&mut self, shared: &mut Shared, rank: usize, mut message: Queued, order: u64) {
+        let mut sender = self.view.members[rank].process;
         if self.is_system() {
             let bytes: &[u8] = match &message.body {
                 Body::Chunk { chunk, offset, len } => {
@@ -48,16 +48,25 @@ impl Group {
             self.plane.consume(rank, message.end);
             return;
         }
+        // What a relay appends for its clients does not count among its own messages.
+        let mut number = message.number - self.clients.relayed(rank);
+        let mut told_rank = rank as u16;
+        if message.relayed {
+            match self.take_relayed(shared, rank, &mut message) {
+                Some(header) => (sender, number, told_rank) = (header.client, header.number, u16::MAX),
+                None => return self.plane.skip(rank, message.number, message.end),
+            }
+        }
         shared.count(Counter::MessagesDelivered);
-        let id = MessageId { group: self.id, view: self.view.number, sender, number: message.number };
+        let id = MessageId { group: self.id, view: self.view.number, sender, number };
         let delivery = Delivery {
             group: self.handle,
             id,
-            rank: rank as u16,
+            rank: told_rank,
             kind: message.kind,
             safe: message.safe,
             entry: message.entry,
-            order,
+            order: order.saturating_sub(self.clients.untold()),
             ticket: if sender == shared.me { self.tickets.find(id, self.view.number) } else { 0 },
             answers: None,
             body: message.body,

@@ -23,6 +23,7 @@ pub fn view_event(
     members: &[MemberEntry],
     old: &[MemberEntry],
     left: &[ProcessId],
+    clients: Vec<ProcessId>,
 ) -> Arc<View> {
     let departed = old
         .iter()
@@ -44,13 +45,14 @@ pub fn view_event(
             .collect(),
         joined: members.iter().map(|m| m.process).filter(|&p| rank_of(old, p).is_none()).collect(),
         departed,
+        clients,
     })
 }
 
 impl Group {
     /// Tells the first view to the application: of the founder, or of a joiner (behind its state).
     pub fn tell_first_view(&mut self, shared: &mut Shared, old: &[MemberEntry]) {
-        let view = view_event(self.id, self.view.number, &self.view.members, old, &[]);
+        let view = view_event(self.id, self.view.number, &self.view.members, old, &[], self.clients.registered());
         self.tell_view(shared, view, self.rank);
         shared.count(Counter::ViewsInstalled);
     }
@@ -78,11 +80,15 @@ impl Group {
             let members = &value.members;
             shared.directory.retain_processes(|process| rank_of(members, process).is_some());
             self.snapshot = shared.directory.encode();
+        } else {
+            self.clients.forget_excluded(shared, value.system_view);
+            self.snapshot = self.clients.encode();
         }
 
         let stays = rank_of(&value.members, shared.me);
         let number = self.view.number;
-        self.tickets.end_view(number, self.plane.inbox[self.rank].whole);
+        self.tickets.end_view(number, self.plane.inbox[self.rank].whole - self.clients.relayed(self.rank));
+        self.clients.begin_view(value.members.len());
         self.decided.push_back((number, value.clone()));
         if self.decided.len() > KEPT_VALUES {
             self.decided.pop_front();
@@ -113,6 +119,10 @@ impl Group {
             }
         }
 
+        // Only who has delivered everything up to the cut can tell a joiner what it needs.
+        if was_telling && !self.is_system() {
+            self.tell_joiners(shared, &value);
+        }
         let Some(rank) = stays else {
             self.depart(shared);
             return Fate::Left;
@@ -123,12 +133,14 @@ impl Group {
         self.learn_members(shared);
         // A new decision was told by whoever decided it; without news from everybody it is told again.
         if was_telling && self.is_system() {
-            for address in value.members.iter().filter(|m| value.joined.contains(&m.process)).map(|m| m.address) {
-                self.tell_past(shared, address, number);
-            }
+            self.tell_joiners(shared, &value);
         }
         if !was_telling && rank == 0 {
             self.tell_at = Some(shared.now + 2 * shared.config.resend_ns);
+        }
+        if !self.is_system() && !value.left.is_empty() {
+            // Who left is heard of no more, unless it answers: each one asks for itself (R4, R8).
+            self.tell_at.get_or_insert(shared.now + 4 * shared.config.resend_ns);
         }
 
         if !self.is_system() && !value.members.iter().any(|m| m.state == StateStatus::Has) {
@@ -139,7 +151,8 @@ impl Group {
         }
         let same = mutant!(KeepsNumber) && value.joined.is_empty() && old_members.len() == value.members.len();
         let told_number = if same { number } else { value.number };
-        let view = view_event(self.id, told_number, &value.members, &old_members, &value.left);
+        let clients = self.clients.registered();
+        let view = view_event(self.id, told_number, &value.members, &old_members, &value.left, clients);
         self.tell_view(shared, view, told_rank);
         #[cfg(feature = "mutants")]
         disturb_events(shared, self.id, number, &value);
@@ -148,8 +161,8 @@ impl Group {
         }
         self.install_state_if_complete(shared);
         self.rewind_waiting();
-        let members = self.view.members.clone();
-        self.drop_held(shared, |_, sender| rank_of(&members, sender).is_none());
+        let (members, clients) = (self.view.members.clone(), self.clients.registered());
+        self.drop_held(shared, |_, sender| rank_of(&members, sender).is_none() && !clients.contains(&sender));
         self.release_held(shared);
         self.append_waiting(shared);
         Fate::Lives
@@ -192,30 +205,32 @@ impl Group {
         self.peers.clear();
         self.plane.row_due = None;
         self.drop_held(shared, |_, _| true);
+        self.dismiss_clients(shared);
     }
 
-    /// Tells the decision of the present change to everybody whom it concerns.
+    fn tell_joiners(&mut self, shared: &mut Shared, value: &Value) {
+        for address in value.members.iter().filter(|m| value.joined.contains(&m.process)).map(|m| m.address) {
+            self.tell_past(shared, address, value.number - 1);
+        }
+    }
+
+    /// Tells the decision of the present change to the members; to joiners it is told when it is carried out.
     pub(super) fn tell_decision(&mut self, shared: &mut Shared, value: &Value) {
         let view = self.view.number;
         let message = Message::Decide { value: value.clone(), snapshot: None };
-        let mut told: Vec<_> = self.view.members.iter().map(|m| m.address).collect();
-        if !self.is_system() {
-            told.extend(value.members.iter().filter(|m| self.rank_of(m.process).is_none()).map(|m| m.address));
-        }
-        for address in told {
+        for address in self.view.members.iter().map(|m| m.address) {
             if address != shared.config.address {
                 shared.send(address, self.id, view, &message);
             }
         }
     }
 
-    /// Tells the decision that ended `view` (or the latest) to one process, with the directory for a joiner of the system.
+    /// Tells the decision that ended `view` (or the latest) to one process, with what a joiner needs to know at the start of its view.
     pub fn tell_past(&mut self, shared: &mut Shared, to: isis_wire::Address, view: u64) {
         let found = self.decided.iter().find(|(number, _)| *number == view).or(self.decided.back());
         if let Some((number, value)) = found {
             let joins = value.members.iter().any(|m| m.address == to);
-            let snapshot =
-                (self.is_system() && joins && value.number == self.view.number).then(|| self.snapshot.clone());
+            let snapshot = (joins && value.number == self.view.number).then(|| self.snapshot.clone());
             let message = Message::Decide { value: value.clone(), snapshot };
             shared.send(to, self.id, *number, &message);
         }

@@ -5,9 +5,10 @@
 //! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, rows),
 //! [`transmit`] (packets out, gaps, timers), [`repair`] (who gets what was lost), [`change`] (the agreement on the next
 //! view), [`hung`] (who holds it up), [`value`] (what is agreed on), [`install`] (from one view to the next), [`transfer`]
-//! (state), [`unicast`] (point to point), [`tickets`] (how a sender knows its own messages again).
+//! (state), [`clients`] (multicasts of no members), [`unicast`] (point to point), [`tickets`] (how a sender knows its own messages again).
 
 pub mod change;
+pub mod clients;
 pub mod debts;
 pub mod deliver;
 pub mod hung;
@@ -57,6 +58,8 @@ pub struct Waiting {
     pub debts: Vec<Debt>,
     /// It goes to one member.
     pub to: Option<unicast::Addressed>,
+    /// It is a client's, and begins with its header.
+    pub relayed: bool,
 }
 
 /// The view as it was decided.
@@ -132,8 +135,10 @@ pub struct Group {
     pub old: VecDeque<OldView>,
     /// The values that ended the last views, newest last, with the number of the view that each ended.
     pub decided: VecDeque<(u64, Value)>,
-    /// System only: the directory at the start of the present view.
+    /// At the start of the present view: of the system group the directory, of others what is known of the clients.
     pub snapshot: Vec<u8>,
+    /// The clients.
+    pub clients: clients::Clients,
     /// Who wants to join.
     pub candidates: BTreeMap<Nonce, Candidate>,
     /// Who wants to leave, with the request's number.
@@ -207,7 +212,8 @@ impl Group {
             change: Change::new(shared.now),
             old: VecDeque::new(),
             decided: VecDeque::new(),
-            snapshot: Vec::new(),
+            snapshot: clients::Clients::default().encode(),
+            clients: clients::Clients::default(),
             candidates: BTreeMap::new(),
             leavers: BTreeMap::new(),
             leaving: None,
@@ -233,6 +239,7 @@ impl Group {
             tell_at: None,
             departed_until: None,
         };
+        group.clients.begin_view(members);
         group.learn_members(shared);
         group
     }
@@ -339,7 +346,16 @@ impl Group {
         shared.places += 1;
         let place = shared.places;
         self.waiting_bytes += data.len() as u64;
-        self.waiting.push_back(Waiting { options, data, appended: 0, begun: false, place, debts, to });
+        let relayed = false;
+        self.waiting.push_back(Waiting { options, data, appended: 0, begun: false, place, debts, to, relayed });
+    }
+
+    /// A client's message, its header included, goes into the stream when it can.
+    pub(crate) fn wait_relayed(&mut self, shared: &mut Shared, options: SendOptions, data: Vec<u8>) {
+        self.wait(shared, options, data, Vec::new(), None);
+        if let Some(message) = self.waiting.back_mut() {
+            message.relayed = true;
+        }
     }
 
     /// Nothing of the application may be appended now: a view change, a GBCAST before it in this view, or a
@@ -352,12 +368,9 @@ impl Group {
     }
 
     fn has_unacknowledged_unicast(&self, shared: &Shared) -> bool {
-        self.view.members.iter().any(|member| {
-            shared
-                .peers
-                .get(&member.process)
-                .and_then(|peer| peer.lanes[0].as_ref())
-                .is_some_and(|lane| !lane.sender.is_idle())
+        let members = self.view.members.iter().map(|member| &member.process);
+        members.chain(self.unicasts.keys()).any(|process| {
+            shared.peers.get(process).and_then(|peer| peer.lanes[0].as_ref()).is_some_and(|lane| !lane.sender.is_idle())
         })
     }
 
@@ -367,12 +380,13 @@ impl Group {
             return false;
         }
         if data.len() <= fragment {
-            return self.plane.append_fragment(&mut shared.region, options, data, true, true).is_some();
+            return self.plane.append_fragment(&mut shared.region, options, data, true, true, false).is_some();
         }
         // A message that stops half-way for want of chunks goes on from the queue.
         shared.places += 1;
         let (place, debts) = (shared.places, Vec::new());
-        let mut message = Waiting { options, data: Vec::new(), appended: 0, begun: false, place, debts, to: None };
+        let mut message =
+            Waiting { options, data: Vec::new(), appended: 0, begun: false, place, debts, to: None, relayed: false };
         while message.appended < data.len() {
             if !append_next(&mut self.plane, shared, &mut message, data, fragment) {
                 if message.begun {
@@ -396,6 +410,11 @@ impl Group {
                 && message.options.kind == Kind::Global
                 && !self.plane.frozen
                 && !self.has_unacknowledged_unicast(shared);
+            if message.relayed && !message.begun && self.is_relay_void(shared, &message.data) {
+                self.waiting_bytes -= message.data.len() as u64;
+                self.note_appended();
+                continue;
+            }
             let data = std::mem::take(&mut message.data);
             let done = if !message.debts.is_empty() {
                 false
@@ -518,7 +537,8 @@ fn append_next(plane: &mut Plane, shared: &mut Shared, message: &mut Waiting, da
     let from = message.appended;
     let to = (from + fragment).min(data.len());
     let last = to == data.len();
-    if plane.append_fragment(&mut shared.region, message.options, &data[from..to], from == 0, last).is_none() {
+    let (options, relayed) = (message.options, message.relayed);
+    if plane.append_fragment(&mut shared.region, options, &data[from..to], from == 0, last, relayed).is_none() {
         return false;
     }
     message.appended = to;

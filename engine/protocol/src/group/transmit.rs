@@ -161,6 +161,7 @@ impl Group {
             }
             self.install_state_if_complete(shared);
             self.deliver(shared);
+            self.serve_clients(shared);
             self.complete_flushes(shared, false);
             self.open_window(shared);
             self.report_gaps(shared);
@@ -267,6 +268,7 @@ impl Group {
             || plane.stable.iter().zip(&plane.rows[self.rank].received).any(|(stable, here)| stable < here)
             || self.old.iter().any(|old| !old.awaited.is_empty())
             || self.owed
+            || self.clients.is_owed()
             || (self.leaving.is_some() && !self.unicasts.is_empty())
     }
 

@@ -79,7 +79,7 @@ impl Group {
         if self.plane.frozen || shared.stalled {
             return false;
         }
-        if self.rank_of(addressed.member).is_none() {
+        if self.rank_of(addressed.member).is_none() && !self.clients.is_registered(addressed.member) {
             // A receiver that is gone needs nothing any more, even if it comes back.
             shared.give_up_unicast(addressed.member, addressed.number);
             return true;
@@ -162,7 +162,11 @@ impl Group {
             }
             let Some(held) = self.held.remove(index) else { break };
             // Of a failed process it comes up to the view without it, as its multicasts do: some of those may follow it.
-            let Some(rank) = self.rank_of(held.sender) else {
+            let rank = match self.rank_of(held.sender) {
+                None if self.clients.is_registered(held.sender) => Some(usize::from(u16::MAX)),
+                rank => rank,
+            };
+            let Some(rank) = rank else {
                 shared.note_unicast_taken(held.sender, held.envelope.number);
                 continue;
             };

@@ -17,7 +17,8 @@ use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
 use isis_wire::codec::Writer;
 use isis_wire::frame::{
-    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_SAFE, Frame, FrameKind, frame_size, write_context, write_order,
+    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_RELAYED, FLAG_SAFE, Frame, FrameKind, frame_size, write_context,
+    write_order,
 };
 use isis_wire::row::Row;
 use std::collections::VecDeque;
@@ -71,6 +72,8 @@ pub struct Plane {
     /// Per stream: up to which position every member has it.
     pub stable: Vec<u64>,
     consumed_messages: Vec<u64>,
+    /// Per stream: messages that nobody is told of, behind some that the application is not done with: number and end.
+    skipped: Vec<VecDeque<(u64, u64)>>,
     /// The total order, as far as known and not delivered.
     pub order: VecDeque<Run>,
     /// ABCASTs delivered.
@@ -119,6 +122,7 @@ impl Plane {
             rows: vec![Row::zero(members); members],
             stable: vec![0; members],
             consumed_messages: vec![0; members],
+            skipped: vec![VecDeque::new(); members],
             order: VecDeque::new(),
             order_number: 0,
             last_total: vec![0; members],
@@ -210,7 +214,7 @@ impl Plane {
         Frame { kind, flags: self.flags(options, begin, end), entry: options.entry, len: len as u32 }
     }
 
-    /// Appends one fragment of a message. `None`: the region is exhausted.
+    /// Appends one fragment of a message, which may be a client's. `None`: the region is exhausted.
     pub fn append_fragment(
         &mut self,
         region: &mut Region,
@@ -218,11 +222,15 @@ impl Plane {
         fragment: &[u8],
         begin: bool,
         end: bool,
+        relayed: bool,
     ) -> Option<u64> {
         debug_assert!(!self.frozen || mutant!(AppendsWhileFrozen), "a frozen member appends nothing (R5)");
         self.pass_claim(region);
         let context_wanted = self.context_wanted;
-        let frame = self.frame(options, fragment.len(), begin, end);
+        let mut frame = self.frame(options, fragment.len(), begin, end);
+        if relayed {
+            frame.flags |= FLAG_RELAYED;
+        }
         let position = self.log.append(region, frame, fragment);
         match position {
             Some(_) if end => {

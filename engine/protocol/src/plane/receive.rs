@@ -56,12 +56,28 @@ impl Plane {
 
     /// The application is done with a message of `rank` that ends at `end`.
     pub fn consume(&mut self, rank: usize, end: u64) {
+        let mut end = end;
         self.consumed_messages[rank] += 1;
+        while let Some((_, skipped)) =
+            self.skipped[rank].pop_front_if(|(number, _)| *number == self.consumed_messages[rank] + 1)
+        {
+            self.consumed_messages[rank] += 1;
+            end = skipped;
+        }
         let consumed =
             if self.inbox[rank].whole == self.consumed_messages[rank] { self.inbox[rank].parsed } else { end };
         let row = &mut self.rows[self.me];
         row.consumed[rank] = row.consumed[rank].max(consumed);
         self.rows_changed = true;
+    }
+
+    /// The application is not told of the message of `rank` with this number: it counts as consumed when those before are.
+    pub fn skip(&mut self, rank: usize, number: u64, end: u64) {
+        if self.consumed_messages[rank] + 1 == number {
+            self.consume(rank, end);
+        } else {
+            self.skipped[rank].push_back((number, end));
+        }
     }
 
     /// Messages delivered or queued that the application is not done with.

@@ -9,7 +9,8 @@ use super::Chunks;
 use crate::event::{Body, Kind};
 use isis_memory::{CHUNK_SIZE, Region};
 use isis_wire::frame::{
-    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_SAFE, FRAME_HEADER, Frame, FrameKind, read_context, read_order,
+    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_RELAYED, FLAG_SAFE, FRAME_HEADER, Frame, FrameKind, read_context,
+    read_order,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Queued {
     pub safe: bool,
     /// Its entry point.
     pub entry: u8,
+    /// It is a client's, and its bytes begin with a `RelayHeader`.
+    pub relayed: bool,
     /// The ordinal of the context that dates it; 0: the zero vector.
     pub context: u64,
     /// Position after its last frame.
@@ -224,7 +227,8 @@ impl Inbox {
         }
         let context = self.contexts_seen + u64::from(frame.flags & FLAG_CONTEXT_FOLLOWS != 0);
         self.ends.push_back(end);
-        self.queue.push_back(Queued { number: self.whole, kind, safe, entry, context, end, body });
+        let relayed = frame.flags & FLAG_RELAYED != 0;
+        self.queue.push_back(Queued { number: self.whole, kind, safe, entry, relayed, context, end, body });
         true
     }
 

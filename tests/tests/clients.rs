@@ -1,0 +1,221 @@
+//! Clients of a group: named schedules in which their relays, they themselves, or all members fail, and in which requests are
+//! asked for again. Nothing is delivered twice, in two views, or out of the client's order, and nothing is lost (properties 6
+//! to 11, 19, 22).
+
+use isis_protocol::event::Kind;
+use isis_protocol::id::GroupId;
+use isis_protocol::time::{MILLISECOND, SECOND};
+use isis_tests::scenario::{Scenario, in_stream, on_channel};
+use isis_tests::sim::network::{Packet, Verdict};
+use isis_tests::trace::Key;
+use isis_wire::message::Message;
+use isis_wire::packet::{self, PacketKind};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// The proposal of a group's view.
+fn accept(packet: &Packet) -> bool {
+    let Ok(packet) = packet::Packet::parse(&packet.bytes) else { return false };
+    packet.header.kind == PacketKind::Message
+        && packet.header.group != GroupId::SYSTEM
+        && matches!(Message::decode(packet.body), Ok(Message::Accept { .. }))
+}
+
+/// The client multicasts; the member that it asks to relay that.
+fn relay_of(s: &mut Scenario, client: usize, members: &[usize]) -> usize {
+    let from = s.place(client);
+    let asked = Rc::new(Cell::new(None));
+    let seen = Rc::clone(&asked);
+    s.intercept(move |packet| {
+        if packet.from == from && on_channel(packet) {
+            seen.set(Some(packet.to));
+        }
+        Verdict::Pass
+    });
+    let first = s.multicast(client, Kind::Causal, false, 10);
+    s.until("the first message is completed", |s| completed(s, client) && all_have(s, members, first));
+    s.mend();
+    let place = asked.get().expect("the client has asked somebody");
+    *members.iter().find(|&&n| s.place(n) == place).expect("it has asked a member")
+}
+
+/// All multicasts of the client are completed.
+fn completed(s: &Scenario, client: usize) -> bool {
+    s.app(client).members.last().is_some_and(|m| m.own_undelivered == 0)
+}
+
+fn all_have(s: &Scenario, members: &[usize], message: Key) -> bool {
+    members.iter().all(|&n| s.has(n, message))
+}
+
+/// A relay dies after another member has the message, or before anybody has. It has not delivered it, since not all had it.
+/// The client asks another one.
+#[test]
+fn a_relay_dies() {
+    for another_has_it in [true, false] {
+        let mut s = Scenario::new(&[4]);
+        let [a, b, c, d] = s.start_all();
+        s.form_group(&[a, b, c]);
+        s.become_client(d);
+        let relay = relay_of(&mut s, d, &[a, b, c]);
+        let rest: Vec<usize> = [a, b, c].into_iter().filter(|&n| n != relay).collect();
+        let youngest = s.place(rest[1]);
+        s.intercept(move |packet| match in_stream(packet) && (packet.to == youngest || !another_has_it) {
+            true => Verdict::Drop,
+            false => Verdict::Pass,
+        });
+        let message = s.multicast(d, Kind::Fifo, false, 300);
+        s.pass(20 * MILLISECOND);
+        assert!([a, b, c].iter().all(|&n| !s.has(n, message)), "not all members have it");
+        s.crash(relay);
+        s.mend();
+        s.until("the view without the relay", |s| rest.iter().all(|&n| s.view_is(n, &rest)));
+        let next = s.multicast(d, Kind::Total, true, 30);
+        s.until("both messages are with the rest", |s| all_have(s, &rest, message) && all_have(s, &rest, next));
+        s.finish();
+    }
+}
+
+/// A relay hangs when it is asked; another one is asked as well, but nobody delivers what the first one lacks. When it wakes
+/// it finds the request and relays it: all have it twice, and deliver it once.
+#[test]
+fn a_relay_wakes_up() {
+    let mut s = Scenario::new(&[4]);
+    let [a, b, c, d] = s.start_all();
+    s.form_group(&[a, b, c]);
+    s.become_client(d);
+    let relay = relay_of(&mut s, d, &[a, b, c]);
+    s.hang(relay);
+    let messages = [Kind::Total, Kind::Fifo, Kind::Causal].map(|kind| s.multicast(d, kind, false, 300));
+    s.pass(3 * SECOND);
+    s.resume(relay);
+    s.until("everything is completed", |s| completed(s, d));
+    s.until("all have everything", |s| messages.iter().all(|&m| all_have(s, &[a, b, c], m)));
+    s.finish();
+}
+
+/// A view change takes longer than the client's patience: the request waits at two relays until it is over. Whoever appends
+/// it second in the new view finds that the mark has reached it, or all find it when it is delivered.
+#[test]
+fn another_relay_is_asked_during_a_view_change() {
+    let mut s = Scenario::new(&[5]);
+    let [a, b, c, d, e] = s.start_all();
+    s.form_group(&[a, b, c]);
+    s.become_client(d);
+    relay_of(&mut s, d, &[a, b, c]);
+    s.intercept(|packet| if accept(packet) { Verdict::Drop } else { Verdict::Pass });
+    s.join(e);
+    s.pass(300 * MILLISECOND);
+    let messages = [Kind::Total, Kind::Causal].map(|kind| s.multicast(d, kind, false, 300));
+    s.pass(4 * SECOND);
+    assert!(messages.iter().all(|&m| !s.has(a, m)), "the members are frozen");
+    s.mend();
+    s.until("the view with the newcomer", |s| s.view_is(e, &[a, b, c, e]));
+    s.until("all have everything", |s| messages.iter().all(|&m| all_have(s, &[a, b, c, e], m)));
+    s.until("everything is completed", |s| completed(s, d));
+    s.finish();
+}
+
+/// The only member delivers a message and cannot say so. A newcomer gets the state, which has the message in it, and the
+/// marks; then the first member dies. Asked for the same again, the newcomer says that it is completed.
+#[test]
+fn a_joiner_knows_the_marks() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, d] = s.start_all();
+    s.form_group(&[a]);
+    s.become_client(d);
+    s.mute_relays(d);
+    let message = s.multicast(d, Kind::Total, false, 300);
+    s.until("the member has it", |s| s.has(a, message));
+    s.join(b);
+    s.until("the newcomer has the state", |s| s.view_is(b, &[a, b]));
+    assert!(!completed(&s, d), "nobody could tell the client");
+    s.crash(a);
+    s.until("the newcomer is alone", |s| s.view_is(b, &[b]));
+    s.mend();
+    s.until("the message is completed", |s| completed(s, d));
+    assert!(!s.has(b, message), "it is in the state");
+    let next = s.multicast(d, Kind::Causal, false, 30);
+    s.until("the next one is delivered", |s| s.has(b, next));
+    s.finish();
+}
+
+/// A client dies: the members see it as a view, with the same members and without the client.
+#[test]
+fn a_client_dies() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b]);
+    s.become_client(c);
+    let before = s.view(a).expect("a member has a view").number;
+    let message = s.multicast(c, Kind::Total, false, 30);
+    s.until("both have it", |s| all_have(s, &[a, b], message));
+    s.crash(c);
+    s.until("a view without the client", |s| s.view(a).is_some_and(|v| v.number > before && v.clients.is_empty()));
+    s.finish();
+}
+
+/// A client dies while its requests wait at a relay for a view change to end: the next view is made without the client, and
+/// nothing of it is delivered there.
+#[test]
+fn a_client_dies_with_requests_at_its_relay() {
+    let mut s = Scenario::new(&[4]);
+    let [a, b, d, e] = s.start_all();
+    s.form_group(&[a, b]);
+    s.become_client(d);
+    relay_of(&mut s, d, &[a, b]);
+    s.intercept(|packet| if accept(packet) { Verdict::Drop } else { Verdict::Pass });
+    s.join(e);
+    s.pass(300 * MILLISECOND);
+    let messages = [Kind::Total, Kind::Causal, Kind::Fifo].map(|kind| s.multicast(d, kind, false, 300));
+    s.pass(50 * MILLISECOND);
+    s.crash(d);
+    s.pass(50 * MILLISECOND);
+    s.mend();
+    s.until("the view without the client", |s| {
+        [a, b, e].iter().all(|&n| s.view_is(n, &[a, b, e]) && s.view(n).is_some_and(|v| v.clients.is_empty()))
+    });
+    let last = s.multicast(a, Kind::Total, true, 30);
+    s.until("the members go on", |s| all_have(s, &[a, b, e], last));
+    assert!([a, b, e].iter().all(|&n| messages.iter().all(|&m| !s.has(n, m))), "the client is gone");
+    s.finish();
+}
+
+/// The last member dies: the group ends for its clients. One of them founds it anew, the other one becomes its client.
+#[test]
+fn the_last_member_dies() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a]);
+    s.become_client(b);
+    s.become_client(c);
+    s.multicast(b, Kind::Total, false, 30);
+    s.crash(a);
+    s.until("the clients are told", |s| [b, c].iter().all(|&n| s.app(n).members[0].left));
+    s.form_group(&[b]);
+    s.become_client(c);
+    let message = s.multicast(c, Kind::Total, false, 30);
+    s.until("the new group has it", |s| s.has(b, message));
+    s.finish();
+}
+
+/// A client leaves, and comes back under the same identifier while a copy of an earlier request is still on its way to a
+/// relay: the copy is of a registration that is over.
+#[test]
+fn a_client_comes_back() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, d] = s.start_all();
+    s.form_group(&[a, b]);
+    s.become_client(d);
+    let relay = relay_of(&mut s, d, &[a, b]);
+    s.hang(relay);
+    let early = s.multicast(d, Kind::Causal, false, 30);
+    s.leave(d).expect("a client may leave");
+    s.pass(2 * SECOND);
+    s.resume(relay);
+    s.until("the client has left", |s| s.app(d).members[0].left);
+    s.become_client(d);
+    let late = s.multicast(d, Kind::Causal, false, 30);
+    s.until("both have both", |s| all_have(s, &[a, b], early) && all_have(s, &[a, b], late));
+    s.finish();
+}
