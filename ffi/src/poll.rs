@@ -10,9 +10,6 @@ use std::time::Duration;
 
 /// The most events of one isis_poll with `max` 0.
 const BURST: u32 = 65_536;
-/// The details of an instance's handle: isis_stop sets the word, isis_run takes it.
-const GO: u64 = 0;
-const STOP: u64 = 1;
 
 /// Runs callbacks for what has happened, at most `max` events (0: all there are, up to 65536). Inline mode: turns the
 /// loop once, and must be called often. Never blocks. Returns the number of events.
@@ -33,7 +30,7 @@ pub extern "C" fn isis_run(isis: *mut isis_t) -> i32 {
         instance.outside_callbacks()?;
         loop {
             let events = instance.step(256)?;
-            if table::take_detail(isis as u64, GO) == STOP || instance.phase() == Phase::Over {
+            if table::take_signal(isis as u64) || instance.phase() == Phase::Over {
                 return Ok(ISIS_OK);
             }
             if events == 0 {
@@ -54,7 +51,7 @@ pub extern "C" fn isis_run(isis: *mut isis_t) -> i32 {
 pub extern "C" fn isis_stop(isis: *mut isis_t) -> i32 {
     enter(|| {
         table::is_open(Noun::Instance, isis as u64)?;
-        table::set_detail(isis as u64, STOP);
+        table::signal(isis as u64);
         Ok(ISIS_OK)
     })
 }

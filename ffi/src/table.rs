@@ -5,14 +5,17 @@
 //! values are told apart from open ones by comparing with the slot.
 //!
 //! Owner: the table is the process's. A slot's instance pointer may be used only by the thread named in the slot, and
-//! only that thread frees the slot; so a look-up that finds its own thread there cannot race with the slot's end.
+//! only that thread frees the slot; so a look-up that finds its own thread there cannot race with the slot's end
+//! ([`isis_memory::slot`]).
 //!
 //! Invariant: a generation is used once. A slot whose generations are used up is not given out again.
 
 use crate::error::{self, Failure, fail, plain};
+pub use isis_memory::slot::Found;
+use isis_memory::slot::{Missing, Published, Slot};
 use std::cell::Cell;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What a handle stands for. Odd numbers: see the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,35 +35,19 @@ const INDEX_SHIFT: u32 = 4;
 const GENERATION_SHIFT: u32 = 24;
 const GENERATIONS: u64 = 1 << 40;
 
-struct Slot {
-    /// The open handle's value; 0 when free.
-    value: AtomicU64,
-    /// The thread that may use `object`; 0: the first one that does.
-    owner: AtomicU64,
-    /// The fork count of the process that opened it.
-    epoch: AtomicU64,
-    /// An `Instance` or a `Sender`, by the handle's noun.
-    object: AtomicPtr<()>,
-    /// The group's handle in the core.
-    detail: AtomicU64,
-    /// The next generation to give out; only under `FREE`.
-    generation: AtomicU64,
+/// A slot's object is an `Instance` or a `Sender`, by the handle's noun; its detail the group's handle in the core; its mark
+/// the fork count of the process that opened it.
+static TABLE: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
+
+/// Which slots are free.
+struct Free {
+    /// Slots that were used, with the generation that they had.
+    used: Vec<(u32, u64)>,
+    /// Those from here on were never used.
+    fresh: usize,
 }
 
-static TABLE: [Slot; SLOTS] = [const {
-    Slot {
-        value: AtomicU64::new(0),
-        owner: AtomicU64::new(0),
-        epoch: AtomicU64::new(0),
-        object: AtomicPtr::new(std::ptr::null_mut()),
-        detail: AtomicU64::new(0),
-        generation: AtomicU64::new(0),
-    }
-}; SLOTS];
-
-/// Slots that were used and are free again. Those from `FRESH` on were never used.
-static FREE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
-static FRESH: AtomicUsize = AtomicUsize::new(0);
+static FREE: Mutex<Free> = Mutex::new(Free { used: Vec::new(), fresh: 0 });
 
 /// How many forks lie between this process and the one that loaded the library.
 static EPOCH: AtomicU64 = AtomicU64::new(1);
@@ -98,46 +85,31 @@ pub fn watch_forks() {
 /// Takes a slot for `object`, owned by this thread, or (`shared`) by the first thread that uses it.
 pub fn open(noun: Noun, object: *mut (), detail: u64, shared: bool) -> Result<u64, Failure> {
     let full = || fail(error::ISIS_ELIMIT, format_args!("all {SLOTS} handles of the process are in use"));
-    let mut free = match FREE.lock() {
-        Ok(free) => free,
-        Err(poisoned) => poisoned.into_inner(),
-    };
-    let index = match free.pop() {
-        Some(index) => index as usize,
-        None => {
-            let fresh = FRESH.load(Ordering::Relaxed);
-            if fresh >= SLOTS {
-                return Err(full());
-            }
-            FRESH.store(fresh + 1, Ordering::Relaxed);
-            fresh
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (index, before) = match free.used.pop() {
+        Some((index, generation)) => (index as usize, generation),
+        None if free.fresh < SLOTS => {
+            free.fresh += 1;
+            (free.fresh - 1, 0)
         }
+        None => return Err(full()),
     };
-    let slot = &TABLE[index];
-    let generation = slot.generation.load(Ordering::Relaxed) + 1;
-    slot.generation.store(generation, Ordering::Relaxed);
-    let value = generation << GENERATION_SHIFT | (index as u64) << INDEX_SHIFT | noun as u64;
-    slot.owner.store(if shared { 0 } else { this_thread() }, Ordering::Relaxed);
-    slot.epoch.store(EPOCH.load(Ordering::Relaxed), Ordering::Relaxed);
-    slot.object.store(object, Ordering::Relaxed);
-    slot.detail.store(detail, Ordering::Relaxed);
-    // Release: whoever sees the value (the Acquire in `find`) sees the rest of the slot.
-    slot.value.store(value, Ordering::Release);
+    let value = (before + 1) << GENERATION_SHIFT | (index as u64) << INDEX_SHIFT | noun as u64;
+    TABLE[index].publish(Published {
+        value,
+        owner: if shared { 0 } else { this_thread() },
+        mark: EPOCH.load(Ordering::Relaxed),
+        found: Found { object, detail },
+    });
     Ok(value)
 }
 
 /// Frees the slot of an open handle; the caller has found it, so it is this thread's.
 pub fn close(value: u64) {
-    let index = index(value);
-    let slot = &TABLE[index];
-    slot.value.store(0, Ordering::Release);
-    slot.object.store(std::ptr::null_mut(), Ordering::Relaxed);
-    if slot.generation.load(Ordering::Relaxed) + 1 < GENERATIONS {
-        let mut free = match FREE.lock() {
-            Ok(free) => free,
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        free.push(index as u32);
+    TABLE[index(value)].withdraw();
+    let generation = value >> GENERATION_SHIFT;
+    if generation + 1 < GENERATIONS {
+        FREE.lock().unwrap_or_else(PoisonError::into_inner).used.push((index(value) as u32, generation));
     }
 }
 
@@ -145,56 +117,37 @@ fn index(value: u64) -> usize {
     (value >> INDEX_SHIFT) as usize % SLOTS
 }
 
-/// What an open handle stands for.
-#[derive(Clone, Copy, Debug)]
-pub struct Found {
-    /// The `Instance` or `Sender`, as given to [`open`]; alive for as long as this thread does not free it.
-    pub object: *mut (),
-    /// As given to [`open`].
-    pub detail: u64,
-}
-
 /// The object of a handle, if the handle is open, of this kind, this process's and this thread's.
 #[inline]
 pub fn find(noun: Noun, value: u64) -> Result<Found, Failure> {
-    let slot = &TABLE[index(value)];
-    // Acquire: partner is the Release in `open`.
-    if value == 0 || slot.value.load(Ordering::Acquire) != value || value & 0xf != noun as u64 {
-        return Err(bad(noun, value));
-    }
-    if slot.epoch.load(Ordering::Relaxed) != EPOCH.load(Ordering::Relaxed) {
-        return Err(plain(error::ISIS_EFORKED));
-    }
-    let thread = this_thread();
-    if slot.owner.load(Ordering::Relaxed) != thread
-        // The first user becomes the owner; the handle came to it by some synchronised way of the program's own.
-        && slot.owner.compare_exchange(0, thread, Ordering::Relaxed, Ordering::Relaxed).is_err()
-    {
-        return Err(plain(error::ISIS_ETHREAD));
-    }
-    Ok(Found { object: slot.object.load(Ordering::Relaxed), detail: slot.detail.load(Ordering::Relaxed) })
+    is_open(noun, value)?;
+    TABLE[index(value)].find(value, this_thread()).map_err(|missing| match missing {
+        Missing::Closed => bad(noun, value),
+        Missing::OtherThread => plain(error::ISIS_ETHREAD),
+    })
 }
 
 /// Whether a handle of this kind is open, whoever owns it. For `isis_stop`, which any thread may call.
+#[inline]
 pub fn is_open(noun: Noun, value: u64) -> Result<(), Failure> {
     let slot = &TABLE[index(value)];
-    if value == 0 || slot.value.load(Ordering::Acquire) != value || value & 0xf != noun as u64 {
+    if value == 0 || slot.value() != value || value & 0xf != noun as u64 {
         return Err(bad(noun, value));
     }
-    if slot.epoch.load(Ordering::Relaxed) != EPOCH.load(Ordering::Relaxed) {
+    if slot.mark() != EPOCH.load(Ordering::Relaxed) {
         return Err(plain(error::ISIS_EFORKED));
     }
     Ok(())
 }
 
-/// Marks an open instance with a word that any thread may set; see `isis_stop`.
-pub fn set_detail(value: u64, detail: u64) {
-    TABLE[index(value)].detail.store(detail, Ordering::Relaxed);
+/// Sends an instance a signal, from any thread; see `isis_stop`.
+pub fn signal(value: u64) {
+    TABLE[index(value)].signal(value);
 }
 
-/// Takes the word of [`set_detail`], and puts `next` in its place.
-pub fn take_detail(value: u64, next: u64) -> u64 {
-    TABLE[index(value)].detail.swap(next, Ordering::Relaxed)
+/// Whether [`signal`] was called since this was asked last.
+pub fn take_signal(value: u64) -> bool {
+    TABLE[index(value)].take_signal(value)
 }
 
 /// Whether a value says that it is a handle of this kind.
@@ -209,7 +162,7 @@ pub fn slot_of(value: u64) -> u64 {
 
 /// The open handle in a slot, 0 if there is none.
 pub fn value_in(slot: u64) -> u64 {
-    TABLE[slot as usize % SLOTS].value.load(Ordering::Acquire)
+    TABLE[slot as usize % SLOTS].value()
 }
 
 #[cold]

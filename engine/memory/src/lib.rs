@@ -1,17 +1,22 @@
 //! Memory shared by the layers above, and between threads. The lowest crate that may hold `unsafe`.
 //!
 //! Read in this order: [`region`] (the chunks that streams live in), [`ring`] (records from one thread to one other),
-//! [`doorbell`] (waking that other thread only when it sleeps), [`fork`] (noticing a forked child). [`sync`] is the one
+//! [`doorbell`] and [`wake`] (waking that other thread only when it sleeps), [`slot`] (what a handle stands for), [`fork`]
+//! (noticing a forked child). [`sync`] is the one
 //! place that names atomics, so that loom can replace them:
-//! `RUSTFLAGS="--cfg loom" cargo test -p isis-memory --release` explores all their interleavings.
+//! `RUSTFLAGS="--cfg loom" cargo test -p isis-memory -p isis-runtime --release --lib` explores all their interleavings.
 
 pub mod doorbell;
 pub mod fork;
 pub mod region;
 pub mod ring;
+pub mod slot;
 pub mod sync;
+pub mod wake;
 
 pub use doorbell::Doorbell;
 pub use fork::ForkMark;
 pub use region::{CHUNK_SIZE, ChunkIndex, Region};
 pub use ring::{Consumer, NoRoom, Producer, ring};
+pub use slot::Slot;
+pub use wake::WakeState;

@@ -238,7 +238,7 @@ pub(crate) fn kind(number: u8) -> Kind {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

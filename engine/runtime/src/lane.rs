@@ -152,7 +152,7 @@ impl Lane {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -173,5 +173,62 @@ mod tests {
         assert!(valve.admits(400, true));
         lane.close();
         assert!(valve.is_closed());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::thread::spawn;
+
+    /// A producer that is told to wait is told when it need not any more, or finds room when it looks once more.
+    #[test]
+    fn no_writable_is_lost() {
+        loom::model(|| {
+            let (mut valve, gate) = Valve::new(1000);
+            let mut lane = Lane::new(gate, 0);
+            valve.submit(900);
+            let producer = spawn(move || valve.admits(200, true));
+            lane.take(900);
+            let told = lane.owes_writable();
+            let admitted = producer.join().expect("it ends");
+            assert!(admitted || told || lane.owes_writable(), "it waits for ever");
+        });
+    }
+
+    /// What the core has not taken never exceeds the backlog, but for one command of any cost into an empty lane.
+    #[test]
+    fn the_backlog_is_a_limit() {
+        loom::model(|| {
+            let (mut valve, gate) = Valve::new(1000);
+            let mut lane = Lane::new(gate, 0);
+            valve.submit(600);
+            valve.submit(300);
+            let producer = spawn(move || {
+                let small = valve.admits(100, false);
+                let large = valve.admits(800, false);
+                (small, large)
+            });
+            lane.take(600);
+            let (small, large) = producer.join().expect("it ends");
+            assert!(small && !large, "at least 300 wait, at most 900");
+            lane.take(300);
+        });
+    }
+
+    /// A group that is gone is seen to be.
+    #[test]
+    fn a_closed_lane_is_closed_for_good() {
+        loom::model(|| {
+            let (valve, gate) = Valve::new(1000);
+            let mut lane = Lane::new(gate, 0);
+            let producer = spawn(move || {
+                let before = valve.is_closed();
+                (before, valve.is_closed())
+            });
+            lane.close();
+            let (before, after) = producer.join().expect("it ends");
+            assert!(!before || after);
+        });
     }
 }

@@ -113,7 +113,7 @@ fn is_causal<D>(action: &Action<D>) -> bool {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::lane::Gate;

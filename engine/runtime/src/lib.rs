@@ -12,7 +12,7 @@ mod command;
 mod core;
 pub mod error;
 pub mod event;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod fake;
 mod inline;
 mod lane;
@@ -20,7 +20,7 @@ mod lanes;
 mod machine;
 mod mailbox;
 pub mod node;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod node_tests;
 pub mod options;
 mod port;

@@ -8,10 +8,11 @@
 
 use crate::command::{ANNEX, kind, message_id, message_words, put_words, word};
 use crate::event::{Message, NodeEvent, Payload, Place};
+use isis_memory::sync::Mutex;
 use isis_memory::{Consumer, NoRoom, Producer, ring};
 use isis_protocol::{Body, Delivery, GroupHandle};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -203,7 +204,7 @@ pub(crate) fn message(delivery: &Delivery, group: GroupHandle, place: Place) -> 
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use isis_protocol::{GroupId, Kind, MessageId, ProcessId};
@@ -260,5 +261,38 @@ mod tests {
         next(&mut inlet);
         inlet.ring.release();
         assert!(outlet.push_message(&delivery(false), GroupHandle(1), &vec![1; 1 << 20]), "one may be of any length");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::thread::spawn;
+
+    /// Long values and short records in turns: each is there when its record is, in the order of the calls, and the annex's
+    /// limit is kept.
+    #[test]
+    fn values_come_whole_and_in_order() {
+        loom::model(|| {
+            let (mut outlet, mut inlet) = mailbox::<u64>(64);
+            let writer = spawn(move || {
+                assert!(outlet.push_value(1, 60).is_ok());
+                // Not before the first is taken: 60 and 60 are more than 64.
+                let second = outlet.push_value(2, 60).is_ok();
+                assert!(outlet.push_value(3, 0).is_ok(), "what owns no memory needs room in the ring only");
+                second
+            });
+            let mut came = Vec::new();
+            let mut take = |inlet: &mut Inlet<u64>| {
+                while inlet.ring.peek().is_some() {
+                    came.push(inlet.pop_value());
+                    inlet.ring.release();
+                }
+            };
+            take(&mut inlet);
+            let second = writer.join().expect("it ends");
+            take(&mut inlet);
+            assert_eq!(came, if second { vec![1, 2, 3] } else { vec![1, 3] });
+        });
     }
 }

@@ -533,7 +533,7 @@ fn ring(text: &str) -> Option<usize> {
     within(size(text), 4 << 10, 1 << 30).filter(|bytes: &usize| bytes.is_power_of_two())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -1,15 +1,10 @@
 //! Ends a wait from another thread, at the cost of one atomic exchange when the waiting thread is awake anyway.
 
+use isis_memory::WakeState;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Somebody wants the thread awake.
-const WANTED: u32 = 1;
-/// And has written the event.
-const WRITTEN: u32 = 2;
 
 /// Ends [`super::HostTransport::wait`], and makes its epoll descriptor readable, until the next `advance`. From any thread.
 #[derive(Clone, Debug)]
@@ -19,15 +14,14 @@ pub struct Waker {
 
 #[derive(Debug)]
 struct Shared {
-    /// [`WANTED`] and [`WRITTEN`].
-    state: AtomicU32,
+    state: WakeState,
     event: OwnedFd,
 }
 
 impl Waker {
     pub(crate) fn new() -> io::Result<Waker> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Waker { shared: Arc::new(Shared { state: AtomicU32::new(0), event }) })
+        Ok(Waker { shared: Arc::new(Shared { state: WakeState::new(), event }) })
     }
 
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
@@ -36,28 +30,13 @@ impl Waker {
 
     /// Makes the current or the next `wait` return. What the caller wrote before is visible after the next `advance`.
     pub fn wake(&self) {
-        // The release half pairs with the acquire half in `clear`: work handed over before is seen after it.
-        if self.shared.state.fetch_or(WANTED, Ordering::AcqRel) & WANTED == 0 {
-            // Fails only when the count would overflow, which the state excludes.
-            let _ = rustix::io::write(&self.shared.event, &1_u64.to_ne_bytes());
-            // Pairs with the load in `clear`: the event is there to be read.
-            self.shared.state.fetch_or(WRITTEN, Ordering::Release);
-        }
+        // Fails only when the count would overflow, which the state excludes.
+        self.shared.state.wake(|| _ = rustix::io::write(&self.shared.event, &1_u64.to_ne_bytes()));
     }
 
     /// Called by the woken thread before it looks for work.
     pub(crate) fn clear(&self) {
-        // Pairs with the second exchange in `wake`. While that write is on its way the event must not be taken for
-        // cleared: the next turn, which it causes, will.
-        if self.shared.state.load(Ordering::Acquire) & WRITTEN == 0 {
-            return;
-        }
-        // First the event, then the state: the other way round a wake in between would be read away with its state
-        // left set, and no later one would be written. A wake between these two lines writes nothing, and needs not:
-        // the caller looks for work after this (the acquire half pairs with the release half in `wake`).
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.shared.event, &mut count[..]);
-        self.shared.state.swap(0, Ordering::AcqRel);
+        self.shared.state.clear(|| _ = rustix::io::read(&self.shared.event, &mut [0; 8][..]));
     }
 }
 
