@@ -67,7 +67,7 @@ mod loom_tests {
         state: WakeState,
         /// What the eventfd counts.
         event: AtomicU64,
-        work: [AtomicU64; 2],
+        work: [AtomicU64; 3],
     }
 
     impl World {
@@ -113,21 +113,25 @@ mod loom_tests {
         });
     }
 
-    /// And one more wake after all that is written.
+    /// And one more wake after all that is written: none was read away with its state left set.
     #[test]
     fn the_next_wake_is_written() {
         loom::model(|| {
             let world = Arc::new(World::default());
-            let other = world.clone();
-            let waker = spawn(move || other.hand_over(0));
+            let wakers = [0, 1].map(|index| {
+                let world = world.clone();
+                spawn(move || world.hand_over(index))
+            });
             world.turn();
-            waker.join().expect("it ends");
+            for waker in wakers {
+                waker.join().expect("it ends");
+            }
             while world.is_awake() {
                 world.turn();
             }
-            world.hand_over(1);
+            world.hand_over(2);
             assert!(world.is_awake());
-            assert_eq!(world.turn(), 2);
+            assert_eq!(world.turn(), 3);
         });
     }
 }
