@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug)]
 pub struct Load {
     /// Member processes.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=32))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub members: u16,
     /// Payload bytes of a message (at least 16: number and time).
     #[arg(long, default_value_t = 64)]

@@ -31,6 +31,9 @@ pub struct Config {
     pub suspect_max_ns: u64,
     /// How often an idle process shows its row.
     pub heartbeat_ns: u64,
+    /// Up to so many members tell their rows to each other; in larger views they are gathered on the way. The same for all
+    /// processes of a system.
+    pub direct_rows: usize,
     /// How long a row waits for company after data came in.
     pub row_delay_ns: u64,
     /// How long a gap may stay before it is reported (a random share of it is added).
@@ -76,6 +79,7 @@ impl Config {
             suspect_min_ns: 150 * MILLISECOND,
             suspect_max_ns: 2 * SECOND,
             heartbeat_ns: 30 * MILLISECOND,
+            direct_rows: 8,
             row_delay_ns: MILLISECOND / 4,
             nak_delay_ns: MILLISECOND / 4,
             resend_ns: 10 * MILLISECOND,

@@ -61,6 +61,10 @@ counters! {
     RepairsToGroup = "repairs_to_group",
     /// Rows sent alone.
     RowsSent = "rows_sent",
+    /// Digests of a large view's rows sent.
+    DigestsSent = "digests_sent",
+    /// Heartbeats at which everybody was asked, because a predecessor in a large view was silent.
+    GossipAlarms = "gossip_alarms",
     /// Data datagrams sent.
     DataSent = "data_sent",
     /// Messages handed to the application.

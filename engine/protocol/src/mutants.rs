@@ -164,6 +164,8 @@ mod planted {
             "a safe message waits until the one after it is stable as well";
         FlushByOne "flush-by-one" None, 25
             "a flush waits for a byte beyond the last one that it covers";
+        GossipForgetsLast "gossip-forgets-last" None, 12
+            "in a large view the members of the last level are not counted in what all have";
         NeverStalls "never-stalls" None, 20
             "a process without contact to a quorum goes on";
     }

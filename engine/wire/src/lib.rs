@@ -1,6 +1,6 @@
 //! Packet and frame codecs of ISIS. Read in this order: [`codec`] (checked reading and writing of plain values),
-//! [`packet`] (what a datagram is), [`frame`] (what a stream is made of), [`row`], [`message`] (view changes and the rest),
-//! [`founding`], [`client`].
+//! [`packet`] (what a datagram is), [`frame`] (what a stream is made of), [`row`], [`digest`] (rows of large views), [`message`]
+//! (view changes and the rest), [`founding`], [`client`].
 //!
 //! Every parser takes bytes from strangers: it checks each count and length before it computes with it, never panics
 //! and never allocates more than the input could fill.
@@ -9,6 +9,7 @@
 pub mod address;
 pub mod client;
 pub mod codec;
+pub mod digest;
 pub mod founding;
 pub mod frame;
 pub mod id;

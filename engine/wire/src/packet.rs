@@ -45,6 +45,8 @@ pub enum PacketKind {
     Channel = 6,
     /// An acknowledgement of channel frames.
     ChannelAck = 7,
+    /// Rows of a large view, gathered ([`crate::digest::Digest`]).
+    Digest = 8,
 }
 
 /// Why a datagram is dropped.
@@ -110,6 +112,7 @@ impl<'a> Packet<'a> {
             5 => PacketKind::Piece,
             6 => PacketKind::Channel,
             7 => PacketKind::ChannelAck,
+            8 => PacketKind::Digest,
             _ => return Err(PacketError::BadKind),
         };
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));

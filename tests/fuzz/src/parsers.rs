@@ -1,6 +1,7 @@
 //! The parsers of `isis-wire` and of the directory: any bytes are survived, and what is read is written alike.
 
 use isis_protocol::directory::{Directory, Operation};
+use isis_wire::digest::{MAX_ENTRY, read_digest, write_entry, write_head};
 use isis_wire::frame::{FRAME_HEADER, Frame, read_context, read_order, write_context, write_order};
 use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, Message, PieceHeader, StateBlock};
 use isis_wire::packet::{self, DataHeader, HEADER, Packet, PacketKind, read_naks, write_naks};
@@ -37,6 +38,18 @@ pub fn packet(data: &[u8]) {
         let mut out = Writer::new();
         write_naks(&mut out, &ranges);
         assert_eq!(read_naks(&out.bytes), Ok(ranges));
+    }
+    if packet.header.kind == PacketKind::Digest
+        && let Ok(digest) = read_digest(packet.body, 64)
+    {
+        let mut out = Writer::new();
+        write_head(&mut out, digest.level, digest.ask, digest.first);
+        for entry in &digest.entries {
+            let before = out.bytes.len();
+            write_entry(&mut out, entry);
+            assert!(out.bytes.len() - before <= MAX_ENTRY && usize::from(entry.slowest) < 64);
+        }
+        assert_eq!(read_digest(&out.bytes, 64), Ok(digest));
     }
 }
 

@@ -2,6 +2,7 @@
 //! what fuzzing found besides; a test of the project says whether the files are there.
 
 use isis_protocol::directory::{Directory, Operation};
+use isis_wire::digest::{Ask, Entry, write_entry, write_head};
 use isis_wire::founding::{Ballot, Foundation};
 use isis_wire::frame::{FLAG_BEGIN, FLAG_END, Frame, FrameKind, write_context, write_order};
 use isis_wire::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
@@ -46,12 +47,21 @@ fn packets() -> Vec<(String, Vec<u8>)> {
         PacketKind::Piece,
         PacketKind::Channel,
         PacketKind::ChannelAck,
+        PacketKind::Digest,
     ];
     let seed = |kind: PacketKind| {
         let mut body = Vec::new();
         if kind == PacketKind::Data {
             DataHeader { rank: 1, row_len: 8, position: 64 }.write(&mut body);
             body.extend_from_slice(&[0; 24]);
+        } else if kind == PacketKind::Digest {
+            let mut out = Writer::new();
+            write_head(&mut out, 2, Ask::Level(1), 3);
+            for end in [8, 800, 1 << 40] {
+                let entry = Entry { received: 8, consumed: 8, delivered: 2, slowest: 5, shown: true, end, beat: 300 };
+                write_entry(&mut out, &entry);
+            }
+            body = out.bytes;
         } else {
             body.extend_from_slice(&[1, 2, 3]);
         }

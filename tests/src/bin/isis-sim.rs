@@ -75,11 +75,11 @@ struct Arguments {
 }
 
 fn range(text: &str) -> Result<RangeInclusive<u64>, String> {
-    let number = |t: &str| t.parse::<u64>().ok().filter(|n| (1..=15).contains(n));
+    let number = |t: &str| t.parse::<u64>().ok().filter(|n| (1..=64).contains(n));
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     match (number(low), number(high)) {
         (Some(low), Some(high)) if low <= high => Ok(low..=high),
-        _ => Err("expected a number from 1 to 15, or a range of them such as 3-7".into()),
+        _ => Err("expected a number from 1 to 64, or a range of them such as 3-7".into()),
     }
 }
 

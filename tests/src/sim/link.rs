@@ -22,7 +22,7 @@ pub struct Link {
     pub burst_len: u64,
     /// Kinds of packets that are never lost: bit k for the kind whose number is k. So a run can lose nothing but rows, or
     /// nothing but protocol messages.
-    pub spared: u8,
+    pub spared: u16,
     /// Arrives twice, per million.
     pub duplicate: u64,
     /// Arrives late, behind later ones, per million.
@@ -37,9 +37,10 @@ pub struct Link {
     pub jitter_ns: u64,
 }
 
-/// All kinds of packets but this one, for [`Link::spared`].
-pub fn all_but(kind: PacketKind) -> u8 {
-    !(1 << kind as u8)
+/// All kinds of packets but this one, for [`Link::spared`]. Digests are the rows of large views.
+pub fn all_but(kind: PacketKind) -> u16 {
+    let rows = if kind == PacketKind::Row { 1 << PacketKind::Digest as u8 } else { 0 };
+    !(rows | 1 << kind as u8)
 }
 
 /// The way from one slot to another.
@@ -83,7 +84,7 @@ impl Way {
 
     /// Decides on a packet.
     pub fn pass(&mut self, link: &Link, bytes: &[u8]) -> Passage {
-        let spared = bytes.get(3).is_some_and(|kind| *kind < 8 && link.spared >> kind & 1 == 1);
+        let spared = bytes.get(3).is_some_and(|kind| *kind < 16 && link.spared >> kind & 1 == 1);
         if self.burst_left > 0 {
             self.burst_left -= 1;
             if !spared {

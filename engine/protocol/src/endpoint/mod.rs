@@ -1,6 +1,6 @@
 //! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`system`]: finding or
-//! founding a system, losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a name to a member.
-//! [`client`]: multicasting without being one. [`drive`]: what is due.
+//! founding a system, leaving it. [`quorum`]: losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a
+//! name to a member. [`client`]: multicasting without being one. [`drive`]: what is due.
 
 mod causality;
 mod channels;
@@ -10,6 +10,7 @@ mod drive;
 mod founding;
 mod joining;
 mod packets;
+mod quorum;
 mod system;
 
 use crate::config::{Config, JoinOptions};
@@ -18,7 +19,7 @@ use crate::detector::PauseWatch;
 use crate::event::{Body, Event, Kind, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest};
 use crate::group::Group;
 use crate::group::transmit::DataPacket;
-use crate::id::{GroupHandle, GroupId, Nonce, ProcessId};
+use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey};
 use crate::shared::{Consume, Shared, Target};
 use crate::time::Instant;
 use isis_memory::Region;
@@ -85,6 +86,10 @@ pub struct Endpoint {
     dead: BTreeSet<Nonce>,
     watch: PauseWatch,
     quorum_at: Instant,
+    /// When, and in which view, contact to a quorum was looked for last; `None`: somebody was heard since.
+    quorum_seen: Option<(Instant, u64)>,
+    /// Room for the times at which sites were heard.
+    site_times: Vec<(Instant, SiteKey)>,
     told_strangers_at: Instant,
     next_request: u64,
     next_flush: u64,
@@ -122,6 +127,8 @@ impl Endpoint {
             dead: BTreeSet::new(),
             watch,
             quorum_at: now,
+            quorum_seen: None,
+            site_times: Vec::new(),
             told_strangers_at: Instant::ZERO,
             next_request: 0,
             next_flush: 0,

@@ -46,6 +46,7 @@ impl Endpoint {
         {
             peer.detector.heard(self.shared.now);
             peer.heard_at = self.shared.now;
+            self.quorum_seen = None;
         }
         let result = match header.kind {
             PacketKind::Message => self.take_message(from, &header, known, packet.body),
@@ -113,6 +114,7 @@ impl Endpoint {
         match header.kind {
             PacketKind::Data => group.on_data(shared, process, body),
             PacketKind::Row => group.on_row(shared, process, body),
+            PacketKind::Digest => group.on_digest(shared, process, body),
             _ => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::counters::Counter;
 use crate::event::{Event, SiteAnswer, SiteRequest};
 use crate::group::{Group, ViewRecord};
-use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey, SystemId};
+use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SystemId};
 use crate::time::Instant;
 use isis_wire::Address;
 use isis_wire::message::{Joiner, MemberEntry, Message, StateStatus, Value};
@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How many contacts an answer to DISCOVER names.
 const CONTACTS: usize = 8;
+/// So many addresses are asked all again when one more is known; of more than that only the new one is asked at once, and
+/// the others as much more rarely.
+const FEW_ADDRESSES: usize = 8;
 /// The most addresses that are asked.
 const MAX_ADDRESSES: usize = 256;
 
@@ -38,6 +41,8 @@ pub(super) struct Looking {
     pub(super) since: Instant,
     ask_at: Instant,
     addresses: BTreeSet<Address>,
+    /// Of many addresses, those that were not asked yet.
+    fresh: Vec<Address>,
     seekers: BTreeMap<Nonce, Seeker>,
     /// A system that can admit us, and whom to ask.
     found: Option<(SystemId, Vec<Address>, Instant)>,
@@ -60,6 +65,7 @@ impl Looking {
             since: now,
             ask_at: now,
             addresses: config.seeds.iter().copied().filter(|seed| *seed != config.address).collect(),
+            fresh: Vec::new(),
             seekers: BTreeMap::new(),
             found: None,
             found_number: 0,
@@ -101,8 +107,13 @@ impl Looking {
     }
 
     pub(super) fn add_address(&mut self, address: Address) {
-        if self.addresses.len() < MAX_ADDRESSES && self.addresses.insert(address) {
+        if self.addresses.len() >= MAX_ADDRESSES || !self.addresses.insert(address) {
+            return;
+        }
+        if self.addresses.len() <= FEW_ADDRESSES {
             self.ask_at = Instant::ZERO;
+        } else {
+            self.fresh.push(address);
         }
     }
 
@@ -255,10 +266,15 @@ impl Endpoint {
     /// Asks around; asks to be admitted; founds, when nobody else is there.
     pub(super) fn drive_looking(&mut self) {
         let now = self.shared.now;
-        if self.ended.is_some() || now < self.looking.ask_at {
+        if self.ended.is_some() {
             return;
         }
-        let pause = self.shared.random.jitter(self.shared.config.resend_ns * 2);
+        self.ask_fresh_addresses();
+        if now < self.looking.ask_at {
+            return;
+        }
+        let often = (self.looking.addresses.len() / FEW_ADDRESSES).max(1) as u64;
+        let pause = self.shared.random.jitter(self.shared.config.resend_ns * 2 * often);
         if self.process().is_some() {
             // Slowly, for other systems.
             self.looking.ask_at = now + self.shared.random.jitter(self.shared.config.suspect_max_ns / 2);
@@ -308,10 +324,22 @@ impl Endpoint {
         }
     }
 
+    fn ask_fresh_addresses(&mut self) {
+        for address in std::mem::take(&mut self.looking.fresh) {
+            if !self.shared.system_view.members.iter().any(|member| member.address == address) {
+                let message = self.discover();
+                self.shared.send_as(SystemId::default(), address, GroupId::SYSTEM, 0, &message);
+            }
+        }
+    }
+
     /// When `drive_looking` has something to do.
     pub(super) fn looking_deadline(&self) -> Option<Instant> {
         if self.process().is_some() && self.looking.addresses.is_empty() {
             return None;
+        }
+        if !self.looking.fresh.is_empty() {
+            return Some(self.shared.now);
         }
         Some(self.looking.ask_at)
     }
@@ -483,81 +511,6 @@ impl Endpoint {
             let fate = system.drive_change(&mut self.shared);
             self.meet_fate(GroupId::SYSTEM, fate);
         }
-    }
-
-    /// When contact to a quorum was last there: the sites are ordered by when they were heard last.
-    fn quorum_heard(&self) -> Instant {
-        let now = self.shared.now;
-        let mut sites: BTreeMap<SiteKey, Instant> = BTreeMap::new();
-        for member in &self.shared.system_view.members {
-            let heard = match self.shared.peers.get(&member.process) {
-                Some(peer) if peer.entry.site != self.shared.config.site => peer.heard_at,
-                _ => now,
-            };
-            let entry = sites.entry(member.site).or_insert(heard);
-            *entry = (*entry).max(heard);
-        }
-        let oldest_site = self.shared.system_view.members.first().map(|m| m.site);
-        let expected = usize::from(self.shared.config.expected_sites);
-        let mut times: Vec<(Instant, SiteKey)> = sites.iter().map(|(site, at)| (*at, *site)).collect();
-        times.sort_unstable_by(|a, b| b.cmp(a));
-        let total = times.len();
-        let mut has_oldest = false;
-        for (count, (at, site)) in times.iter().enumerate() {
-            has_oldest |= Some(*site) == oldest_site;
-            let heard = count + 1;
-            let half_suffices = expected == 0 && 2 * heard == total && has_oldest;
-            if 2 * heard > total.max(expected) || half_suffices {
-                return *at;
-            }
-        }
-        Instant::ZERO
-    }
-
-    /// Freezes the process when it has no contact to a quorum, and thaws it.
-    pub(super) fn drive_quorum(&mut self) {
-        if self.process().is_none() || self.ended.is_some() {
-            return;
-        }
-        let now = self.shared.now;
-        let heard = self.quorum_heard();
-        self.quorum_at = heard.max(self.quorum_at);
-        if !self.founding.unheard {
-            self.stall_or_resume();
-        } else if heard > Instant::ZERO {
-            // R12: nothing is done in a system before a quorum of it was heard: its founding may be a story of long ago.
-            (self.founding.unheard, self.shared.stalled) = (false, false);
-        }
-        for peer in self.shared.peers.values_mut() {
-            let suspected = peer.entry.site != self.shared.config.site && peer.detector.suspected(now);
-            if suspected && !peer.suspected {
-                self.shared.counters.add(crate::counters::Counter::Suspicions, 1);
-            }
-            peer.suspected = suspected;
-        }
-    }
-
-    fn stall_or_resume(&mut self) {
-        let now = self.shared.now;
-        let lost = !mutant!(NeverStalls) && now.since(self.quorum_at) >= self.shared.config.stall_after_ns;
-        if lost && !self.shared.stalled {
-            self.shared.stalled = true;
-            let pending = crate::shared::Pending { event: Event::Stalled, consume: None };
-            self.shared.events.push_front(pending);
-        } else if !lost && self.shared.stalled {
-            self.shared.stalled = false;
-            let pending = crate::shared::Pending { event: Event::Resumed, consume: None };
-            self.shared.events.push_front(pending);
-        }
-    }
-
-    /// When a detector or the stall wants to be looked at.
-    pub(super) fn quorum_deadline(&self) -> Option<Instant> {
-        let others = || self.shared.peers.values().filter(|peer| peer.entry.site != self.shared.config.site);
-        let suspicion = others().filter(|peer| !peer.suspected).map(|peer| peer.detector.deadline()).min();
-        let stall = (!self.shared.stalled && others().next().is_some())
-            .then(|| self.quorum_at + self.shared.config.stall_after_ns);
-        [suspicion, stall].into_iter().flatten().min().map(|at| at.max(self.shared.now + 1))
     }
 
     // --- the end -------------------------------------------------------------------------------------------------------

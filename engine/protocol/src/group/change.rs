@@ -80,6 +80,8 @@ pub struct Change {
     progress_at: Instant,
     /// No own attempt before.
     not_before: Instant,
+    /// When the view began.
+    began_at: Instant,
 }
 
 impl Change {
@@ -96,6 +98,7 @@ impl Change {
             highest: Attempt::default(),
             progress_at: now,
             not_before: Instant::ZERO,
+            began_at: now,
         }
     }
 
@@ -156,8 +159,14 @@ impl Group {
             || self.leave_request().is_some()
             || self.leavers.keys().any(|process| self.rank_of(*process).is_some())
             || self.plane.inbox.iter().any(|inbox| inbox.has_global)
-            || !self.eligible_joiners(shared).is_empty()
             || self.clients.wants_view(shared)
+            || (shared.now >= self.joiners_at(shared) && !self.eligible_joiners(shared).is_empty())
+    }
+
+    /// From when on joiners alone are a reason to change the view: in a large one those that come together are waited for,
+    /// lest each of them cost a view.
+    fn joiners_at(&self, shared: &Shared) -> Instant {
+        self.change.began_at + (self.breadth() - 1) * shared.config.resend_ns
     }
 
     /// How many believed alive are older than this process.
@@ -211,7 +220,7 @@ impl Group {
         let others = self.change.promised != Attempt::default() && self.change.promised.proposer != shared.me;
         match (place, others && self.required(shared, self.change.promised.proposer)) {
             (0, false) => self.change.not_before,
-            (place, _) => self.change.progress_at + shared.config.takeover_ns * (place + 1),
+            (place, _) => self.change.progress_at + shared.config.takeover_ns * self.breadth() * (place + 1),
         }
     }
 
@@ -224,6 +233,9 @@ impl Group {
             Some(proposer) => Some(proposer.resend_at),
             None if self.change.decided.is_some() => None,
             None if self.wants_change(shared) => Some(self.turn(shared).max(self.change.not_before)),
+            None if shared.now < self.joiners_at(shared) && !self.eligible_joiners(shared).is_empty() => {
+                Some(self.joiners_at(shared))
+            }
             None => None,
         }
     }
@@ -302,11 +314,12 @@ impl Group {
     }
 
     fn resend(&mut self, shared: &mut Shared) {
+        let breadth = self.breadth();
         let Some(proposer) = &mut self.change.proposer else { return };
         if shared.now < proposer.resend_at {
             return;
         }
-        proposer.resend_at = shared.now + shared.random.jitter(shared.config.resend_ns);
+        proposer.resend_at = shared.now + shared.random.jitter(breadth * shared.config.resend_ns);
         let proposer = self.change.proposer.as_ref().expect("checked above");
         let (message, answered, joiners): (Message, Vec<ProcessId>, Vec<Address>) = match &proposer.phase {
             Phase::Preparing { promises, ready } => (

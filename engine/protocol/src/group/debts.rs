@@ -143,8 +143,7 @@ impl Group {
     /// How many messages of a rank every member of the present view has delivered.
     pub(crate) fn delivered_everywhere(&self, rank: usize) -> u64 {
         let own = if self.state == StateStatus::Has { self.plane.inbox[rank].delivered } else { 0 };
-        let rows = self.plane.rows.iter().enumerate().filter(|(member, _)| *member != self.rank);
-        rows.map(|(_, row)| row.delivered[rank].saturating_sub(1)).fold(own, u64::min)
+        self.plane.delivered_by_others(rank).min(own)
     }
 
     fn is_unicast_delivered(&self, shared: &Shared, to: ProcessId, number: u64) -> bool {

@@ -136,7 +136,7 @@ impl Group {
             self.tell_joiners(shared, &value);
         }
         if !was_telling && rank == 0 {
-            self.tell_at = Some(shared.now + 2 * shared.config.resend_ns);
+            self.tell_at = Some(shared.now + 2 * self.breadth() * shared.config.resend_ns);
         }
         if !self.is_system() && !value.left.is_empty() {
             // Who left is heard of no more, unless it answers: each one asks for itself (R4, R8).
@@ -269,7 +269,7 @@ impl Group {
             self.tell_past(shared, address, view);
         }
         let pause = if self.departed_until.is_some() { 10 } else { 2 };
-        self.tell_at = Some(shared.now + shared.random.jitter(pause * shared.config.resend_ns));
+        self.tell_at = Some(shared.now + shared.random.jitter(pause * self.breadth() * shared.config.resend_ns));
     }
 
     /// A process showed that it is in view `number` of this group.
@@ -334,6 +334,9 @@ impl Group {
     /// This process was paused: the clocks of view changes start anew.
     pub fn forgive(&mut self, now: Instant) {
         self.change.forgive(now);
+        if let Some(gossip) = &mut self.plane.gossip {
+            gossip.forgive(now);
+        }
     }
 }
 

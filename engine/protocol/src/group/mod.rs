@@ -3,14 +3,16 @@
 //! deliveries go.
 //!
 //! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, rows),
-//! [`transmit`] (packets out, gaps, timers), [`repair`] (who gets what was lost), [`change`] (the agreement on the next
-//! view), [`hung`] (who holds it up), [`value`] (what is agreed on), [`install`] (from one view to the next), [`transfer`]
-//! (state), [`clients`] (multicasts of no members), [`unicast`] (point to point), [`tickets`] (how a sender knows its own messages again).
+//! [`transmit`] (packets out, gaps, timers), [`gossip`] (rows of a large view), [`repair`] (who gets what was lost), [`change`]
+//! (the agreement on the next view), [`hung`] (who holds it up), [`value`] (what is agreed on), [`install`] (from one view to
+//! the next), [`transfer`] (state), [`clients`] (multicasts of no members), [`unicast`] (point to point), [`tickets`] (how a
+//! sender knows its own messages again).
 
 pub mod change;
 pub mod clients;
 pub mod debts;
 pub mod deliver;
+pub mod gossip;
 pub mod hung;
 pub mod install;
 pub mod receive;
@@ -248,6 +250,7 @@ impl Group {
         self.peers = self.view.members.iter().filter(|m| m.process != shared.me).map(|m| m.address).collect();
         self.on_one_site = self.view.members.iter().all(|m| m.site == shared.config.site);
         self.plane.row_due = Some(shared.now);
+        self.begin_gossip(shared);
     }
 
     /// It is the group of all processes.

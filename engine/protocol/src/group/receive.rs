@@ -27,7 +27,7 @@ impl Group {
         let reach = 8 * shared.config.window + (16 << 20);
         match self.plane.receive(&mut shared.region, rank, header.position, data, reach) {
             Inserted::New => {
-                self.want_row(shared.now + shared.config.row_delay_ns);
+                self.want_row(shared.now + self.row_delay_ns(shared));
             }
             Inserted::Duplicate => shared.count(Counter::IgnoreDuplicateData),
             Inserted::NoRoom => shared.count(Counter::IgnoreNoRoom),
@@ -49,15 +49,19 @@ impl Group {
         if wants != 0 {
             let at = (self.row_sent_at + shared.config.heartbeat_ns / 4).max(shared.now);
             self.want_row(at);
-            // The acknowledgement that it waits for may have been lost.
-            if let Some(peer) = shared.peers.get_mut(&process)
-                && peer.received.any()
-                && let Some(lane) = &mut peer.lanes[0]
-            {
-                lane.receiver.acknowledge_now(shared.now);
-            }
+            self.acknowledge_again(shared, process);
         }
         Ok(())
+    }
+
+    /// The acknowledgement that a process waits for may have been lost.
+    pub(super) fn acknowledge_again(&self, shared: &mut Shared, process: ProcessId) {
+        if let Some(peer) = shared.peers.get_mut(&process)
+            && peer.received.any()
+            && let Some(lane) = &mut peer.lanes[0]
+        {
+            lane.receiver.acknowledge_now(shared.now);
+        }
     }
 
     /// A message about the change of the present view. `process`: its sender, if the system view has it.

@@ -42,20 +42,37 @@ impl Group {
         self.plane.publish(&mut shared.region);
     }
 
-    /// The row as it goes out. While the state is on its way the window counts what is received, up to the backlog's bound.
-    fn row_bytes(&mut self, shared: &Shared) -> Vec<u8> {
+    /// Brings the own row up to date. While the state is on its way the window counts what is received, up to the backlog's
+    /// bound: whether it does.
+    fn counts_received(&mut self, shared: &Shared) -> bool {
         let has_state = self.state == StateStatus::Has;
         let own = &mut self.plane.rows[self.rank];
         for (delivered, inbox) in own.delivered.iter_mut().zip(&self.plane.inbox) {
             *delivered = if has_state { inbox.delivered + 1 } else { 0 };
         }
         let held: u64 = own.received.iter().zip(&own.consumed).map(|(r, c)| r - c).sum();
+        // What is delivered here is part of the floor.
+        self.plane.rows_changed |= self.plane.gossip.is_some();
+        !has_state && held < shared.config.join_backlog
+    }
+
+    /// The row as it goes out.
+    pub(super) fn told_row(&mut self, shared: &Shared) -> Row {
+        let counts_received = self.counts_received(shared);
+        let own = &self.plane.rows[self.rank];
+        let row = if counts_received { Row { consumed: own.received.clone(), ..own.clone() } } else { own.clone() };
+        self.plane.told_consumed.clone_from(&row.consumed);
+        row
+    }
+
+    /// The same as bytes.
+    fn row_bytes(&mut self, shared: &Shared) -> Vec<u8> {
         let mut out = Writer::new();
-        if !has_state && held < shared.config.join_backlog {
-            let row = Row { consumed: own.received.clone(), ..own.clone() };
+        if self.counts_received(shared) {
+            let row = self.told_row(shared);
             row.write(&mut out);
-            self.plane.told_consumed.clone_from(&row.consumed);
         } else {
+            let own = &self.plane.rows[self.rank];
             own.write(&mut out);
             self.plane.told_consumed.clone_from(&own.consumed);
         }
@@ -107,13 +124,15 @@ impl Group {
             shared.count(Counter::DataSent);
             if !row.is_empty() {
                 row.clear();
-                self.row_sent_at = shared.now;
-                self.plane.row_due = None;
+                if self.plane.gossip.is_none() {
+                    self.row_sent_at = shared.now;
+                    self.plane.row_due = None;
+                }
             }
             out.push(packet);
         }
         // The end of the stream is in the next row: whoever lost the tail learns of it.
-        self.want_row(shared.now + 2 * shared.config.row_delay_ns);
+        self.want_row(shared.now + 2 * self.row_delay_ns(shared));
     }
 
     /// A datagram of the stream of `rank` in `view`; `None` if the bytes are not here.
@@ -194,14 +213,10 @@ impl Group {
         let since = self.writable_since.unwrap_or(shared.now);
         let full = space < shared.config.window / 4;
         if full && self.slow_told.is_none() && shared.now.since(since) > shared.config.suspect_min_ns {
-            let me = self.rank;
-            let slowest = self.plane.rows.iter().enumerate().min_by_key(|(_, row)| row.consumed[me]);
-            if let Some((rank, _)) = slowest {
-                let process = self.view.members[rank].process;
-                self.slow_told = Some(process);
-                let group = (!self.is_system()).then_some(self.handle);
-                shared.emit(Event::Slow { process, reason: SlowReason::Window, group });
-            }
+            let process = self.view.members[self.plane.slowest()].process;
+            self.slow_told = Some(process);
+            let group = (!self.is_system()).then_some(self.handle);
+            shared.emit(Event::Slow { process, reason: SlowReason::Window, group });
         }
     }
 
@@ -243,8 +258,9 @@ impl Group {
             sources
                 .extend(holding.filter_map(|(process, _)| self.rank_of(*process)).filter(|&m| alive(m) && m != rank));
         } else {
-            let holds =
-                |member: &usize| self.plane.rows[*member].received[rank] > missing || self.change.decided.is_some();
+            // In a large view nobody's row is known: anybody may have it.
+            let anybody = self.change.decided.is_some() || self.plane.gossip.is_some();
+            let holds = |member: &usize| anybody || self.plane.rows[*member].received[rank] > missing;
             sources.extend((0..self.plane.members).filter(|&m| m != rank && alive(m)).filter(holds));
         }
         if sources.is_empty() {
@@ -261,9 +277,9 @@ impl Group {
     }
 
     /// This process does not know yet that everybody has, and is done with, everything.
-    fn is_unsettled(&self) -> bool {
+    pub(super) fn is_unsettled(&self) -> bool {
         let plane = &self.plane;
-        plane.rows.iter().any(|row| row.consumed[self.rank] < plane.log.published)
+        plane.consumed_everywhere() < plane.log.published
             || plane.shown.iter().any(|shown| !shown)
             || plane.stable.iter().zip(&plane.rows[self.rank].received).any(|(stable, here)| stable < here)
             || self.old.iter().any(|old| !old.awaited.is_empty())
@@ -276,11 +292,15 @@ impl Group {
         if self.peers.is_empty() {
             return None;
         }
-        let beat = (self.is_system() || self.is_unsettled()).then(|| self.row_sent_at + shared.config.heartbeat_ns);
-        match (self.plane.row_due, beat) {
+        match (self.plane.row_due, self.beat_at(shared)) {
             (Some(due), Some(beat)) => Some(due.min(beat)),
             (due, beat) => due.or(beat),
         }
+    }
+
+    /// When the next heartbeat is due.
+    fn beat_at(&self, shared: &Shared) -> Option<Instant> {
+        (self.is_system() || self.is_unsettled()).then(|| self.row_sent_at + shared.config.heartbeat_ns)
     }
 
     fn send_row_if_due(&mut self, shared: &mut Shared) {
@@ -289,13 +309,18 @@ impl Group {
         let told = &self.plane.told_consumed;
         let moved =
             self.plane.rows[self.rank].consumed.iter().zip(told).any(|(now, told)| now - told.min(now) >= quarter);
+        let delay = self.row_delay_ns(shared);
         if moved {
-            self.want_row(shared.now);
+            self.want_row(if self.plane.gossip.is_some() { shared.now + delay } else { shared.now });
         } else if self.plane.rows[self.rank].consumed.iter().zip(told).any(|(now, told)| now > told) {
-            self.want_row(shared.now + 4 * shared.config.row_delay_ns);
+            self.want_row(shared.now + 4 * delay);
         }
         if self.row_deadline(shared).is_none_or(|at| shared.now < at) {
             return;
+        }
+        if self.plane.gossip.is_some() {
+            let beat_due = self.beat_at(shared).is_some_and(|at| shared.now >= at);
+            return self.send_digests(shared, beat_due);
         }
         let mut body = vec![u8::from(self.is_unsettled())];
         body.extend(self.row_bytes(shared));
@@ -310,7 +335,7 @@ impl Group {
         if self.leave_at.is_some_and(|at| shared.now < at) {
             return;
         }
-        self.leave_at = Some(shared.now + shared.random.jitter(2 * shared.config.resend_ns));
+        self.leave_at = Some(shared.now + shared.random.jitter(2 * self.breadth() * shared.config.resend_ns));
         for address in self.peers.clone() {
             shared.send(address, self.id, self.view.number, &isis_wire::message::Message::Leave { request });
         }

@@ -3,11 +3,13 @@
 //!
 //! - this file: sending — appending frames, closing batches with CONTEXT and ORDER records, the window;
 //! - [`receive`]: bytes and rows that come in, gaps and repair, stability, giving chunks back;
-//! - [`deliver`]: FIFO, causal, total and safe delivery, and the cut of a view change.
+//! - [`deliver`]: FIFO, causal, total and safe delivery, and the cut of a view change;
+//! - [`gossip`]: the rows of a large view, gathered on the way.
 //!
 //! Owner: `group::Group`. Invariants: a rank below is always below `members`; `rows[me]` changes only while not frozen (R5).
 
 pub mod deliver;
+pub mod gossip;
 pub mod receive;
 
 use crate::event::{Kind, SendOptions};
@@ -67,8 +69,10 @@ pub struct Plane {
     pub images: Vec<Image>,
     /// The reading end of every stream, the own one included.
     pub inbox: Vec<Inbox>,
-    /// Everybody's row.
+    /// Everybody's row; in a large view only the own one, and what rode on data.
     pub rows: Vec<Row>,
+    /// In a large view: what stands for the others' rows.
+    pub gossip: Option<Box<gossip::Gossip>>,
     /// Per stream: up to which position every member has it.
     pub stable: Vec<u64>,
     consumed_messages: Vec<u64>,
@@ -120,6 +124,7 @@ impl Plane {
             images: (0..members).map(|_| Image::default()).collect(),
             inbox: (0..members).map(|_| Inbox::new(members)).collect(),
             rows: vec![Row::zero(members); members],
+            gossip: None,
             stable: vec![0; members],
             consumed_messages: vec![0; members],
             skipped: vec![VecDeque::new(); members],
@@ -169,7 +174,34 @@ impl Plane {
             })
             .min()
             .unwrap_or(0);
+        let floor = self.gossip.as_ref().map_or(0, |gossip| {
+            let floor = &gossip.floor[self.me];
+            if throttled_by_received { floor.received } else { floor.consumed }
+        });
+        let slowest = slowest.max(floor);
         (slowest + window).saturating_sub(self.log.end)
+    }
+
+    /// Up to which position everybody is known to be done with the own stream.
+    pub fn consumed_everywhere(&self) -> u64 {
+        let rows = self.rows.iter().map(|row| row.consumed[self.me]).min().unwrap_or(0);
+        self.gossip.as_ref().map_or(0, |gossip| gossip.floor[self.me].consumed).max(rows)
+    }
+
+    /// The rank that is behind all others with the own stream, as far as known.
+    pub fn slowest(&self) -> usize {
+        let rows = self.rows.iter().map(|row| row.consumed[self.me]).enumerate();
+        match &self.gossip {
+            Some(gossip) => usize::from(gossip.floor[self.me].slowest),
+            None => rows.min_by_key(|(_, consumed)| *consumed).map_or(self.me, |(rank, _)| rank),
+        }
+    }
+
+    /// Up to which position everybody but this member has delivered the stream of `rank`, in messages.
+    pub fn delivered_by_others(&self, rank: usize) -> u64 {
+        let others = self.rows.iter().enumerate().filter(|(member, _)| *member != self.me);
+        let rows = others.map(|(_, row)| row.delivered[rank]).min().unwrap_or(u64::MAX);
+        self.gossip.as_ref().map_or(0, |gossip| gossip.floor[rank].delivered).max(rows).saturating_sub(1)
     }
 
     /// Bytes that a message of `len` takes in the stream, cut in fragments.

@@ -2,8 +2,10 @@
 
 use super::{Plane, Run};
 use crate::stream::image::Inserted;
+use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
 use isis_wire::DecodeError;
+use isis_wire::digest::Digest;
 
 impl Plane {
     /// Bytes of the stream of `rank`. While frozen they are stored, not parsed (R5).
@@ -111,6 +113,31 @@ impl Plane {
         Ok(())
     }
 
+    /// A digest of the member `sender` came. Whether it brought anything new.
+    pub fn receive_digest(&mut self, now: Instant, sender: usize, digest: &Digest) -> bool {
+        let mut news = false;
+        for (rank, entry) in (usize::from(digest.first)..).zip(&digest.entries) {
+            let image = &mut self.images[rank];
+            let end = if mutant!(TailUnseen) { 0 } else { entry.end };
+            if rank != self.me && end > image.known_end {
+                image.known_end = end;
+                news = true;
+            }
+            if digest.level == 0 {
+                // It is the sender's row.
+                let row = &mut self.rows[sender];
+                row.received[rank] = row.received[rank].max(entry.received);
+                row.consumed[rank] = row.consumed[rank].max(entry.consumed);
+                row.delivered[rank] = row.delivered[rank].max(entry.delivered);
+            }
+        }
+        if let Some(gossip) = &mut self.gossip {
+            news |= gossip.merge(now, sender, digest);
+        }
+        self.rows_changed |= news || digest.level == 0;
+        news
+    }
+
     /// Recomputes stability from the rows. Returns whether it grew.
     pub fn update_stability(&mut self) -> bool {
         if !self.rows_changed {
@@ -118,9 +145,14 @@ impl Plane {
         }
         self.rows_changed = false;
         let mut grew = false;
+        if let Some(gossip) = &mut self.gossip {
+            gossip.settle(&self.rows[self.me]);
+        }
         for rank in 0..self.members {
+            let floor = self.gossip.as_ref().map_or(0, |gossip| gossip.floor[rank].received);
             let received = self.rows.iter().map(|row| row.received[rank]);
             let stable = if mutant!(StableAtOne) { received.max() } else { received.min() }.unwrap_or(0);
+            let stable = stable.max(floor);
             if stable > self.stable[rank] {
                 self.stable[rank] = stable;
                 self.inbox[rank].note_stable(stable);

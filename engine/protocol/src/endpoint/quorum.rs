@@ -1,0 +1,89 @@
+//! Contact to a quorum of sites: the process freezes when it has lost it, and thaws when it is back.
+
+use super::Endpoint;
+use crate::event::Event;
+use crate::time::Instant;
+
+impl Endpoint {
+    /// When contact to a quorum was last there: the sites are ordered by when they were heard last.
+    fn quorum_heard(&mut self) -> Instant {
+        let now = self.shared.now;
+        let mut times = std::mem::take(&mut self.site_times);
+        times.clear();
+        for member in &self.shared.system_view.members {
+            let heard = match self.shared.peers.get(&member.process) {
+                Some(peer) if peer.entry.site != self.shared.config.site => peer.heard_at,
+                _ => now,
+            };
+            match times.iter_mut().find(|(_, site)| *site == member.site) {
+                Some((at, _)) => *at = heard.max(*at),
+                None => times.push((heard, member.site)),
+            }
+        }
+        let oldest_site = self.shared.system_view.members.first().map(|m| m.site);
+        let expected = usize::from(self.shared.config.expected_sites);
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let total = times.len();
+        let mut has_oldest = false;
+        let quorum = times.iter().enumerate().find(|(count, (_, site))| {
+            has_oldest |= Some(*site) == oldest_site;
+            let heard = count + 1;
+            let half_suffices = expected == 0 && 2 * heard == total && has_oldest;
+            2 * heard > total.max(expected) || half_suffices
+        });
+        let at = quorum.map_or(Instant::ZERO, |(_, (at, _))| *at);
+        self.site_times = times;
+        at
+    }
+
+    /// Freezes the process when it has no contact to a quorum, and thaws it.
+    pub(super) fn drive_quorum(&mut self) {
+        if self.process().is_none() || self.ended.is_some() {
+            return;
+        }
+        let now = self.shared.now;
+        let seen = (now, self.shared.system_view.number);
+        if self.quorum_seen == Some(seen) {
+            return;
+        }
+        self.quorum_seen = Some(seen);
+        let heard = self.quorum_heard();
+        self.quorum_at = heard.max(self.quorum_at);
+        if !self.founding.unheard {
+            self.stall_or_resume();
+        } else if heard > Instant::ZERO {
+            // R12: nothing is done in a system before a quorum of it was heard: its founding may be a story of long ago.
+            (self.founding.unheard, self.shared.stalled) = (false, false);
+        }
+        for peer in self.shared.peers.values_mut() {
+            let suspected = peer.entry.site != self.shared.config.site && peer.detector.suspected(now);
+            if suspected && !peer.suspected {
+                self.shared.counters.add(crate::counters::Counter::Suspicions, 1);
+            }
+            peer.suspected = suspected;
+        }
+    }
+
+    fn stall_or_resume(&mut self) {
+        let now = self.shared.now;
+        let lost = !mutant!(NeverStalls) && now.since(self.quorum_at) >= self.shared.config.stall_after_ns;
+        if lost && !self.shared.stalled {
+            self.shared.stalled = true;
+            let pending = crate::shared::Pending { event: Event::Stalled, consume: None };
+            self.shared.events.push_front(pending);
+        } else if !lost && self.shared.stalled {
+            self.shared.stalled = false;
+            let pending = crate::shared::Pending { event: Event::Resumed, consume: None };
+            self.shared.events.push_front(pending);
+        }
+    }
+
+    /// When a detector or the stall wants to be looked at.
+    pub(super) fn quorum_deadline(&self) -> Option<Instant> {
+        let others = || self.shared.peers.values().filter(|peer| peer.entry.site != self.shared.config.site);
+        let suspicion = others().filter(|peer| !peer.suspected).map(|peer| peer.detector.deadline()).min();
+        let stall = (!self.shared.stalled && others().next().is_some())
+            .then(|| self.quorum_at + self.shared.config.stall_after_ns);
+        [suspicion, stall].into_iter().flatten().min().map(|at| at.max(self.shared.now + 1))
+    }
+}
