@@ -2,9 +2,10 @@
 //! asked for again. Nothing is delivered twice, in two views, or out of the client's order, and nothing is lost (properties 6
 //! to 11, 19, 22).
 
+use isis_protocol::JoinOptions;
 use isis_protocol::event::Kind;
 use isis_protocol::id::GroupId;
-use isis_protocol::time::{MILLISECOND, SECOND};
+use isis_protocol::time::{MICROSECOND, MILLISECOND, SECOND};
 use isis_tests::scenario::{Scenario, in_stream, on_channel};
 use isis_tests::sim::network::{Packet, Verdict};
 use isis_tests::trace::Key;
@@ -217,5 +218,64 @@ fn a_client_comes_back() {
     s.become_client(d);
     let late = s.multicast(d, Kind::Causal, false, 30);
     s.until("both have both", |s| all_have(s, &[a, b], early) && all_have(s, &[a, b], late));
+    s.finish();
+}
+
+/// Causality across groups (R4): a client's message, then one of the same process in another group of the domain, then one
+/// more of the client. The second one waits until the first is delivered everywhere, and the third one for the second. The
+/// relay that was to say so dies, at any moment. Another one is asked, though nothing may be multicast through it yet.
+#[test]
+fn what_a_client_sent_is_owed_when_its_relay_dies() {
+    for moment in 0..40 {
+        let mut s = Scenario::new(&[4]);
+        let [a, b, c, d] = s.start_all();
+        s.form_group(&[a, b, c]);
+        s.become_client(d);
+        let relay = relay_of(&mut s, d, &[a, b, c]);
+        s.join_as(d, 1, &JoinOptions { wants_state: true, ..JoinOptions::default() });
+        s.until("it is in the other group", |s| s.view(d).is_some());
+        let first =
+            s.call(d, |app, ctx| app.multicast(ctx, 0, (Kind::Causal, false), 30, false)).expect("there is room");
+        let second = s.multicast(d, Kind::Causal, false, 30);
+        let third =
+            s.call(d, |app, ctx| app.multicast(ctx, 0, (Kind::Causal, false), 30, false)).expect("there is room");
+        s.pass(moment * 50 * MICROSECOND);
+        s.crash(relay);
+        s.until("the second one is delivered", |s| s.has(d, second));
+        let rest: Vec<usize> = [a, b, c].into_iter().filter(|&n| n != relay).collect();
+        assert!(all_have(&s, &rest, first), "the first one is delivered everywhere before");
+        s.until("the third one is delivered", |s| all_have(s, &rest, third));
+        s.finish();
+    }
+}
+
+/// Two processes are each other's relays: each is the member of one group, and a client of the other one. What each multicasts
+/// in its own group waits, by R4, for what it sent before as a client; that must not wait at the other one behind its own.
+#[test]
+fn two_processes_relay_for_each_other() {
+    let mut s = Scenario::new(&[2]);
+    let nodes: [usize; 2] = s.start_all();
+    for (name, node) in nodes.into_iter().enumerate() {
+        s.join_as(node, name as u8, &JoinOptions { wants_state: true, ..JoinOptions::default() });
+        s.until("it founds its group", |s| s.view(node).is_some());
+    }
+    for (name, node) in [1, 0].into_iter().zip(nodes) {
+        s.join_as(node, name, &JoinOptions { client: true, ..JoinOptions::default() });
+        s.until("it is registered", |s| s.app(node).members[1].registered.is_some());
+    }
+    s.pass(100 * MILLISECOND);
+    let sent: Vec<[Key; 2]> = nodes
+        .into_iter()
+        .map(|node| {
+            [1, 0].map(|member| {
+                let how = (Kind::Causal, false);
+                s.call(node, |app, ctx| app.multicast(ctx, member, how, 30, false)).expect("there is room")
+            })
+        })
+        .collect();
+    for (node, other) in [(0, 1), (1, 0)] {
+        let [there, here] = sent[node];
+        s.until("both are delivered", |s| s.has(nodes[other], there) && s.has(nodes[node], here));
+    }
     s.finish();
 }

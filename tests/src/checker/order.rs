@@ -124,6 +124,12 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                 let group = group_of(history, sender, sent.group);
                 let Some(stay) = stay_at(process, group, record) else { continue };
                 let destination = match sent.to {
+                    // A client that leaves gets nothing any more.
+                    Some(to) if stay.client => {
+                        let was_in = stay.registered.is_some_and(|at| at < sent.record);
+                        let still_in = [stay.left, stay.leave_called].iter().flatten().all(|&end| end > record);
+                        to == process && was_in && still_in && !history.life(process).closing
+                    }
                     Some(to) => {
                         // What was sent to a joiner before its first view (its donor may have been lost) is not owed.
                         let was_in = stay.installs.first().is_some_and(|i| i.view.number <= sent.view);

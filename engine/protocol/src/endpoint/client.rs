@@ -219,16 +219,6 @@ impl Client {
         }
     }
 
-    /// A new relay has to say how far everything is delivered everywhere: the old one was asked, and cannot any more. What
-    /// waits for the new one asks for that as well.
-    fn ask_again(&mut self) {
-        let asks = std::mem::take(&mut self.asks_again) && self.registered && !self.closing;
-        let waits = self.queue.iter().any(|item| matches!(item.what, What::Request { .. }));
-        if asks && !waits && self.everywhere < self.number_across {
-            self.number_across = self.control(ClientOperation::Sync);
-        }
-    }
-
     /// When the relay's time is up; `None`: nothing is wanted of it.
     fn patience_ends(&self, takeover_ns: u64) -> Option<Instant> {
         let wanted = self.queue.iter().any(|item| item.sent && matches!(item.what, What::Request { .. }));
@@ -402,9 +392,9 @@ impl Endpoint {
                 }
                 client.relay = Some(candidates[client.turn % candidates.len()]);
                 client.progress_at = now;
-                client.ask_again();
             }
         }
+        self.ask_again(handle, group);
         self.send_items(handle, group);
         self.answer_flushes(handle);
         let window = self.shared.config.window;
@@ -423,6 +413,29 @@ impl Endpoint {
         let domain = self.handles[handle.0 as usize].options.domain;
         self.groups.iter().any(|(&id, group)| id != GroupId::SYSTEM && group.options.domain == domain)
             || self.clients.keys().any(|&it| it != handle && self.handles[it.0 as usize].options.domain == domain)
+    }
+
+    /// A new relay has to say how far everything is delivered everywhere: the old one was asked, and cannot any more. What is
+    /// still to be sent may wait for just that, so the new one is asked for the registration again: that asks for nothing but
+    /// the answer.
+    fn ask_again(&mut self, handle: GroupHandle, group: GroupId) {
+        let system_view = self.shared.system_view.number;
+        let Some(client) = self.clients.get_mut(&handle) else { return };
+        let Some(relay) = client.relay.filter(|_| client.asks_again && client.registered) else { return };
+        let request = ClientRequest {
+            group,
+            registration: client.registration,
+            number: client.registration,
+            operation: ClientOperation::Open,
+            kind: Kind::Causal as u16,
+            safe: false,
+            entry: 0,
+            view: client.view,
+            vector: client.vector.clone(),
+            system_view,
+            data: Vec::new(),
+        };
+        client.asks_again = !try_send(&mut self.shared, relay, &ClientMessage::Request { request });
     }
 
     fn send_items(&mut self, handle: GroupHandle, group: GroupId) {

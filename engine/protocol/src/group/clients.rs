@@ -15,7 +15,7 @@
 //!
 //! An FBCAST of a client travels as a CBCAST of its relay: the next one may go through another relay, and must not come first.
 
-use super::Group;
+use super::{Group, Waiting, fragment_of};
 use crate::counters::Counter;
 use crate::event::{Body, Kind, SendOptions};
 use crate::id::ProcessId;
@@ -253,12 +253,52 @@ impl Group {
     }
 
     /// What waits as a relayed message is not the next of its client any more: it is not worth appending.
-    pub(super) fn is_relay_void(&self, shared: &Shared, data: &[u8]) -> bool {
+    fn is_relay_void(&self, shared: &Shared, data: &[u8]) -> bool {
         RelayHeader::parse(data).is_ok_and(|header| {
             let RelayHeader { client, registration, number, operation, .. } = header;
             let next = self.clients.is_next(client, registration, number, operation) || mutant!(DeliversUnmarked);
             !shared.in_system(client) || !next
         })
+    }
+
+    /// A client's message, its header included, goes into the stream when it can.
+    fn wait_relayed(&mut self, shared: &mut Shared, options: SendOptions, data: Vec<u8>) {
+        shared.places += 1;
+        let (place, debts) = (shared.places, Vec::new());
+        self.relaying.push_back(Waiting {
+            options,
+            data,
+            appended: 0,
+            begun: false,
+            place,
+            debts,
+            to: None,
+            relayed: true,
+        });
+    }
+
+    /// A client's message is partly in the stream: nothing else may be appended.
+    pub(super) fn is_relaying(&self) -> bool {
+        self.relaying.front().is_some_and(|message| message.begun)
+    }
+
+    /// Appends what may be appended of the clients' messages.
+    pub(super) fn append_relayed(&mut self, shared: &mut Shared) {
+        let fragment = fragment_of(shared);
+        while let Some(mut message) = self.relaying.pop_front() {
+            if !message.begun && self.is_relay_void(shared, &message.data) {
+                continue;
+            }
+            let data = std::mem::take(&mut message.data);
+            let in_progress = message.begun && !self.plane.frozen && !shared.stalled;
+            let done =
+                (in_progress || !self.is_held_up(shared)) && self.append_rest(shared, &mut message, &data, fragment);
+            if !done {
+                message.data = data;
+                self.relaying.push_front(message);
+                return;
+            }
+        }
     }
 
     /// As a joiner: the marks at the start of its first view.

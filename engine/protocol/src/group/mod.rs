@@ -151,6 +151,9 @@ pub struct Group {
     pub leave_at: Option<Instant>,
     /// Multicasts that wait.
     pub waiting: VecDeque<Waiting>,
+    /// Clients' multicasts that are not appended yet. Apart from the own ones, which may wait for what happened before them
+    /// in other groups: perhaps for one of these.
+    pub relaying: VecDeque<Waiting>,
     /// What the own messages are called by the calls that sent them.
     pub tickets: tickets::Tickets,
     waiting_bytes: u64,
@@ -221,6 +224,7 @@ impl Group {
             leaving: None,
             leave_at: None,
             waiting: VecDeque::new(),
+            relaying: VecDeque::new(),
             tickets: tickets::Tickets::default(),
             waiting_bytes: 0,
             spare: Vec::new(),
@@ -271,7 +275,7 @@ impl Group {
     /// The number of the own leave request, once it may be acted on: all earlier sends are in the stream, and the
     /// point-to-point messages delivered (R3).
     pub(crate) fn leave_request(&self) -> Option<u64> {
-        let sent = self.waiting.is_empty() && self.unicasts.is_empty();
+        let sent = self.waiting.is_empty() && self.relaying.is_empty() && self.unicasts.is_empty();
         if sent || mutant!(LeavesBeforeSends) { self.leaving } else { None }
     }
 
@@ -288,7 +292,7 @@ impl Group {
             return Err(Refused::TooLong);
         }
         // In sending-view mode the application must have been told of the view that the message will belong to.
-        let held_up = self.is_held_up(shared) || self.is_untold() || !debts.is_empty();
+        let held_up = self.is_held_up(shared) || self.is_untold() || self.is_relaying() || !debts.is_empty();
         let size = Plane::message_size(data.len(), fragment_of(shared));
         if self.options.sending_view && size > shared.config.window {
             return Err(Refused::TooLong);
@@ -353,14 +357,6 @@ impl Group {
         self.waiting.push_back(Waiting { options, data, appended: 0, begun: false, place, debts, to, relayed });
     }
 
-    /// A client's message, its header included, goes into the stream when it can.
-    pub(crate) fn wait_relayed(&mut self, shared: &mut Shared, options: SendOptions, data: Vec<u8>) {
-        self.wait(shared, options, data, Vec::new(), None);
-        if let Some(message) = self.waiting.back_mut() {
-            message.relayed = true;
-        }
-    }
-
     /// Nothing of the application may be appended now: a view change, a GBCAST before it in this view, or a
     /// point-to-point message that is not acknowledged (it counts as an undelivered multicast in a group of two).
     fn is_held_up(&self, shared: &Shared) -> bool {
@@ -404,8 +400,18 @@ impl Group {
         true
     }
 
-    /// Appends what may be appended of the multicasts that wait.
+    /// Appends what may be appended of the multicasts that wait: the own ones in their order, and clients', which do not wait
+    /// for them. What is in progress is finished first: fragments of two messages do not mix.
     pub fn append_waiting(&mut self, shared: &mut Shared) {
+        if !self.waiting.front().is_some_and(|message| message.begun) {
+            self.append_relayed(shared);
+        }
+        if !self.is_relaying() {
+            self.append_own(shared);
+        }
+    }
+
+    fn append_own(&mut self, shared: &mut Shared) {
         let fragment = fragment_of(shared);
         while let Some(mut message) = self.waiting.pop_front() {
             // A GBCAST may follow another one in the same view, but no point-to-point message that is on its way.
@@ -413,11 +419,6 @@ impl Group {
                 && message.options.kind == Kind::Global
                 && !self.plane.frozen
                 && !self.has_unacknowledged_unicast(shared);
-            if message.relayed && !message.begun && self.is_relay_void(shared, &message.data) {
-                self.waiting_bytes -= message.data.len() as u64;
-                self.note_appended();
-                continue;
-            }
             let data = std::mem::take(&mut message.data);
             let done = if !message.debts.is_empty() {
                 false
@@ -464,7 +465,7 @@ impl Group {
         if mutant!(ForgetsUnfinished) && self.waiting.front().is_some_and(|message| message.begun) {
             self.waiting.pop_front();
         }
-        if let Some(message) = self.waiting.front_mut() {
+        for message in self.waiting.front_mut().into_iter().chain(self.relaying.front_mut()) {
             message.appended = 0;
             message.begun = false;
         }
@@ -507,7 +508,8 @@ impl Group {
     /// Multicasts the claimed bytes. On `WouldBlock` the claim stays open.
     pub fn commit(&mut self, shared: &mut Shared, options: SendOptions, debts: Vec<Debt>) -> Result<u64, Refused> {
         let claim = self.claimed()?;
-        let in_place = !self.is_untold() && !claim.displaced && self.plane.claim.is_some() && !self.is_held_up(shared);
+        let held_up = self.is_held_up(shared) || self.is_untold() || self.is_relaying();
+        let in_place = !held_up && !claim.displaced && self.plane.claim.is_some();
         if in_place && self.waiting.is_empty() && debts.is_empty() {
             self.plane.claim = None;
             self.plane.commit_in_place(&mut shared.region, claim, options);
