@@ -159,12 +159,13 @@
 #define ISIS_OPTIONS_ROOM 8176
 
 /**
- * ABCASTs are ordered by one member's order records. The default.
+ * The oldest member orders the ABCASTs. The default.
  */
 #define ISIS_ORDERING_SEQUENCER 0
 
 /**
- * ABCASTs are ordered by two-phase priorities. Not in this version.
+ * Every member proposes a priority for each ABCAST, and the highest counts. No member is special; while any of them is away
+ * no ABCAST is delivered.
  */
 #define ISIS_ORDERING_PRIORITY 1
 
@@ -422,7 +423,8 @@ typedef struct isis_join_options_t {
      */
     uint64_t size;
     /**
-     * ISIS_ORDERING_SEQUENCER.
+     * ISIS_ORDERING_SEQUENCER or ISIS_ORDERING_PRIORITY: how the group's ABCASTs are put into one order, with the same
+     * guarantees. The process that creates the group chooses; to whoever joins later the group's choice applies.
      */
     uint32_t ordering;
     /**

@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use isis_memory::Region;
 use isis_protocol::plane::Plane;
-use isis_protocol::{Kind, SendOptions};
+use isis_protocol::{Kind, SendOptions, TotalOrder};
 
 /// Messages of each sender in one batch.
 const BATCH: usize = 64;
@@ -17,9 +17,9 @@ struct World {
 }
 
 impl World {
-    fn new(members: usize) -> World {
+    fn new(members: usize, total_order: TotalOrder) -> World {
         World {
-            planes: (0..members).map(|me| Plane::new(me, members, 16 << 20)).collect(),
+            planes: (0..members).map(|me| Plane::new(me, members, 16 << 20, total_order)).collect(),
             regions: (0..members).map(|_| Region::heap(4096)).collect(),
             sent: vec![0; members],
         }
@@ -38,7 +38,7 @@ impl World {
     fn exchange(&mut self) -> usize {
         let members = self.planes.len();
         let mut delivered = 0;
-        // Twice: what is sent, and then what the sequencer says about it.
+        // Twice: what is sent, and then what is said about its order.
         for _ in 0..2 {
             for from in 0..members {
                 self.planes[from].publish(&mut self.regions[from]);
@@ -77,8 +77,14 @@ impl World {
 fn orders(c: &mut Criterion) {
     let mut group = c.benchmark_group("order");
     for members in [3_usize, 8] {
-        for (name, kind) in [("fifo", Kind::Fifo), ("causal", Kind::Causal), ("total", Kind::Total)] {
-            let mut world = World::new(members);
+        let (sequencer, priority) = (TotalOrder::Sequencer, TotalOrder::Priority);
+        for (name, kind, total_order) in [
+            ("fifo", Kind::Fifo, sequencer),
+            ("causal", Kind::Causal, sequencer),
+            ("total", Kind::Total, sequencer),
+            ("total by priorities", Kind::Total, priority),
+        ] {
+            let mut world = World::new(members, total_order);
             group.throughput(Throughput::Elements((BATCH * members) as u64));
             group.bench_function(BenchmarkId::new(name, members), |b| {
                 b.iter(|| {
@@ -97,7 +103,7 @@ fn orders(c: &mut Criterion) {
 
 /// Each message follows one of another member: every one carries a vector.
 fn causal_chain(c: &mut Criterion) {
-    let mut world = World::new(3);
+    let mut world = World::new(3, TotalOrder::Sequencer);
     let mut turn = 0;
     let mut group = c.benchmark_group("causal chain");
     group.throughput(Throughput::Elements(1));
@@ -115,7 +121,7 @@ fn fragments(c: &mut Criterion) {
     let mut group = c.benchmark_group("fragmentation");
     for size in [1_024_usize, 65_536, 1 << 20] {
         let message = vec![7; size];
-        let mut world = World::new(3);
+        let mut world = World::new(3, TotalOrder::Sequencer);
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
             b.iter(|| {

@@ -36,7 +36,8 @@ fn bound(options: &Options, members: u64, size: usize) -> u64 {
     let mut config = isis_protocol::Config::new(0, Default::default(), Default::default(), Default::default());
     (config.window, config.fragment, config.max_message) = (options.window, options.fragment, options.max_message);
     let messages = options.window / (8 + size as u64).next_multiple_of(8);
-    let streams = config.memory_bound(members as usize, size..=size).total() + members * SYSTEM;
+    let streams = config.memory_bound(members as usize, size..=size, isis_protocol::TotalOrder::Sequencer).total()
+        + members * SYSTEM;
     let bookkeeping = members * messages * BOOKKEEPING;
     let rings = match options.mode {
         isis_runtime::Mode::Inline => 0,

@@ -10,7 +10,7 @@ use crate::state::{
     StateCallbacks, isis_state_block_fn, isis_state_capture_fn, isis_state_done_fn, isis_state_next_fn,
 };
 use crate::table::{self, Noun};
-use isis_protocol::{GroupHandle, JoinOptions};
+use isis_protocol::{GroupHandle, JoinOptions, TotalOrder};
 use std::ffi::{c_char, c_void};
 
 /// A group. An opaque handle: only to be handed back, never to be looked into.
@@ -18,9 +18,10 @@ pub struct isis_group_t {
     _private: [u8; 0],
 }
 
-/// ABCASTs are ordered by one member's order records. The default.
+/// The oldest member orders the ABCASTs. The default.
 pub const ISIS_ORDERING_SEQUENCER: u32 = 0;
-/// ABCASTs are ordered by two-phase priorities. Not in this version.
+/// Every member proposes a priority for each ABCAST, and the highest counts. No member is special; while any of them is away
+/// no ABCAST is delivered.
 pub const ISIS_ORDERING_PRIORITY: u32 = 1;
 
 /// Joins as a member. The default.
@@ -35,7 +36,8 @@ pub const ISIS_ROLE_CLIENT: u32 = 1;
 pub struct isis_join_options_t {
     /// Size of this struct in bytes, as the program was compiled.
     pub size: u64,
-    /// ISIS_ORDERING_SEQUENCER.
+    /// ISIS_ORDERING_SEQUENCER or ISIS_ORDERING_PRIORITY: how the group's ABCASTs are put into one order, with the same
+    /// guarantees. The process that creates the group chooses; to whoever joins later the group's choice applies.
     pub ordering: u32,
     /// ISIS_ROLE_MEMBER or ISIS_ROLE_CLIENT. For a client only `domain` counts of what follows.
     pub role: u32,
@@ -110,6 +112,7 @@ impl Instance {
             sending_view: options.sending_view != 0,
             domain: options.domain,
             client: options.role == ISIS_ROLE_CLIENT,
+            total_order: total_order(options.ordering)?,
         };
         let joined = self.node().join(name, join);
         let core = joined.map_err(|why| self.failure(why))?;
@@ -126,6 +129,16 @@ impl Instance {
         let place = groups.partition_point(|other| other.core < core);
         groups.insert(place, group);
         Ok(handle)
+    }
+}
+
+fn total_order(ordering: u32) -> Result<TotalOrder, Failure> {
+    match ordering {
+        ISIS_ORDERING_SEQUENCER => Ok(TotalOrder::Sequencer),
+        ISIS_ORDERING_PRIORITY => Ok(TotalOrder::Priority),
+        other => {
+            Err(fail(error::ISIS_EUNSUPPORTED, format_args!("join options: ordering {other} is not in this version")))
+        }
     }
 }
 

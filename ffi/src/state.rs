@@ -49,12 +49,6 @@ pub struct StateCallbacks {
 impl StateCallbacks {
     /// Takes them from the options, which it checks.
     pub fn new(options: &isis_join_options_t) -> Result<StateCallbacks, Failure> {
-        let unsupported = |what: &str, value: u32| {
-            Err(fail(error::ISIS_EUNSUPPORTED, format_args!("join options: {what} {value} is not in this version")))
-        };
-        if options.ordering != crate::group::ISIS_ORDERING_SEQUENCER {
-            return unsupported("ordering", options.ordering);
-        }
         if options.role > crate::group::ISIS_ROLE_CLIENT {
             return Err(fail(error::ISIS_EINVAL, format_args!("join options: {} is no role", options.role)));
         }

@@ -9,7 +9,8 @@
  *  - causal order: an answer, multicast from inside a callback, never comes before its question;
  *  - views: the same numbers and sizes at all; the killed one departs as failed, the leavers as left;
  *  - state: the newcomer's equals the donors' at its first view, byte for byte.
- * Arguments: the mode, and how many messages of each kind a member sends.
+ * Arguments: the mode, how many messages of each kind a member sends, and "priority" for that total order: the first three
+ * ask for it, the newcomer does not, and gets it.
  */
 #include "check.h"
 
@@ -43,6 +44,7 @@ static isis_group_t *group;
 static uint32_t my_index, sent, view_members;
 static uint64_t plain_came, answers_came;
 static int commands, stopping, snapshots;
+static uint32_t ordering = ISIS_ORDERING_SEQUENCER;
 
 static uint64_t mix(uint64_t digest, uint64_t value)
 {
@@ -281,6 +283,7 @@ static void member(const char *mode, unsigned each, int newcomer)
     OK(isis_on_event(isis, on_event, NULL));
     OK(isis_entry(isis, ISIS_ENTRY_OTHER, on_message, NULL));
     OK(isis_join_options_init(&join));
+    join.ordering = newcomer ? ISIS_ORDERING_SEQUENCER : ordering;
     join.user = &state;
     join.state_capture = state_capture;
     join.state_next = state_next;
@@ -439,6 +442,8 @@ int main(int argc, char **argv)
     uint64_t killed;
 
     begin(argc > 1 ? argv[1] : "members", 120);
+    if (argc > 3 && strcmp(argv[3], "priority") == 0)
+        ordering = ISIS_ORDERING_PRIORITY;
     signal(SIGPIPE, SIG_IGN);
     for (index = 0; index < 3; index++)
         start(index, mode, each, 0);

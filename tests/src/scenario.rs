@@ -28,7 +28,7 @@ use crate::trace::{Event, Key, Process, ViewSeen};
 use isis_protocol::event::{Kind, Refused};
 use isis_protocol::id::GroupId;
 use isis_protocol::time::{MILLISECOND, SECOND};
-use isis_protocol::{Config, JoinOptions};
+use isis_protocol::{Config, JoinOptions, TotalOrder};
 use isis_wire::packet::{self, PacketKind};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ const PATIENCE_NS: u64 = 30 * SECOND;
 pub struct Scenario {
     /// The world, for what this harness has no word for.
     pub world: World,
+    /// How `join` and `form_group` want the group's ABCASTs ordered.
+    pub total_order: TotalOrder,
     /// The causality domains of the groups.
     domains: BTreeSet<u32>,
 }
@@ -61,7 +63,7 @@ impl Scenario {
                 world.add_slot(site);
             }
         }
-        Scenario { world, domains: BTreeSet::new() }
+        Scenario { world, total_order: TotalOrder::Sequencer, domains: BTreeSet::new() }
     }
 
     // --- processes -------------------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ impl Scenario {
 
     /// Joins group 0 (with state).
     pub fn join(&mut self, node: usize) {
-        let options = JoinOptions { wants_state: true, ..JoinOptions::default() };
+        let options = JoinOptions { wants_state: true, total_order: self.total_order, ..JoinOptions::default() };
         self.join_as(node, 0, &options);
     }
 

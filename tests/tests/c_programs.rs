@@ -191,12 +191,20 @@ fn members_threaded() {
     checks("members", &["threaded", "500"], 50);
 }
 
+/// The same in a group that orders by priorities.
+#[test]
+fn members_of_a_priority_group() {
+    checks("members", &["inline", "500", "priority"], 50);
+    checks("members", &["threaded", "500", "priority"], 50);
+}
+
 /// The same with datagrams lost, doubled and delayed.
 #[test]
 fn members_over_a_bad_network() {
     let faults = [("ISIS_FAULTS", "drop=5,dup=2,delay_ms=1,seed=7")];
     run_with("members", &["inline", "200"], &faults);
     run_with("members", &["threaded", "200"], &faults);
+    run_with("members", &["inline", "200", "priority"], &faults);
 }
 
 /// A client multicasts while every member that may be its relay is killed, one after the other; then a client is killed, and

@@ -2,6 +2,7 @@
 //! all send as fast as the windows take and one of them is stopped.
 
 use isis_memory::CHUNK_SIZE;
+use isis_protocol::TotalOrder;
 use isis_protocol::event::{Kind, Refused};
 use isis_protocol::time::{MICROSECOND, MILLISECOND};
 use isis_tests::scenario::Scenario;
@@ -35,8 +36,9 @@ fn full_speed(s: &mut Scenario, nodes: &[usize], steps: usize, kind: Kind, lengt
 }
 
 /// Bytes taken at most, and the bound.
-fn stopped_member(window: u64, kind: Kind, lengths: &[usize]) -> (u64, u64) {
+fn stopped_member(window: u64, kind: Kind, lengths: &[usize], total_order: TotalOrder) -> (u64, u64) {
     let mut s = Scenario::configured(&[MEMBERS], |config| config.window = window);
+    s.total_order = total_order;
     let nodes: [usize; MEMBERS] = s.start_all();
     s.form_group(&nodes);
     // What the views before took is given back.
@@ -51,10 +53,8 @@ fn stopped_member(window: u64, kind: Kind, lengths: &[usize]) -> (u64, u64) {
     assert_eq!(blocked, chunks(&s, &nodes), "everybody waits for the stopped one");
     s.resume(nodes[2]);
     let (resumed, _) = full_speed(&mut s, &nodes, 20, kind, lengths);
-    let bound = s
-        .world
-        .template
-        .memory_bound(MEMBERS, *lengths.iter().min().expect("a length")..=*lengths.iter().max().expect("a length"));
+    let range = *lengths.iter().min().expect("a length")..=*lengths.iter().max().expect("a length");
+    let bound = s.world.template.memory_bound(MEMBERS, range, total_order);
     let last = s.multicast_when_possible(nodes[0], kind);
     s.until("the last message is everywhere", |s| nodes.iter().all(|&node| s.has(node, last)));
     s.finish();
@@ -72,23 +72,28 @@ fn stopped_member(window: u64, kind: Kind, lengths: &[usize]) -> (u64, u64) {
     (peak, bound.total() + system * CHUNK_SIZE as u64)
 }
 
-fn check(window: u64, kind: Kind, lengths: &[usize]) {
-    let (peak, bound) = stopped_member(window, kind, lengths);
+fn check(window: u64, kind: Kind, lengths: &[usize], total_order: TotalOrder) {
+    let (peak, bound) = stopped_member(window, kind, lengths, total_order);
     assert!(peak <= bound, "{peak} bytes were taken, {bound} are documented");
     assert!(3 * peak >= bound, "{bound} bytes are documented, no more than {peak} are taken: the sum is loose");
 }
 
 #[test]
 fn short_messages_in_total_order_stay_within_the_sum() {
-    check(256 << 10, Kind::Total, &[64]);
+    check(256 << 10, Kind::Total, &[64], TotalOrder::Sequencer);
 }
 
 #[test]
 fn causal_messages_of_several_lengths_stay_within_the_sum() {
-    check(256 << 10, Kind::Causal, &[1_000, 4_000, 100]);
+    check(256 << 10, Kind::Causal, &[1_000, 4_000, 100], TotalOrder::Sequencer);
 }
 
 #[test]
 fn messages_longer_than_the_window_stay_within_the_sum() {
-    check(128 << 10, Kind::Total, &[200_000]);
+    check(128 << 10, Kind::Total, &[200_000], TotalOrder::Sequencer);
+}
+
+#[test]
+fn short_messages_ordered_by_priorities_stay_within_the_sum() {
+    check(256 << 10, Kind::Total, &[64], TotalOrder::Priority);
 }

@@ -107,6 +107,18 @@ pub enum Hang {
     Kill,
 }
 
+/// How a group's ABCASTs are put into one order. Both schemes give the same guarantees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TotalOrder {
+    /// The oldest member says the order [BSS91]. An ABCAST takes one message more; while the sequencer is away, or dead and not
+    /// yet excluded, none is delivered.
+    #[default]
+    Sequencer,
+    /// Every member proposes a priority, and the highest proposal counts [BJ87]. No member is special; an ABCAST takes one
+    /// message more of every member, and while any of them is away none is delivered.
+    Priority,
+}
+
 /// How an application joins a group.
 #[derive(Clone, Debug, Default)]
 pub struct JoinOptions {
@@ -123,4 +135,7 @@ pub struct JoinOptions {
     /// As a client: the process multicasts into the group and is no member of it; it sees no views and no multicasts. It waits
     /// until there is a group of this name. Of the other options only `domain` has a meaning.
     pub client: bool,
+    /// How ABCASTs are ordered, if this process creates the group. It is a property of the group: whoever comes later gets
+    /// what its creator chose, whatever it asks for.
+    pub total_order: TotalOrder,
 }

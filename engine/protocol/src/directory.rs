@@ -5,6 +5,7 @@
 //! process that the system view lacks is dead. A group ends when every entry is dead or has disclaimed: said that it is
 //! no member and will not become one by its present request.
 
+use crate::config::TotalOrder;
 use crate::id::{GroupId, ProcessId};
 use isis_wire::codec::{DecodeError, Reader, Writer};
 use isis_wire::message::{Code, MAX_LIST, MAX_NAME, MAX_NUMBER};
@@ -19,6 +20,8 @@ pub enum Operation {
         name: String,
         /// Who.
         process: ProcessId,
+        /// How the group's ABCASTs are ordered, if this creates it.
+        total_order: TotalOrder,
     },
     /// The process is no member by a view installed.
     Remove {
@@ -41,10 +44,11 @@ impl Operation {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         match self {
-            Operation::Enter { name, process } => {
+            Operation::Enter { name, process, total_order } => {
                 out.u8(1);
                 out.bytes(name.as_bytes());
                 process.write(&mut out);
+                write_total_order(&mut out, *total_order);
             }
             Operation::Remove { group, process } => {
                 out.u8(2);
@@ -64,7 +68,11 @@ impl Operation {
     pub fn decode(bytes: &[u8]) -> Result<Operation, DecodeError> {
         let mut reader = Reader::new(bytes);
         let operation = match reader.u8()? {
-            1 => Operation::Enter { name: read_name(&mut reader)?, process: Code::read(&mut reader)? },
+            1 => Operation::Enter {
+                name: read_name(&mut reader)?,
+                process: Code::read(&mut reader)?,
+                total_order: read_total_order(&mut reader)?,
+            },
             2 => Operation::Remove { group: Code::read(&mut reader)?, process: Code::read(&mut reader)? },
             3 => Operation::Disclaim { group: Code::read(&mut reader)?, process: Code::read(&mut reader)? },
             _ => return Err(DecodeError::BadValue),
@@ -76,6 +84,21 @@ impl Operation {
 
 fn read_name(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
     String::from_utf8(reader.bytes(MAX_NAME)?.to_vec()).map_err(|_| DecodeError::BadValue)
+}
+
+fn write_total_order(out: &mut Writer, total_order: TotalOrder) {
+    out.u8(match total_order {
+        TotalOrder::Sequencer => 0,
+        TotalOrder::Priority => 1,
+    });
+}
+
+fn read_total_order(reader: &mut Reader<'_>) -> Result<TotalOrder, DecodeError> {
+    match reader.u8()? {
+        0 => Ok(TotalOrder::Sequencer),
+        1 => Ok(TotalOrder::Priority),
+        _ => Err(DecodeError::BadValue),
+    }
 }
 
 /// A process in the entry of a group.
@@ -92,6 +115,8 @@ pub struct Entered {
 pub struct Entry {
     /// Its name.
     pub name: String,
+    /// How its ABCASTs are ordered: its creator's choice, for good.
+    pub total_order: TotalOrder,
     /// Its members and those who shall join, in the order in which they were entered.
     pub entered: Vec<Entered>,
 }
@@ -136,11 +161,12 @@ impl Directory {
     pub fn apply(&mut self, operation: &Operation) -> Outcome {
         self.operations += 1;
         match operation {
-            Operation::Enter { name, process } => match self.names.get(name) {
+            Operation::Enter { name, process, total_order } => match self.names.get(name) {
                 None => {
                     let group = GroupId(self.operations);
                     let entered = vec![Entered { process: *process, disclaimed: false }];
-                    self.groups.insert(group, Entry { name: name.clone(), entered });
+                    let entry = Entry { name: name.clone(), total_order: *total_order, entered };
+                    self.groups.insert(group, entry);
                     self.names.insert(name.clone(), group);
                     Outcome::Founded(group)
                 }
@@ -201,6 +227,7 @@ impl Directory {
         for (group, entry) in &self.groups {
             group.write(&mut out);
             out.bytes(entry.name.as_bytes());
+            write_total_order(&mut out, entry.total_order);
             out.list(&entry.entered, |out, e| {
                 e.process.write(out);
                 out.flag(e.disclaimed);
@@ -219,8 +246,9 @@ impl Directory {
         let list = reader.list(1 << 20, |r| {
             let group = GroupId::read(r)?;
             let name = read_name(r)?;
+            let total_order = read_total_order(r)?;
             let entered = r.list(MAX_LIST, |r| Ok(Entered { process: Code::read(r)?, disclaimed: r.flag()? }))?;
-            Ok((group, Entry { name, entered }))
+            Ok((group, Entry { name, total_order, entered }))
         })?;
         reader.finish()?;
         let names = list.iter().map(|(group, entry)| (entry.name.clone(), *group)).collect();
@@ -233,7 +261,31 @@ mod tests {
     use super::*;
 
     fn enter(name: &str, process: u64) -> Operation {
-        Operation::Enter { name: name.into(), process: ProcessId(process) }
+        Operation::Enter { name: name.into(), process: ProcessId(process), total_order: TotalOrder::Sequencer }
+    }
+
+    /// The order of its ABCASTs is a property of the group: its creator chooses, and a joiner that asks for another one gets
+    /// the group's.
+    #[test]
+    fn the_creator_chooses_the_total_order() {
+        let mut directory = Directory::default();
+        let priority = |process| Operation::Enter {
+            name: "p".into(),
+            process: ProcessId(process),
+            total_order: TotalOrder::Priority,
+        };
+        directory.apply(&priority(1));
+        directory.apply(&enter("p", 2));
+        directory.apply(&enter("s", 2));
+        directory.apply(&priority(3));
+        let chosen = |directory: &Directory, name| {
+            directory.lookup(name).and_then(|id| directory.entry(id)).map(|entry| entry.total_order)
+        };
+        assert_eq!(chosen(&directory, "p"), Some(TotalOrder::Priority));
+        assert_eq!(chosen(&directory, "s"), Some(TotalOrder::Sequencer));
+        let copy = Directory::decode(&directory.encode()).expect("a good directory");
+        assert_eq!(chosen(&copy, "p"), Some(TotalOrder::Priority));
+        assert_eq!(Operation::decode(&priority(3).encode()), Ok(priority(3)));
     }
 
     #[test]

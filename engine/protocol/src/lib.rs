@@ -30,7 +30,7 @@ pub mod shared;
 pub mod stream;
 pub mod time;
 
-pub use config::{Config, Hang, JoinOptions};
+pub use config::{Config, Hang, JoinOptions, TotalOrder};
 pub use endpoint::{Destination, Endpoint, Transmit};
 pub use event::{
     Body, Delivery, Departure, Event, Kind, Member, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest,

@@ -3,7 +3,7 @@
 //! Pure arithmetic over the [`Config`]; a test compares it with what the simulator's members take at most. It holds as long
 //! as everybody hears everybody's rows. A member that misses some keeps more, up to the region's own limit.
 
-use crate::config::Config;
+use crate::config::{Config, TotalOrder};
 use crate::plane::Plane;
 use isis_memory::CHUNK_SIZE;
 use isis_wire::frame::frame_size;
@@ -11,6 +11,8 @@ use std::ops::RangeInclusive;
 
 /// The longest ORDER record of one run: the number of runs, a rank, a count.
 const ORDER_RECORD: u64 = frame_size(1 + 3 + 4) as u64;
+/// The longest PROPOSE record of one run: a priority before it.
+const PROPOSE_RECORD: u64 = frame_size(8 + 1 + 3 + 4) as u64;
 /// The longest entry of a CONTEXT record: a rank, a message's number.
 const CONTEXT_ENTRY: usize = 3 + 10;
 /// A member tells what it has consumed as soon as it is this part of the window.
@@ -41,21 +43,25 @@ impl MemoryBound {
 
 impl Config {
     /// The most bytes of control records, in all streams of a view, that are beyond their windows: for every message in the
-    /// windows an ORDER record of its own in the sequencer's stream, and a CONTEXT record at the end of every stream.
-    /// `shortest`: payload bytes of the shortest messages.
+    /// windows an ORDER record of its own in the sequencer's stream, or a PROPOSE record in everybody's, and a CONTEXT record
+    /// at the end of every stream. `shortest`: payload bytes of the shortest messages.
     ///
-    /// ORDER records describe messages that are in some window, and each message once; while a window is full nothing is
+    /// These records describe messages that are in some window, and each message once; while a window is full nothing is
     /// appended that could need a further one. A CONTEXT record counts in its stream's window, but for the last one.
-    pub fn control_reserve(&self, members: usize, shortest: usize) -> u64 {
+    pub fn control_reserve(&self, members: usize, shortest: usize, total_order: TotalOrder) -> u64 {
         let members_wide = members as u64;
         let messages = self.window.div_ceil(frame_size(shortest.min(self.fragment)) as u64);
         let context = frame_size(3 + members * CONTEXT_ENTRY) as u64;
-        members_wide * (messages * ORDER_RECORD + context)
+        let records = match total_order {
+            TotalOrder::Sequencer => ORDER_RECORD,
+            TotalOrder::Priority => members_wide * PROPOSE_RECORD,
+        };
+        members_wide * (messages * records + context)
     }
 
     /// The most that one group of so many members takes of the region at each of them, in one view. `lengths`: of the
     /// payloads that the application sends, in bytes.
-    pub fn memory_bound(&self, members: usize, lengths: RangeInclusive<usize>) -> MemoryBound {
+    pub fn memory_bound(&self, members: usize, lengths: RangeInclusive<usize>, total_order: TotalOrder) -> MemoryBound {
         let longest = (*lengths.end()).min(self.max_message);
         let size = Plane::message_size(longest, self.fragment);
         let frame = frame_size(longest.min(self.fragment)) as u64;
@@ -68,7 +74,7 @@ impl Config {
             windows: members_wide * self.window,
             reports: members_wide * (self.window / REPORTS),
             in_progress: members_wide * (beyond + padding),
-            control: self.control_reserve(members, *lengths.start()),
+            control: self.control_reserve(members, *lengths.start(), total_order),
             chunk_ends: members_wide * 2 * chunk,
         }
     }

@@ -168,6 +168,8 @@ mod planted {
             "in a large view the members of the last level are not counted in what all have";
         NeverStalls "never-stalls" None, 20
             "a process without contact to a quorum goes on";
+        PriorityUndecided "priority-undecided" None, 13
+            "an ABCAST is put in its place by the priorities proposed so far, without waiting for the others";
     }
 
     /// Switches one bug on for this thread, or all off.

@@ -30,6 +30,8 @@ pub enum FrameKind {
     Context = 6,
     /// The next places in the total order ([`read_order`]).
     Order = 7,
+    /// Proposed places in the total order ([`read_proposals`]).
+    Propose = 8,
 }
 
 /// First fragment of its message.
@@ -85,6 +87,7 @@ impl Frame {
             5 => FrameKind::Pad,
             6 => FrameKind::Context,
             7 => FrameKind::Order,
+            8 => FrameKind::Propose,
             _ => return Err(DecodeError::BadValue),
         };
         let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
@@ -129,16 +132,39 @@ pub fn write_order(out: &mut Writer, runs: &[(u16, u32)]) {
 /// Reads an ORDER payload for a view of `members`.
 pub fn read_order(payload: &[u8], members: usize) -> Result<Vec<(u16, u32)>, DecodeError> {
     let mut reader = Reader::new(payload);
-    let runs = reader.list(payload.len(), |r| {
+    let runs = read_runs(&mut reader, members)?;
+    reader.finish()?;
+    Ok(runs)
+}
+
+fn read_runs(reader: &mut Reader<'_>, members: usize) -> Result<Vec<(u16, u32)>, DecodeError> {
+    reader.list(reader.remaining(), |r| {
         let rank = rank(r, members)?;
         let count = r.varint()?;
         if count == 0 || count > u64::from(u32::MAX) {
             return Err(DecodeError::BadValue);
         }
         Ok((rank, count as u32))
-    })?;
+    })
+}
+
+/// Writes a PROPOSE payload: the sender of the record proposes the priorities `first`, `first + 1` … for the ABCASTs that
+/// the runs `(rank, count)` name, one after another.
+pub fn write_proposals(out: &mut Writer, first: u64, runs: &[(u16, u32)]) {
+    out.varint(first);
+    write_order(out, runs);
+}
+
+/// Reads a PROPOSE payload for a view of `members`.
+pub fn read_proposals(payload: &[u8], members: usize) -> Result<(u64, Vec<(u16, u32)>), DecodeError> {
+    let mut reader = Reader::new(payload);
+    let first = reader.varint()?;
+    if first == 0 || first > MAX_NUMBER {
+        return Err(DecodeError::BadValue);
+    }
+    let runs = read_runs(&mut reader, members)?;
     reader.finish()?;
-    Ok(runs)
+    Ok((first, runs))
 }
 
 fn rank(reader: &mut Reader<'_>, members: usize) -> Result<u16, DecodeError> {
@@ -153,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frame_round_trip(kind in 1u8..=7, flags: u8, entry: u8, len in 0u32..60_000) {
+        fn frame_round_trip(kind in 1u8..=8, flags: u8, entry: u8, len in 0u32..60_000) {
             let mut bytes = [0u8; 8];
             bytes[4] = kind;
             let kind = Frame::parse(&bytes, 8).expect("known kind").kind;
@@ -167,13 +193,21 @@ mod tests {
             let _ = Frame::parse(&bytes, space);
             let _ = read_context(&bytes, members);
             let _ = read_order(&bytes, members);
+            let _ = read_proposals(&bytes, members);
         }
 
         #[test]
         fn runs_round_trip(runs in proptest::collection::vec((0u16..5, 1u32..), 0..40)) {
             let mut out = Writer::new();
             write_order(&mut out, &runs);
-            prop_assert_eq!(read_order(&out.bytes, 5), Ok(runs));
+            prop_assert_eq!(read_order(&out.bytes, 5), Ok(runs.clone()));
+        }
+
+        #[test]
+        fn proposals_round_trip(first in 1..=MAX_NUMBER, runs in proptest::collection::vec((0u16..5, 1u32..), 0..40)) {
+            let mut out = Writer::new();
+            write_proposals(&mut out, first, &runs);
+            prop_assert_eq!(read_proposals(&out.bytes, 5), Ok((first, runs)));
         }
     }
 }

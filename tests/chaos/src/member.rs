@@ -8,7 +8,7 @@ use crate::engine::NodeEngine;
 use crate::status::Status;
 use isis_processes::now_ns;
 use isis_protocol::time::{MILLISECOND, SECOND};
-use isis_protocol::{Instant, JoinOptions, Nonce};
+use isis_protocol::{Instant, JoinOptions, Nonce, TotalOrder};
 use isis_runtime::{Mode, Node, NodeError, Options};
 use isis_tests::journal::Journal;
 use isis_tests::mutants;
@@ -85,7 +85,9 @@ fn profile(threaded: bool, arguments: &Arguments) -> Profile {
     let mut groups = vec![(0, JoinOptions { wants_state: true, sending_view, ..JoinOptions::default() })];
     if arguments.second_group {
         let domain = u32::from(!arguments.one_domain);
-        groups.push((1, JoinOptions { wants_state: true, domain, ..JoinOptions::default() }));
+        // One group of each total order.
+        let total_order = TotalOrder::Priority;
+        groups.push((1, JoinOptions { wants_state: true, domain, total_order, ..JoinOptions::default() }));
     }
     Profile {
         groups,
@@ -100,6 +102,7 @@ fn profile(threaded: bool, arguments: &Arguments) -> Profile {
         leave_permille: 2,
         close_permille: 0,
         client_percent: 0,
+        contrary_percent: 0,
         budget: u32::MAX,
     }
 }

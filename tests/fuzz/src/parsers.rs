@@ -2,7 +2,9 @@
 
 use isis_protocol::directory::{Directory, Operation};
 use isis_wire::digest::{MAX_ENTRY, read_digest, write_entry, write_head};
-use isis_wire::frame::{FRAME_HEADER, Frame, read_context, read_order, write_context, write_order};
+use isis_wire::frame::{
+    FRAME_HEADER, Frame, read_context, read_order, read_proposals, write_context, write_order, write_proposals,
+};
 use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, Message, PieceHeader, StateBlock};
 use isis_wire::packet::{self, DataHeader, HEADER, Packet, PacketKind, read_naks, write_naks};
 use isis_wire::row::Row;
@@ -74,6 +76,12 @@ pub fn frame(data: &[u8]) {
         let mut out = Writer::new();
         write_order(&mut out, &runs);
         assert_eq!(read_order(&out.bytes, members), Ok(runs));
+    }
+    if let Ok((first, runs)) = read_proposals(data, members) {
+        assert!(runs.iter().all(|(rank, count)| usize::from(*rank) < members && *count > 0));
+        let mut out = Writer::new();
+        write_proposals(&mut out, first, &runs);
+        assert_eq!(read_proposals(&out.bytes, members), Ok((first, runs)));
     }
     assert!(data.len() < FRAME_HEADER || at <= data.len() + CHUNK);
 }

@@ -1,10 +1,11 @@
 //! Seeds of the corpus: for each target a few inputs that get past its first checks. `corpus/` holds them as files, with
 //! what fuzzing found besides; a test of the project says whether the files are there.
 
+use isis_protocol::TotalOrder;
 use isis_protocol::directory::{Directory, Operation};
 use isis_wire::digest::{Ask, Entry, write_entry, write_head};
 use isis_wire::founding::{Ballot, Foundation};
-use isis_wire::frame::{FLAG_BEGIN, FLAG_END, Frame, FrameKind, write_context, write_order};
+use isis_wire::frame::{FLAG_BEGIN, FLAG_END, Frame, FrameKind, write_context, write_order, write_proposals};
 use isis_wire::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
 use isis_wire::message::{
     Accept, Attempt, ChannelAck, ChannelHeader, Code, Envelope, Joiner, MemberEntry, Message, PieceHeader, Promise,
@@ -82,7 +83,15 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     let mut order = Writer::new();
     order.u8(3);
     write_order(&mut order, &[(0, 1), (2, 300)]);
-    vec![("stream".into(), stream), ("context".into(), context.bytes), ("order".into(), order.bytes)]
+    let mut propose = Writer::new();
+    propose.u8(3);
+    write_proposals(&mut propose, 1 << 33, &[(0, 1), (2, 300)]);
+    vec![
+        ("stream".into(), stream),
+        ("context".into(), context.bytes),
+        ("order".into(), order.bytes),
+        ("propose".into(), propose.bytes),
+    ]
 }
 
 fn rows() -> Vec<(String, Vec<u8>)> {
@@ -190,11 +199,12 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         StateBlock { group: GroupId(3), view: 2, offset: 0, done: true, data: vec![1, 2, 3] }.write(out);
     });
     add("operation", 6, &|out| {
-        out.bytes.extend(Operation::Enter { name: "g".into(), process: to }.encode());
+        out.bytes
+            .extend(Operation::Enter { name: "g".into(), process: to, total_order: TotalOrder::Sequencer }.encode());
     });
     add("directory", 6, &|out| {
         let mut directory = Directory::default();
-        directory.apply(&Operation::Enter { name: "g".into(), process: to });
+        directory.apply(&Operation::Enter { name: "g".into(), process: to, total_order: TotalOrder::Sequencer });
         out.bytes.extend(directory.encode());
     });
     list

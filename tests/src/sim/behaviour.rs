@@ -3,10 +3,10 @@
 //! Owner: a node. Invariant: choices depend on the seed and on what the application has seen, on nothing else.
 
 use super::application::{Application, Context};
-use isis_protocol::JoinOptions;
 use isis_protocol::event::{Kind, Refused};
 use isis_protocol::random::Random;
 use isis_protocol::time::{MICROSECOND, MILLISECOND};
+use isis_protocol::{JoinOptions, TotalOrder};
 
 /// How an application behaves. Weights are relative to each other.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Profile {
     pub close_permille: u64,
     /// Of 100 joins, so many are as a client.
     pub client_percent: u64,
+    /// Of 100 processes, so many ask for the other total order than the plan says; the group's creator decides.
+    pub contrary_percent: u64,
     /// How many messages at most: keeps a run short.
     pub budget: u32,
 }
@@ -52,13 +54,17 @@ pub struct Behaviour {
     away: Vec<(u8, u64)>,
     /// Names that it joined once.
     started: bool,
+    /// It asks for the other total order.
+    contrary: bool,
 }
 
 impl Behaviour {
     /// A behaviour that begins at `start_ns`.
     pub fn new(seed: u64, profile: Profile, start_ns: u64) -> Behaviour {
         let random = Random::new(seed);
-        Behaviour { random, profile, next_ns: start_ns, quiet: false, refused: None, away: Vec::new(), started: false }
+        let contrary = Random::new(!seed).below(100) < profile.contrary_percent;
+        let (quiet, refused, away, started) = (false, None, Vec::new(), false);
+        Behaviour { random, profile, next_ns: start_ns, quiet, refused, away, started, contrary }
     }
 
     /// Nothing is waiting to be tried again.
@@ -128,6 +134,12 @@ impl Behaviour {
             let mut options = self.profile.groups.iter().find(|g| g.0 == name).map(|g| g.1.clone()).unwrap_or_default();
             let percent = self.profile.client_percent;
             options.client = percent > 0 && self.random.below(100) < percent;
+            if self.contrary {
+                options.total_order = match options.total_order {
+                    TotalOrder::Sequencer => TotalOrder::Priority,
+                    TotalOrder::Priority => TotalOrder::Sequencer,
+                };
+            }
             if when > ctx.time || still_there || app.join(ctx, name, &options).is_err() {
                 later.push((name, when.max(ctx.time + MILLISECOND)));
             }

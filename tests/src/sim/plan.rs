@@ -10,9 +10,9 @@ use super::faults::{self, Planned, Step};
 use super::link::Link;
 use super::reduce::Reduction;
 use super::world::World;
-use isis_protocol::JoinOptions;
 use isis_protocol::random::Random;
 use isis_protocol::time::{MICROSECOND, MILLISECOND, SECOND};
+use isis_protocol::{JoinOptions, TotalOrder};
 use std::ops::RangeInclusive;
 
 /// What the caller decides.
@@ -155,13 +155,24 @@ impl Plan {
         plan
     }
 
+    /// Which groups order their ABCASTs by priorities, and how many processes ask for the other scheme. From a generator of its
+    /// own, so that the rest of the plan is what it was without this choice.
+    pub fn draw_total_orders(&mut self, random: &mut Random) {
+        for (_, options) in &mut self.profile.groups {
+            if random.below(3) == 0 {
+                options.total_order = TotalOrder::Priority;
+            }
+        }
+        self.profile.contrary_percent = [0, 0, 30][random.below(3) as usize];
+    }
+
     fn profile(random: &mut Random, brief: bool) -> Profile {
         let stateful = random.below(4) > 0;
         let one_domain = random.below(4) > 0;
         let group = |random: &mut Random, name| {
             let domain = if one_domain { 0 } else { u32::from(name) };
             let sending_view = random.below(4) == 0;
-            (name, JoinOptions { wants_state: stateful, sending_view, domain, client: false })
+            (name, JoinOptions { wants_state: stateful, sending_view, domain, ..JoinOptions::default() })
         };
         let mut groups = vec![group(random, 0)];
         if random.below(3) == 0 {
@@ -192,6 +203,7 @@ impl Plan {
             leave_permille: [0, 2, 10][random.below(3) as usize],
             close_permille: [0, 0, 3][random.below(3) as usize],
             client_percent,
+            contrary_percent: 0,
             budget: budgets[random.below(3) as usize],
         }
     }

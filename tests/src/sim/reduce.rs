@@ -7,6 +7,7 @@
 use super::faults::Step;
 use super::link::Link;
 use super::plan::{Plan, quiet_local, quiet_remote};
+use isis_protocol::TotalOrder;
 use isis_protocol::time::{MICROSECOND, MILLISECOND};
 use std::fmt;
 use std::str::FromStr;
@@ -51,6 +52,7 @@ traits! {
     SecondGroup "second-group" "The second group.";
     State "state" "State transfer.";
     SendingView "sending-view" "Sending-view mode.";
+    Priority "priority" "Total order by priorities, and the wish for it.";
     Fifo "fifo" "FIFO multicasts.";
     Causal "causal" "Causal multicasts.";
     Total "total" "ABCASTs.";
@@ -146,6 +148,10 @@ fn remove(plan: &mut Plan, which: Trait) {
         Trait::SecondGroup => profile.groups.truncate(1),
         Trait::State => profile.groups.iter_mut().for_each(|(_, options)| options.wants_state = false),
         Trait::SendingView => profile.groups.iter_mut().for_each(|(_, options)| options.sending_view = false),
+        Trait::Priority => {
+            profile.groups.iter_mut().for_each(|(_, options)| options.total_order = TotalOrder::Sequencer);
+            profile.contrary_percent = 0;
+        }
         Trait::Fifo => silence(&mut profile.kinds, 0),
         Trait::Causal => silence(&mut profile.kinds, 1),
         Trait::Total => silence(&mut profile.kinds, 2),

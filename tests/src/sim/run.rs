@@ -110,6 +110,7 @@ impl Run {
     pub fn new(seed: u64, options: Options) -> Run {
         let mut random = Random::new(seed);
         let mut plan = Plan::draw(&mut random, &options);
+        plan.draw_total_orders(&mut Random::new(mix(seed.rotate_left(41))));
         reduce::apply(&mut plan, &options.reductions);
         let mut world = World::new(mix(seed), plan.sites);
         plan.configure(&mut world);

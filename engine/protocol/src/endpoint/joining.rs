@@ -174,7 +174,8 @@ impl Endpoint {
             match &mut handle.phase {
                 Phase::Waiting if waits => {}
                 Phase::Waiting => {
-                    self.operations.push_back(Operation::Enter { name: handle.name.clone(), process: me });
+                    let (name, total_order) = (handle.name.clone(), handle.options.total_order);
+                    self.operations.push_back(Operation::Enter { name, process: me, total_order });
                     handle.phase = Phase::Entering;
                 }
                 Phase::Pausing(until) if now >= *until => handle.phase = Phase::Waiting,
@@ -280,7 +281,7 @@ impl Endpoint {
             any = true;
             let me = self.shared.me;
             match operation {
-                Operation::Enter { name, process } if process == me => {
+                Operation::Enter { name, process, .. } if process == me => {
                     let Some(index) =
                         self.handles.iter().position(|h| h.name == name && matches!(h.phase, Phase::Entering))
                     else {

@@ -198,12 +198,15 @@ impl Group {
         shared: &Shared,
         id: GroupId,
         handle: GroupHandle,
-        options: JoinOptions,
+        mut options: JoinOptions,
         view: ViewRecord,
         state: StateStatus,
     ) -> Group {
         let members = view.members.len();
         let rank = rank_of(&view.members, shared.me).unwrap_or(0);
+        // A property of the group, whatever this process asked for.
+        options.total_order = shared.directory.entry(id).map_or(options.total_order, |entry| entry.total_order);
+        let plane = Plane::new(rank, members, shared.config.max_message, options.total_order);
         let mut group = Group {
             id,
             handle,
@@ -213,7 +216,7 @@ impl Group {
             peers: Vec::new(),
             on_one_site: true,
             told_view: 0,
-            plane: Plane::new(rank, members, shared.config.max_message),
+            plane,
             change: Change::new(shared.now),
             old: VecDeque::new(),
             decided: VecDeque::new(),

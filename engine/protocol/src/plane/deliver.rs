@@ -1,8 +1,8 @@
 //! What can be delivered, in which order; and the cut of a view change.
 //!
 //! While the view lasts: per-sender FIFO across all kinds; a CBCAST when its vector is covered; an ABCAST when it is also
-//! the next in the total order; a safe message when it, its context, all that its vector covers, its order record and
-//! every ABCAST before it are stable.
+//! the next in the total order; a safe message when it, its context, all that its vector covers, the records that order it
+//! and every ABCAST before it are stable.
 //!
 //! At the cut (PROTOCOL in `docs/protocol.md`, "View change"): the same to a fixpoint, then one *leftover* ABCAST that no
 //! order record covers, and again; then GBCAST payloads. Messages whose causal predecessor died with its sender are
@@ -26,11 +26,12 @@ impl Plane {
         {
             return self.inbox[rank].pop().map(|message| (rank, message, 0));
         }
-        if let Some(run) = self.order.front() {
-            let rank = usize::from(run.rank);
-            if self.head_is(rank, Kind::Total) && self.covered(rank) && self.safe_enough(rank) {
-                return self.pop_total(rank, true);
-            }
+        if let Some(rank) = self.next_total()
+            && self.head_is(rank, Kind::Total)
+            && self.covered(rank)
+            && self.safe_enough(rank)
+        {
+            return self.pop_total(rank, true);
         }
         if mutant!(TotalUnordered) || mutant!(TotalAsFifo) {
             self.order.clear();
@@ -72,7 +73,9 @@ impl Plane {
     }
 
     fn pop_total(&mut self, rank: usize, ordered: bool) -> Option<(usize, Queued, u64)> {
-        if ordered {
+        if let Some(priorities) = &mut self.priorities {
+            priorities.taken(rank);
+        } else if ordered {
             let run = self.order.front_mut()?;
             run.count -= 1;
             if run.count == 0 {
@@ -121,8 +124,7 @@ impl Plane {
             return false;
         }
         if head.kind == Kind::Total {
-            let Some(run) = self.order.front() else { return false };
-            return run.end <= self.stable[usize::from(run.holder)]
+            return self.order_is_stable(rank)
                 && self.last_total.iter().zip(&self.inbox).all(|(&number, inbox)| inbox.stable_messages >= number);
         }
         true
@@ -156,6 +158,9 @@ impl Plane {
             *left -= run.count;
             run.count > 0
         });
+        if let Some(priorities) = &mut self.priorities {
+            priorities.finish(totals);
+        }
     }
 
     /// Per stream, the number of the last message that every survivor can deliver: a message goes, with all behind it,

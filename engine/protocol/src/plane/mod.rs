@@ -1,8 +1,9 @@
 //! The data plane of one view: the streams of all members as this process has them, the rows, and what can be
 //! delivered. One [`Plane`] lives as long as its view (and a little longer, to answer for the view's bytes: rule R8).
 //!
-//! - this file: sending — appending frames, closing batches with CONTEXT and ORDER records, the window;
+//! - this file: sending — appending frames, closing batches with CONTEXT and ORDER or PROPOSE records, the window;
 //! - [`receive`]: bytes and rows that come in, gaps and repair, stability, giving chunks back;
+//! - [`priority`]: the total order by priorities, for groups that chose it;
 //! - [`deliver`]: FIFO, causal, total and safe delivery, and the cut of a view change;
 //! - [`gossip`]: the rows of a large view, gathered on the way.
 //!
@@ -10,22 +11,25 @@
 
 pub mod deliver;
 pub mod gossip;
+pub mod priority;
 pub mod receive;
 
+use crate::config::TotalOrder;
 use crate::event::{Kind, SendOptions};
-use crate::stream::inbox::Clock;
+use crate::stream::inbox::{Clock, OrderRecord};
 use crate::stream::{Image, Inbox, Log};
 use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
 use isis_wire::codec::Writer;
 use isis_wire::frame::{
     FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_RELAYED, FLAG_SAFE, Frame, FrameKind, frame_size, write_context,
-    write_order,
+    write_order, write_proposals,
 };
 use isis_wire::row::Row;
+use priority::Priorities;
 use std::collections::VecDeque;
 
-/// The most runs in one ORDER record.
+/// The most runs in one ORDER or PROPOSE record.
 const MAX_RUNS: usize = 4096;
 
 /// A run of the total order not yet delivered: the next `count` ABCASTs of `rank`.
@@ -78,12 +82,14 @@ pub struct Plane {
     consumed_messages: Vec<u64>,
     /// Per stream: messages that nobody is told of, behind some that the application is not done with: number and end.
     skipped: Vec<VecDeque<(u64, u64)>>,
-    /// The total order, as far as known and not delivered.
+    /// The sequencer's total order, as far as known and not delivered.
     pub order: VecDeque<Run>,
+    /// The total order by priorities, in a group that chose that.
+    priorities: Option<Priorities>,
     /// ABCASTs delivered.
     pub order_number: u64,
     last_total: Vec<u64>,
-    /// Number of the last message of each rank that the sequencer has considered.
+    /// Number of the last message of each rank that was considered here: by the sequencer, or for a priority.
     considered: Vec<u64>,
     considered_clocks: Vec<Clock>,
     unwritten_runs: Vec<(u16, u32)>,
@@ -112,7 +118,7 @@ pub struct Plane {
 
 impl Plane {
     /// The data plane of a new view (of no members at all for the last one that leaves).
-    pub fn new(me: usize, members: usize, max_message: usize) -> Plane {
+    pub fn new(me: usize, members: usize, max_message: usize, total_order: TotalOrder) -> Plane {
         let mut shown = vec![false; members];
         if let Some(own) = shown.get_mut(me) {
             *own = true;
@@ -129,6 +135,7 @@ impl Plane {
             consumed_messages: vec![0; members],
             skipped: vec![VecDeque::new(); members],
             order: VecDeque::new(),
+            priorities: (total_order == TotalOrder::Priority).then(|| Priorities::new(members)),
             order_number: 0,
             last_total: vec![0; members],
             considered: vec![0; members],
@@ -150,9 +157,9 @@ impl Plane {
         }
     }
 
-    /// The rank that orders ABCASTs.
-    pub fn holder(&self) -> usize {
-        0
+    /// This member puts ABCASTs into an order: as the sequencer, rank 0, or because all do.
+    fn orders(&self) -> bool {
+        self.me == 0 || self.priorities.is_some()
     }
 
     /// How many messages of each rank were delivered here: the vector timestamp of what is sent next.
@@ -310,8 +317,8 @@ impl Plane {
         self.log.append(region, frame, payload).is_some()
     }
 
-    /// Closes the open batch: CONTEXT if a message needs one, ORDER for what the sequencer can order now. Then all up to
-    /// the end may be sent. Returns whether the end moved.
+    /// Closes the open batch: CONTEXT if a message needs one, ORDER or PROPOSE for what can be ordered now. Then all up to the
+    /// end may be sent. Returns whether the end moved.
     pub fn publish(&mut self, region: &mut Region) -> bool {
         if self.frozen {
             return false;
@@ -336,18 +343,9 @@ impl Plane {
             self.context_wanted = false;
         }
         self.parse_own(region, self.log.end);
-        if self.me == self.holder() {
-            self.sequence();
-            while !self.unwritten_runs.is_empty() {
-                let count = self.unwritten_runs.len().min(MAX_RUNS);
-                let mut out = Writer::new();
-                write_order(&mut out, &self.unwritten_runs[..count]);
-                if !self.append_control(region, FrameKind::Order, &out.bytes) {
-                    break;
-                }
-                self.unwritten_runs.drain(..count);
-            }
-            self.parse_own(region, self.log.end);
+        if self.orders() {
+            self.consider();
+            while !self.unwritten_runs.is_empty() && self.append_order(region) {}
         }
         self.log.published = self.log.end;
         if self.log.published != before {
@@ -356,24 +354,47 @@ impl Plane {
         self.log.published != before
     }
 
+    /// Appends one record of what was considered, and reads it. `false`: the region is exhausted.
+    fn append_order(&mut self, region: &mut Region) -> bool {
+        let count = self.unwritten_runs.len().min(MAX_RUNS);
+        let runs = &self.unwritten_runs[..count];
+        let mut out = Writer::new();
+        let kind = match &self.priorities {
+            Some(priorities) => {
+                write_proposals(&mut out, priorities.next_priority(), runs);
+                FrameKind::Propose
+            }
+            None => {
+                write_order(&mut out, runs);
+                FrameKind::Order
+            }
+        };
+        if !self.append_control(region, kind, &out.bytes) {
+            return false;
+        }
+        self.unwritten_runs.drain(..count);
+        self.parse_own(region, self.log.end);
+        true
+    }
+
     /// Whether `publish` would have something to do.
     pub fn has_unpublished(&self) -> bool {
         !self.frozen && (self.log.published != self.log.end || self.context_wanted)
     }
 
     fn parse_own(&mut self, region: &Region, limit: u64) {
-        let holder = self.me as u16;
-        let order = &mut self.order;
+        let (order, priorities) = (&mut self.order, &mut self.priorities);
         let inbox = &mut self.inbox[self.me];
-        inbox.parse(region, &self.log.chunks, limit, self.max_message, &mut |runs, end| {
-            order.extend(runs.into_iter().map(|(rank, count)| Run { rank, count, holder, end }));
+        let me = self.me;
+        inbox.parse(region, &self.log.chunks, limit, self.max_message, &mut |record, end| {
+            take_order(order, priorities, me, record, end);
         });
         self.note_parsed(self.me);
     }
 
-    /// The sequencer [BSS91]: message k of stream r is considered only when its vector is covered by what was
+    /// Which ABCASTs are ordered next [BSS91]: message k of stream r is considered only when its vector is covered by what was
     /// considered before, so the total order extends the causal order and cannot deadlock with it.
-    fn sequence(&mut self) {
+    fn consider(&mut self) {
         for rank in 0..self.members {
             self.considered[rank] = self.considered[rank].max(self.inbox[rank].delivered);
         }
@@ -408,12 +429,21 @@ impl Plane {
             }
         }
     }
+}
 
-    /// There is something that the sequencer, here, has not considered.
-    pub fn may_sequence(&self) -> bool {
-        self.me == self.holder()
-            && !self.frozen
-            && (!self.unwritten_runs.is_empty()
-                || self.inbox.iter().zip(&self.considered).any(|(inbox, &considered)| considered < inbox.whole))
+/// A record about the total order came in the stream of `rank`. One of the scheme that the group has not chosen means nothing.
+fn take_order(
+    order: &mut VecDeque<Run>,
+    priorities: &mut Option<Priorities>,
+    rank: usize,
+    record: OrderRecord,
+    end: u64,
+) {
+    match (record, priorities) {
+        (OrderRecord::Places(runs), None) if rank == 0 => {
+            order.extend(runs.into_iter().map(|(rank, count)| Run { rank, count, holder: 0, end }));
+        }
+        (OrderRecord::Proposals(first, runs), Some(priorities)) => priorities.take(rank, first, &runs, end),
+        _ => {}
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes and rows that come in: images, gaps, stability, and giving chunks back.
 
-use super::{Plane, Run};
+use super::{Plane, take_order};
 use crate::stream::image::Inserted;
 use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
@@ -25,20 +25,14 @@ impl Plane {
 
     /// Parses what is contiguous of the stream of `rank`, up to `limit`.
     pub(super) fn parse(&mut self, region: &Region, rank: usize, limit: u64) {
-        let holder = rank as u16;
-        let order = &mut self.order;
+        let (order, priorities) = (&mut self.order, &mut self.priorities);
         let image = &self.images[rank];
-        let may_order = rank == 0;
         self.inbox[rank].parse(
             region,
             &image.chunks,
             image.contiguous.min(limit),
             self.max_message,
-            &mut |runs, end| {
-                if may_order {
-                    order.extend(runs.into_iter().map(|(rank, count)| Run { rank, count, holder, end }));
-                }
-            },
+            &mut |record, end| take_order(order, priorities, rank, record, end),
         );
         self.note_parsed(rank);
         self.refresh_row();

@@ -2,7 +2,7 @@
 //!
 //! Frames are parsed from the contiguous prefix, once. A message is whole when its END frame was parsed; a message of
 //! several fragments is put together in a buffer of its own. CONTEXT records carry the changed entries of the sender's
-//! vector timestamp; a message names the context by its ordinal. ORDER records are handed to the caller at once:
+//! vector timestamp; a message names the context by its ordinal. ORDER and PROPOSE records are handed to the caller at once:
 //! control acts when it is contiguous, not when the messages before it are delivered.
 
 use super::Chunks;
@@ -10,7 +10,7 @@ use crate::event::{Body, Kind};
 use isis_memory::{CHUNK_SIZE, Region};
 use isis_wire::frame::{
     FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_RELAYED, FLAG_SAFE, FRAME_HEADER, Frame, FrameKind, read_context,
-    read_order,
+    read_order, read_proposals,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -102,8 +102,17 @@ pub struct Inbox {
     pub broken: bool,
 }
 
-/// What ORDER parsing yields: runs and the position after the record.
-pub type OrderSink<'a> = dyn FnMut(Vec<(u16, u32)>, u64) + 'a;
+/// A record about the total order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OrderRecord {
+    /// ORDER: the next places, as runs `(rank, count)`.
+    Places(Vec<(u16, u32)>),
+    /// PROPOSE: priorities from the first number on, for these runs.
+    Proposals(u64, Vec<(u16, u32)>),
+}
+
+/// Takes records about the total order, each with the position after it.
+pub type OrderSink<'a> = dyn FnMut(OrderRecord, u64) + 'a;
 
 impl Inbox {
     /// For a stream of a view with `members`.
@@ -191,7 +200,12 @@ impl Inbox {
             }
             FrameKind::Order => {
                 let Ok(runs) = read_order(payload, self.members) else { return false };
-                order(runs, end);
+                order(OrderRecord::Places(runs), end);
+                return true;
+            }
+            FrameKind::Propose => {
+                let Ok((first, runs)) = read_proposals(payload, self.members) else { return false };
+                order(OrderRecord::Proposals(first, runs), end);
                 return true;
             }
         };
