@@ -279,3 +279,49 @@ fn two_processes_relay_for_each_other() {
     }
     s.finish();
 }
+
+/// A member multicasts what nobody gets, answers the client, and dies (seed 3000853). The answer waits until the multicast is
+/// stable, which it never is: else what the client sends next would follow from a message that is lost (property 12).
+#[test]
+fn a_client_hears_of_nothing_that_may_be_lost() {
+    let mut s = Scenario::new(&[4]);
+    let [a, b, c, d] = s.start_all();
+    s.form_group(&[a, b, c]);
+    s.become_client(d);
+    let question = s.multicast(d, Kind::Causal, false, 30);
+    s.until("all have the question", |s| all_have(s, &[a, b, c], question));
+    let from = s.place(a);
+    s.intercept(move |packet| if packet.from == from && in_stream(packet) { Verdict::Drop } else { Verdict::Pass });
+    let lost = s.multicast(a, Kind::Causal, false, 30);
+    let answer = s.call(a, |app, ctx| app.reply(ctx, app.members.len() - 1, 30));
+    let answer = answer.expect("a member may reply").expect("there is a question");
+    s.pass(20 * MILLISECOND);
+    assert!(s.has(a, lost) && !s.has(d, answer), "{}", s.text());
+    s.crash(a);
+    s.mend();
+    s.until("the view without it", |s| s.view_is(b, &[b, c]) && s.view_is(c, &[b, c]));
+    let next = s.multicast(d, Kind::Causal, false, 30);
+    s.until("the rest has the next one", |s| all_have(s, &[b, c], next));
+    s.finish();
+}
+
+/// The same with a network that mends: the answer comes as soon as all have the multicast.
+#[test]
+fn an_answer_to_a_client_waits_no_longer_than_needed() {
+    let mut s = Scenario::new(&[4]);
+    let [a, b, c, d] = s.start_all();
+    s.form_group(&[a, b, c]);
+    s.become_client(d);
+    let question = s.multicast(d, Kind::Causal, false, 30);
+    s.until("all have the question", |s| all_have(s, &[a, b, c], question));
+    let from = s.place(a);
+    s.intercept(move |packet| if packet.from == from && in_stream(packet) { Verdict::Hold } else { Verdict::Pass });
+    s.multicast(a, Kind::Causal, false, 30);
+    let answer = s.call(a, |app, ctx| app.reply(ctx, app.members.len() - 1, 30));
+    let answer = answer.expect("a member may reply").expect("there is a question");
+    s.pass(20 * MILLISECOND);
+    assert!(!s.has(d, answer));
+    s.mend();
+    s.until("the client has the answer", |s| s.has(d, answer));
+    s.finish();
+}

@@ -273,6 +273,7 @@ impl Group {
             place,
             debts,
             to: None,
+            stable_at: None,
             relayed: true,
         });
     }

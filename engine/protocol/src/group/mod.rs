@@ -58,8 +58,10 @@ pub struct Waiting {
     pub place: u64,
     /// What has to be delivered elsewhere first (R4).
     pub debts: Vec<Debt>,
-    /// It goes to one member.
+    /// It goes to one member, or to a client.
     pub to: Option<unicast::Addressed>,
+    /// To a client: up to where the streams of which view have to be stable.
+    pub stable_at: Option<(u64, Vec<u64>)>,
     /// It is a client's, and begins with its header.
     pub relayed: bool,
 }
@@ -357,7 +359,17 @@ impl Group {
         let place = shared.places;
         self.waiting_bytes += data.len() as u64;
         let relayed = false;
-        self.waiting.push_back(Waiting { options, data, appended: 0, begun: false, place, debts, to, relayed });
+        self.waiting.push_back(Waiting {
+            options,
+            data,
+            appended: 0,
+            begun: false,
+            place,
+            debts,
+            to,
+            stable_at: None,
+            relayed,
+        });
     }
 
     /// Nothing of the application may be appended now: a view change, a GBCAST before it in this view, or a
@@ -387,8 +399,17 @@ impl Group {
         // A message that stops half-way for want of chunks goes on from the queue.
         shared.places += 1;
         let (place, debts) = (shared.places, Vec::new());
-        let mut message =
-            Waiting { options, data: Vec::new(), appended: 0, begun: false, place, debts, to: None, relayed: false };
+        let mut message = Waiting {
+            options,
+            data: Vec::new(),
+            appended: 0,
+            begun: false,
+            place,
+            debts,
+            to: None,
+            stable_at: None,
+            relayed: false,
+        };
         while message.appended < data.len() {
             if !append_next(&mut self.plane, shared, &mut message, data, fragment) {
                 if message.begun {
@@ -426,7 +447,7 @@ impl Group {
             let done = if !message.debts.is_empty() {
                 false
             } else if message.to.is_some() {
-                self.send_waiting(shared, &message, &data)
+                self.send_waiting(shared, &mut message, &data)
             } else {
                 let in_progress = message.begun && !self.plane.frozen && !shared.stalled;
                 (global_next || in_progress || !self.is_held_up(shared))

@@ -2,7 +2,7 @@
 //!
 //! A message carries its sender's view and vector; it is delivered when the receiver has delivered that much, or is in a
 //! later view. The sender's later multicasts, and its later messages to others, wait until it is acknowledged, so nothing
-//! that happened after it can be delivered before it. After the group's view without a failed process nothing of it is
+//! that happened after it can be delivered before it. To a client it goes only when what it may tell of is stable. After the group's view without a failed process nothing of it is
 //! delivered.
 
 use super::debts::Debt;
@@ -60,7 +60,7 @@ impl Group {
             return Err(Refused::WouldBlock);
         }
         let addressed = Addressed { member, answers, number: shared.unicast_number + 1 };
-        if debts.is_empty() && self.waiting.is_empty() {
+        if debts.is_empty() && self.waiting.is_empty() && self.may_go_to(shared, member, &mut None) {
             self.send_now(shared, addressed, entry, data)?;
         } else {
             let options = SendOptions { kind: Kind::Unicast, safe: false, entry };
@@ -74,7 +74,7 @@ impl Group {
     }
 
     /// Sends what waited; `false`: not yet.
-    pub(crate) fn send_waiting(&mut self, shared: &mut Shared, message: &Waiting, data: &[u8]) -> bool {
+    pub(crate) fn send_waiting(&mut self, shared: &mut Shared, message: &mut Waiting, data: &[u8]) -> bool {
         let Some(addressed) = message.to else { return true };
         if self.plane.frozen || shared.stalled {
             return false;
@@ -84,7 +84,25 @@ impl Group {
             shared.give_up_unicast(addressed.member, addressed.number);
             return true;
         }
+        if !self.may_go_to(shared, addressed.member, &mut message.stable_at) {
+            return false;
+        }
         self.send_now(shared, addressed, message.options.entry, data) != Err(Refused::WouldBlock)
+    }
+
+    /// A member waits for the context of what it gets; a client delivers nothing, so it must not hear of anything that the
+    /// group may still lose with this member. What this one had when that was asked first has to be stable, or its view over.
+    fn may_go_to(&mut self, shared: &mut Shared, receiver: ProcessId, stable_at: &mut Option<(u64, Vec<u64>)>) -> bool {
+        if self.rank_of(receiver).is_some() {
+            return true;
+        }
+        let (view, ends) = stable_at.get_or_insert_with(|| {
+            self.publish(shared);
+            let mut ends = self.plane.rows[self.rank].received.clone();
+            ends[self.rank] = self.plane.log.published;
+            (self.view.number, ends)
+        });
+        *view < self.view.number || self.plane.stable.iter().zip(ends).all(|(stable, end)| *stable >= *end)
     }
 
     fn send_now(
