@@ -297,6 +297,9 @@ pub enum SiteRequest {
     /// "Kill the process of this site that has this nonce, if it consented": it hangs, and holds up a view change (option
     /// `hang = kill`). No answer; its death is news like any other.
     Kill(Nonce),
+    /// "Tell of the death of the process of this site that has this nonce, though it may be unknown there": a new system view
+    /// has it, and it may have died before it was met. No answer but that.
+    Watch(Nonce),
     /// Do this to the site's durable record: under the site's lock, [`crate::founding::acceptor::apply`] it, write what
     /// changed and make it durable, then answer with `SiteAnswer::Record`. Under `expected_sites` only.
     Record {

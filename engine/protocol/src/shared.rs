@@ -144,6 +144,8 @@ pub struct Shared {
     pub outcomes: VecDeque<(Operation, Outcome)>,
     /// Processes of this site that shall be killed (option `hang`).
     pub kills: VecDeque<Nonce>,
+    /// New processes of this site, perhaps never met: their deaths are to be told.
+    pub watches: VecDeque<Nonce>,
     /// Numbers the point-to-point messages sent: that of the last one.
     pub unicast_number: u64,
     /// Numbers what waits to be sent, over all groups.
@@ -173,6 +175,7 @@ impl Shared {
             counters: Counters::default(),
             outcomes: VecDeque::new(),
             kills: VecDeque::new(),
+            watches: VecDeque::new(),
             unicast_number: FIRST_UNICAST,
             places: 0,
             excluded: VecDeque::new(),
@@ -195,6 +198,9 @@ impl Shared {
         self.system_view = SystemView { number, members: members.to_vec() };
         self.peers.retain(|process, _| members.iter().any(|m| m.process == *process));
         for member in members.iter().filter(|m| m.nonce != self.config.nonce) {
+            if member.site == self.config.site && !self.peers.contains_key(&member.process) {
+                self.watches.push_back(member.nonce);
+            }
             let (min, max) = (self.config.suspect_min_ns, self.config.suspect_max_ns);
             self.peers.entry(member.process).or_insert_with(|| Peer {
                 entry: member.clone(),

@@ -35,6 +35,11 @@ pub struct Script {
     /// Nonces that the core asks to kill, and those that the site was asked for.
     pub kills: VecDeque<u128>,
     pub killed: Vec<u128>,
+    /// Nonces that the core wants watched, and those that the site was asked for.
+    pub watches: VecDeque<u128>,
+    pub watched: Vec<u128>,
+    /// How often the loop asked whether the process is stalled, and it was.
+    pub stalls_seen: usize,
     /// The next view of every group shall come.
     pub next_view: bool,
 }
@@ -263,13 +268,22 @@ impl Machine for Fake {
         TransmitReport::default()
     }
     fn poll_site_request(&mut self) -> Option<SiteRequest> {
-        self.requests.pop_front().or_else(|| self.shared.get().kills.pop_front().map(|n| SiteRequest::Kill(Nonce(n))))
+        if let Some(request) = self.requests.pop_front() {
+            return Some(request);
+        }
+        let mut script = self.shared.get();
+        if let Some(nonce) = script.watches.pop_front() {
+            return Some(SiteRequest::Watch(Nonce(nonce)));
+        }
+        script.kills.pop_front().map(|nonce| SiteRequest::Kill(Nonce(nonce)))
     }
     fn poll_timeout(&self) -> Option<Instant> {
         self.shared.get().timeout
     }
     fn is_stalled(&self) -> bool {
-        self.shared.get().stalled
+        let mut script = self.shared.get();
+        script.stalls_seen += usize::from(script.stalled);
+        script.stalled
     }
     fn counters(&self) -> Vec<(&'static str, u64)> {
         vec![("fake_groups", self.groups.len() as u64)]
@@ -331,6 +345,9 @@ impl Port for FakePort {
     fn kill(&mut self, nonce: u128) -> io::Result<()> {
         self.shared.get().killed.push(nonce);
         Ok(())
+    }
+    fn watch(&mut self, nonce: u128) {
+        self.shared.get().watched.push(nonce);
     }
     fn farewell(&mut self) {
         self.shared.get().farewells += 1;

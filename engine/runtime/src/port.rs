@@ -23,6 +23,7 @@ pub(crate) trait Port: Transport + Debug {
     fn join_group(&mut self, system: u128, group: u64);
     fn leave_group(&mut self, group: u64);
     fn kill(&mut self, nonce: u128) -> io::Result<()>;
+    fn watch(&mut self, nonce: u128);
     fn farewell(&mut self);
     /// Readable when there may be something to receive, or a site event.
     fn descriptor(&self) -> BorrowedFd<'_>;
@@ -52,6 +53,9 @@ impl Port for HostTransport {
     }
     fn kill(&mut self, nonce: u128) -> io::Result<()> {
         HostTransport::kill(self, nonce)
+    }
+    fn watch(&mut self, nonce: u128) {
+        HostTransport::watch_process(self, nonce);
     }
     fn farewell(&mut self) {
         HostTransport::farewell(self);

@@ -160,6 +160,7 @@ impl CoreLoop {
                         self.counters.site_record_errors += 1;
                     }
                 }
+                SiteRequest::Watch(nonce) => self.port.watch(nonce.0),
                 // Refused without the victim's consent; the transport counts what became of it.
                 SiteRequest::Kill(nonce) => drop(self.port.kill(nonce.0)),
             }

@@ -174,7 +174,7 @@ impl World {
                     node.endpoint.handle_site_answer(self.now, answer);
                 }
                 // Not by default: nobody asks for it here.
-                SiteRequest::Kill(_) => {}
+                SiteRequest::Kill(_) | SiteRequest::Watch(_) => {}
             }
         }
         let node = &mut self.nodes[number];

@@ -83,6 +83,8 @@ pub struct Node {
     pub turns: u64,
     /// What it did, and when it dies of it.
     pub fuse: Fuse,
+    /// Whose deaths the engine wants to hear of.
+    pub watched: Vec<Nonce>,
     consume_at: u64,
 }
 
@@ -133,6 +135,7 @@ impl Node {
             clock,
             turns: 0,
             fuse: Fuse { actions: 0, last: u64::MAX },
+            watched: Vec::new(),
             consume_at: 0,
         }
     }

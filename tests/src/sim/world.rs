@@ -324,8 +324,8 @@ impl World {
         self.timeline.at(self.timeline.now() + delay, Happening::Death { to: to as u32, of: of as u32 });
     }
 
-    /// The runtime of a process looks up the members of a new system view that belong to its site: any process of the site
-    /// can test any other's death, even of one that it never met.
+    /// The runtime of a process looks up the members of a new system view that belong to its site, as the core asked it to: any
+    /// process of the site can test any other's death, even of one that it never met.
     fn look_up_mates(&mut self, node: usize) {
         let Some(view) = self.nodes[node].app.system_view.clone() else { return };
         // Sites that have names keep them: of processes before the last boot no file is left either.
@@ -333,7 +333,12 @@ impl World {
         let (site, boot) = (self.nodes[node].site, self.nodes[node].boot);
         for process in view.processes() {
             let other = process.0 as usize;
-            if self.nodes.get(other).is_some_and(|o| !o.alive() && (o.boot == boot || (named && o.site == site))) {
+            let watched = |nonce| self.nodes[node].watched.contains(&nonce);
+            if self
+                .nodes
+                .get(other)
+                .is_some_and(|o| !o.alive() && watched(o.nonce) && (o.boot == boot || (named && o.site == site)))
+            {
                 self.tell_death(node, other);
             }
         }
@@ -456,6 +461,7 @@ impl World {
                 let delay = self.random.below(MILLISECOND);
                 self.timeline.at(self.now() + delay, Happening::Answer { to: node as u32, answer: Box::new(answer) });
             }
+            SiteRequest::Watch(nonce) => self.nodes[node].watched.push(nonce),
             SiteRequest::Kill(nonce) => {
                 let victim = self.nodes.iter().position(|n| n.nonce == nonce && n.boot == boot && n.alive());
                 match victim {

@@ -474,7 +474,10 @@ impl Endpoint {
         if self.dirty {
             self.drive();
         }
-        self.site_requests.pop_front().or_else(|| self.shared.kills.pop_front().map(SiteRequest::Kill))
+        let watch = self.shared.watches.pop_front().map(SiteRequest::Watch);
+        watch
+            .or_else(|| self.site_requests.pop_front())
+            .or_else(|| self.shared.kills.pop_front().map(SiteRequest::Kill))
     }
 
     /// When `handle_timeout` wants to be called next; `None`: never.
