@@ -129,3 +129,30 @@ fn a_block_of_state_is_not_overtaken() {
     s.until("the joiner has the state", |s| s.view_is(c, &[b, c]));
     s.finish();
 }
+
+/// A safe FBCAST follows a CBCAST in its stream, and that one a message which the third member lacks. All have both: but when
+/// the first two die, the third has to drop the CBCAST, and with it what follows in the stream. So the FBCAST must not be
+/// delivered before the lacking message is stable (property 16; found as seed 4021654).
+#[test]
+fn a_safe_fbcast_waits_for_what_comes_before_it() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    let (from, to) = (s.place(b), s.place(c));
+    s.intercept(move |packet| {
+        let data = kind_of(packet).is_some_and(|(kind, _)| kind == PacketKind::Data);
+        if data && packet.from == from && packet.to == to { Verdict::Drop } else { Verdict::Pass }
+    });
+    let lacking = s.multicast(b, Kind::Causal, false, 50);
+    s.until("the first has it", |s| s.has(a, lacking));
+    let causal = s.multicast(a, Kind::Causal, false, 50);
+    let safe = s.multicast(a, Kind::Fifo, true, 50);
+    s.until("both have the CBCAST", |s| s.has(a, causal) && s.has(b, causal));
+    s.pass(MILLISECOND);
+    assert!(!s.has(c, lacking), "it was repaired too soon for this test");
+    assert!(!s.has(a, safe) && !s.has(b, safe), "it may still be lost:\n{}", s.text());
+    s.crash(a);
+    s.crash(b);
+    s.until("the view of the last", |s| s.view_is(c, &[c]));
+    s.finish();
+}

@@ -114,9 +114,8 @@ impl Plane {
         if inbox.stable_messages < head.number + u64::from(mutant!(SafeByOne)) {
             return false;
         }
-        if head.kind == Kind::Fifo {
-            return true;
-        }
+        // An FBCAST has no vector, but follows those of its stream that have one: were they lost with what they cover, so would
+        // it be. The clock is that of the last such message.
         let clock = &inbox.clock;
         if clock.end > self.stable[rank]
             || clock.vector.iter().enumerate().any(|(r, &value)| r != rank && self.inbox[r].stable_messages < value)
