@@ -69,10 +69,20 @@ impl Endpoint {
         let lost = !mutant!(NeverStalls) && now.since(self.quorum_at) >= self.shared.config.stall_after_ns;
         if lost && !self.shared.stalled {
             self.shared.stalled = true;
+            if self.shared.events.front().is_some_and(|first| matches!(first.event, Event::Resumed)) {
+                self.shared.events.pop_front();
+                return;
+            }
             let pending = crate::shared::Pending { event: Event::Stalled, consume: None };
             self.shared.events.push_front(pending);
         } else if !lost && self.shared.stalled {
             self.shared.stalled = false;
+            // Ahead of what waits to be told, as the stall was; a stall that was not told yet is not told at all, and so the
+            // other way round.
+            if self.shared.events.front().is_some_and(|first| matches!(first.event, Event::Stalled)) {
+                self.shared.events.pop_front();
+                return;
+            }
             let pending = crate::shared::Pending { event: Event::Resumed, consume: None };
             self.shared.events.push_front(pending);
         }
