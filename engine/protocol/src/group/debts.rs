@@ -148,8 +148,10 @@ impl Group {
 
     fn is_unicast_delivered(&self, shared: &Shared, to: ProcessId, number: u64) -> bool {
         let Some(peer) = shared.peers.get(&to) else { return true };
-        // Who is no member together with this process drops what it has not delivered, and tells nothing of it any more.
-        let apart = self.departed_until.is_some() || self.rank_of(to).is_none();
+        // Who is no member together with this process drops what it has not delivered, and tells nothing of it any more; but a
+        // leaver delivers up to the end of its last view first, and until it has shown that it is there, it may.
+        let apart = (self.departed_until.is_some() || self.rank_of(to).is_none())
+            && !self.old.iter().any(|old| old.awaited.contains(&to));
         // A client delivers what comes at once, or keeps it in the order in which it came.
         let waits = || self.waiting.iter().any(|message| message.to.is_some_and(|to| to.number == number));
         let unsent = || self.clients.is_registered(to) && waits();
