@@ -6,52 +6,17 @@
  *  - a member's reply and its message to the client arrive;
  *  - views name the client; when it is killed the members get a view without it;
  *  - when the last member is killed the client is told that the group has ended, and may found it anew.
- * The parent never opens the library: it starts the others, sends them commands of one letter, and reads their lines.
  * Argument: the mode.
  */
-#include "check.h"
+#include "children.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/wait.h>
-
-#define PROCESSES 8
 #define ROUND 100 /* completed multicasts after which the client says so */
 #define AHEAD 64  /* multicasts that are not completed, at most */
 enum { ENTRY_WORD = 1, ENTRY_QUESTION = 2, ENTRY_NEWS = 3 };
 
 static isis_t *isis;
 static isis_group_t *group;
-
-static void say(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vprintf(format, arguments);
-    va_end(arguments);
-    putchar('\n');
-    fflush(stdout);
-}
-
-/* Sleeps until there is something to poll, or a command, which it gives; else 0. */
-static char wait_for_work(int commands)
-{
-    struct pollfd descriptors[2];
-    char command = 0;
-
-    OK(isis_poll(isis, 0));
-    if (OK(isis_wait_prepare(isis)) > 0)
-        return 0;
-    descriptors[0].fd = OK(isis_fd(isis));
-    descriptors[1].fd = commands;
-    descriptors[0].events = descriptors[1].events = POLLIN;
-    descriptors[0].revents = descriptors[1].revents = 0;
-    CHECK(poll(descriptors, 2, 100) >= 0 || errno == EINTR);
-    if (descriptors[1].revents)
-        CHECK_EQ(read(commands, &command, 1), 1);
-    return command;
-}
+static const char *mode;
 
 /* --- a member --------------------------------------------------------------------------------------------------------- */
 
@@ -106,7 +71,7 @@ static void on_event(void *user, const isis_event_t *event)
     }
 }
 
-static void open_instance(const char *mode, isis_event_fn callback)
+static void open_instance(isis_event_fn callback)
 {
     isis_options_t options;
 
@@ -115,22 +80,22 @@ static void open_instance(const char *mode, isis_event_fn callback)
     OK(isis_on_event(isis, callback, NULL));
 }
 
-static void member(const char *mode, int commands)
+static void member(unsigned index, int commands)
 {
     char command = 0;
 
-    open_instance(mode, on_event);
+    (void)index;
+    open_instance(on_event);
     OK(isis_entry(isis, ENTRY_WORD, on_word, NULL));
     OK(isis_entry(isis, ENTRY_QUESTION, on_word, NULL));
     OK(isis_group_join(isis, "desk", NULL, &group));
     while (command != 'q') {
-        command = wait_for_work(commands);
+        command = wait_for_work(isis, commands, 100);
         if (command == 'r')
             say("heard %u", heard);
     }
     OK(isis_close_wait(isis, patience()));
     say("closed");
-    exit(0);
 }
 
 /* --- the client ------------------------------------------------------------------------------------------------------- */
@@ -207,7 +172,7 @@ static int32_t multicast(uint32_t entry)
     return status;
 }
 
-static void client(const char *mode, int commands)
+static void client(unsigned index, int commands)
 {
     isis_join_options_t join;
     isis_claim_t claim;
@@ -215,7 +180,8 @@ static void client(const char *mode, int commands)
     int sending = 0;
     char command = 0;
 
-    open_instance(mode, on_client_event);
+    (void)index;
+    open_instance(on_client_event);
     OK(isis_entry(isis, ISIS_ENTRY_REPLY, on_reply, NULL));
     OK(isis_entry(isis, ENTRY_NEWS, on_news, NULL));
     OK(isis_join_options_init(&join));
@@ -226,7 +192,7 @@ static void client(const char *mode, int commands)
     EXPECT(ISIS_ENOTMEMBER, isis_claim(group, 8, &claim));
     EXPECT(ISIS_ENOVIEW, isis_view_number(group, &view));
     while (!ended) {
-        command = wait_for_work(commands);
+        command = wait_for_work(isis, commands, 100);
         if (command == 's') /* sends from now on */
             sending = 1;
         while (sending && sent - completed < AHEAD && multicast(ENTRY_WORD) == ISIS_OK) {
@@ -255,74 +221,12 @@ static void client(const char *mode, int commands)
     OK(isis_on_event(isis, on_event, NULL));
     OK(isis_group_join_wait(isis, "desk", NULL, patience(), &group));
     while (command != 'q')
-        command = wait_for_work(commands);
+        command = wait_for_work(isis, commands, 100);
     OK(isis_close_wait(isis, patience()));
     say("closed");
-    exit(0);
 }
 
 /* --- the parent ------------------------------------------------------------------------------------------------------- */
-
-static struct {
-    pid_t process;
-    int to;
-    FILE *from;
-} children[PROCESSES];
-
-static void start(unsigned index, const char *mode, void (*role)(const char *mode, int commands))
-{
-    int down[2], up[2];
-    unsigned other;
-
-    CHECK(pipe(down) == 0 && pipe(up) == 0);
-    fflush(stdout);
-    children[index].process = fork();
-    CHECK(children[index].process >= 0);
-    if (children[index].process == 0) {
-        for (other = 0; other < index; other++)
-            close(children[other].to);
-        close(down[1]);
-        close(up[0]);
-        dup2(up[1], STDOUT_FILENO);
-        close(up[1]);
-        alarm(120 * slowness());
-        role(mode, down[0]);
-    }
-    close(down[0]);
-    close(up[1]);
-    children[index].to = down[1];
-    children[index].from = fdopen(up[0], "r");
-    CHECK(children[index].from != NULL);
-}
-
-/* Skips lines up to the next that begins with `word`; gives its rest. */
-static const char *expect(unsigned index, const char *word)
-{
-    static char line[200];
-
-    while (fgets(line, sizeof line, children[index].from)) {
-        line[strcspn(line, "\n")] = 0;
-        if (getenv("ISIS_TEST_TRACE"))
-            fprintf(stderr, "waiting for \"%s\", process %u: %s\n", word, index, line);
-        if (strncmp(line, word, strlen(word)) == 0)
-            return line + strlen(word);
-    }
-    failed(__FILE__, __LINE__, "process %u ended before it said \"%s\"", index, word);
-    return NULL;
-}
-
-static void command(unsigned index, char letter)
-{
-    CHECK_EQ(write(children[index].to, &letter, 1), 1);
-}
-
-static void kill_it(unsigned index)
-{
-    int status;
-    CHECK(kill(children[index].process, SIGKILL) == 0);
-    CHECK_EQ(waitpid(children[index].process, &status, 0), children[index].process);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
 
 static void rounds(unsigned index, unsigned count)
 {
@@ -332,33 +236,31 @@ static void rounds(unsigned index, unsigned count)
 
 int main(int count, char **arguments)
 {
-    const char *mode = count > 1 ? arguments[1] : "threaded";
     unsigned total, index, heard_there;
     uint64_t end;
-    int status;
 
+    mode = count > 1 ? arguments[1] : "threaded";
     begin("clients", 120);
-    signal(SIGPIPE, SIG_IGN);
-    start(0, mode, member);
+    start_child(0, 120, member);
     expect(0, "view 1 0");
-    start(1, mode, member);
-    start(2, mode, member);
+    start_child(1, 120, member);
+    start_child(2, 120, member);
     expect(0, "view 3");
-    start(3, mode, client);
+    start_child(3, 120, client);
     expect(3, "registered");
     command(3, 's');
     rounds(3, 2);
-    kill_it(0);
+    kill_child(0);
     expect(2, "view 2 1"); /* without the dead one, with the client */
     rounds(3, 2);
-    kill_it(1);
+    kill_child(1);
     expect(2, "view 1 1");
     rounds(3, 2);
-    start(4, mode, member);
-    start(5, mode, member);
+    start_child(4, 120, member);
+    start_child(5, 120, member);
     expect(4, "view 3 1");
     rounds(3, 2);
-    kill_it(2); /* whoever the first relay was, it is dead now */
+    kill_child(2); /* whoever the first relay was, it is dead now */
     expect(4, "view 2 1");
     rounds(3, 2);
     command(3, 'h');
@@ -372,17 +274,14 @@ int main(int count, char **arguments)
         }
     command(3, 'l');
     expect(3, "back");
-    kill_it(3);
+    kill_child(3);
     expect(4, "view 2 0"); /* the same members, and no client */
-    start(6, mode, client);
+    start_child(6, 120, client);
     expect(6, "registered");
-    kill_it(4);
-    kill_it(5);
+    kill_child(4);
+    kill_child(5);
     expect(6, "ended");
     expect(6, "view 1 0"); /* the group that it founds */
-    command(6, 'q');
-    expect(6, "closed");
-    CHECK_EQ(waitpid(children[6].process, &status, 0), children[6].process);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    quit(6);
     return done();
 }

@@ -5,32 +5,16 @@
  *    it is killed from outside, and the view without it comes;
  *  - kill: with hang=kill, and the hung one's consent (allow_kill), the other member kills it, and the view comes;
  *  - refused: with hang=kill, but without the consent, it is asked for and nobody is killed.
- * The parent never opens the library: it starts the members, sends them commands of one letter, and reads their lines.
  * Argument 1: the mode.
  */
-#include "check.h"
-
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/wait.h>
-
-#define MEMBERS 4
+#include "children.h"
 
 /* --- a member --------------------------------------------------------------------------------------------------------- */
 
 static isis_t *isis;
 static uint32_t processes; /* in the system */
-
-static void say(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vprintf(format, arguments);
-    va_end(arguments);
-    putchar('\n');
-    fflush(stdout);
-}
+static const char *mode, *hang;
+static int consents; /* the next member that is started, to be killed */
 
 static void on_event(void *user, const isis_event_t *event)
 {
@@ -64,14 +48,14 @@ static void on_event(void *user, const isis_event_t *event)
     }
 }
 
-static void member(const char *mode, const char *hang, int consents, int commands)
+static void member(unsigned index, int commands)
 {
     isis_options_t options;
     isis_group_t *group;
-    struct pollfd descriptors[2];
     uint64_t kills, refused;
     char command = 0;
 
+    (void)index;
     test_options(&options, mode);
     OK(isis_options_set(&options, "hang", hang));
     OK(isis_options_set(&options, "hang_timeout_ns", "300ms"));
@@ -79,17 +63,8 @@ static void member(const char *mode, const char *hang, int consents, int command
     OK(isis_open(&options, &isis));
     OK(isis_on_event(isis, on_event, NULL));
     OK(isis_group_join(isis, "hang", NULL, &group));
-    descriptors[0].fd = OK(isis_fd(isis));
-    descriptors[1].fd = commands;
-    descriptors[0].events = descriptors[1].events = POLLIN;
     while (command != 'q') {
-        OK(isis_poll(isis, 0));
-        if (OK(isis_wait_prepare(isis)) > 0)
-            continue;
-        CHECK(poll(descriptors, 2, 1000) >= 0 || errno == EINTR);
-        if (!descriptors[1].revents)
-            continue;
-        CHECK_EQ(read(commands, &command, 1), 1);
+        command = wait_for_work(isis, commands, 1000);
         if (command == 's') /* how things stand */ {
             OK(isis_stats_value(isis, "site_kills", &kills));
             OK(isis_stats_value(isis, "site_kills_refused", &refused));
@@ -98,62 +73,14 @@ static void member(const char *mode, const char *hang, int consents, int command
     }
     OK(isis_close_wait(isis, patience()));
     say("closed");
-    exit(0);
 }
 
 /* --- the parent ------------------------------------------------------------------------------------------------------- */
 
-static struct {
-    pid_t process;
-    int to;
-    FILE *from;
-} children[MEMBERS];
-
-static void start(unsigned index, const char *mode, const char *hang, int consents)
+static void start(unsigned index, int with_consent)
 {
-    int down[2], up[2];
-    unsigned other;
-
-    CHECK(pipe(down) == 0 && pipe(up) == 0);
-    fflush(stdout);
-    children[index].process = fork();
-    CHECK(children[index].process >= 0);
-    if (children[index].process == 0) {
-        for (other = 0; other < index; other++)
-            close(children[other].to);
-        close(down[1]);
-        close(up[0]);
-        dup2(up[1], STDOUT_FILENO);
-        close(up[1]);
-        alarm(60 * slowness());
-        member(mode, hang, consents, down[0]);
-    }
-    close(down[0]);
-    close(up[1]);
-    children[index].to = down[1];
-    children[index].from = fdopen(up[0], "r");
-    CHECK(children[index].from != NULL);
-}
-
-/* Skips lines up to the next that begins with `word`; gives its rest. */
-static const char *expect(unsigned index, const char *word)
-{
-    static char line[200];
-
-    while (fgets(line, sizeof line, children[index].from)) {
-        line[strcspn(line, "\n")] = 0;
-        if (getenv("ISIS_TEST_TRACE"))
-            fprintf(stderr, "waiting for \"%s\", member %u: %s\n", word, index, line);
-        if (strncmp(line, word, strlen(word)) == 0)
-            return line + strlen(word);
-    }
-    failed(__FILE__, __LINE__, "member %u ended before it said \"%s\"", index, word);
-    return NULL;
-}
-
-static void command(unsigned index, char letter)
-{
-    CHECK_EQ(write(children[index].to, &letter, 1), 1);
+    consents = with_consent;
+    start_child(index, 60, member);
 }
 
 struct standing {
@@ -184,40 +111,23 @@ static void is_there(unsigned index)
     CHECK_EQ(waitpid(children[index].process, &status, WNOHANG), 0);
 }
 
-static void ends_by_kill(unsigned index)
-{
-    int status;
-    CHECK_EQ(waitpid(children[index].process, &status, 0), children[index].process);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
-static void quit(unsigned index)
-{
-    int status;
-    command(index, 'q');
-    expect(index, "closed");
-    CHECK_EQ(waitpid(children[index].process, &status, 0), children[index].process);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 int main(int count, char **arguments)
 {
-    const char *mode = count > 1 ? arguments[1] : "threaded";
     const char *trial = count > 2 ? arguments[2] : "wait";
-    const char *hang = strcmp(trial, "wait") == 0 ? "wait" : "kill";
     char id[100];
     uint64_t end;
 
+    mode = count > 1 ? arguments[1] : "threaded";
+    hang = strcmp(trial, "wait") == 0 ? "wait" : "kill";
     begin("hang", 60);
-    signal(SIGPIPE, SIG_IGN);
-    start(0, mode, hang, 0);
+    start(0, 0);
     expect(0, "view 1");
-    start(1, mode, hang, strcmp(trial, "kill") == 0);
+    start(1, strcmp(trial, "kill") == 0);
     snprintf(id, sizeof id, "slow %s", expect(1, "me "));
     expect(1, "view 2");
     expect(0, "view 2");
     stop(1);
-    start(2, mode, hang, 0);
+    start(2, 0);
     expect(0, id);
     if (strcmp(trial, "kill") == 0) {
         ends_by_kill(1);
@@ -236,10 +146,9 @@ int main(int count, char **arguments)
         expect(1, "view 3");
         expect(2, "view 3");
         stop(1);
-        start(3, mode, hang, 0);
+        start(3, 0);
         expect(0, id);
-        CHECK(kill(children[1].process, SIGKILL) == 0);
-        ends_by_kill(1);
+        kill_child(1);
         expect(3, "view 3");
         expect(0, "view 3");
         CHECK_EQ(standing(0).kills, 0);

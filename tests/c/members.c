@@ -2,8 +2,7 @@
  * Four processes of one host, by name: three join and multicast all kinds under load, one is killed, the survivors go on,
  * a newcomer receives the state and takes part, all leave in order.
  *
- * The parent never opens the library: it starts the members, gives them commands through a pipe each, and reads lines of
- * what they saw through another. What it checks:
+ * What is checked:
  *  - FIFO across kinds: each member sees each sender's messages numbered 1, 2, 3 without gap or repetition;
  *  - total order: a digest over the ABCASTs in their order is the same at all;
  *  - causal order: an answer, multicast from inside a callback, never comes before its question;
@@ -12,12 +11,7 @@
  * Arguments: the mode, how many messages of each kind a member sends, and "priority" for that total order: the first three
  * ask for it, the newcomer does not, and gets it.
  */
-#include "check.h"
-
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/wait.h>
+#include "children.h"
 
 #define MEMBERS 4
 #define PADDING 300000 /* of the state, so that it takes many blocks */
@@ -43,23 +37,15 @@ static isis_t *isis;
 static isis_group_t *group;
 static uint32_t my_index, sent, view_members;
 static uint64_t plain_came, answers_came;
-static int commands, stopping, snapshots;
+static int snapshots;
+static const char *mode;
+static unsigned each;
 static uint32_t ordering = ISIS_ORDERING_SEQUENCER;
 
 static uint64_t mix(uint64_t digest, uint64_t value)
 {
     digest ^= value;
     return digest * UINT64_C(0x100000001b3) ^ digest >> 29;
-}
-
-static void say(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vprintf(format, arguments);
-    va_end(arguments);
-    putchar('\n');
-    fflush(stdout);
 }
 
 static int32_t multicast(uint32_t kind, uint32_t entry, uint32_t question)
@@ -212,18 +198,12 @@ static void state_block(void *user, uint64_t offset, const void *data, uint64_t 
 }
 
 /* One command of the parent's. */
-static void obey(unsigned each)
+static void obey(char letter)
 {
-    char command;
-    ssize_t got = read(commands, &command, 1);
     unsigned number, more;
     uint64_t end = now_ns() + patience();
 
-    if (got <= 0) {
-        stopping = 1;
-        return;
-    }
-    switch (command) {
+    switch (letter) {
     case 's': /* send */
         for (number = 0; number < each * 4; number++) {
             static const uint32_t kinds[] = {ISIS_FIFO, ISIS_CAUSAL, ISIS_TOTAL, ISIS_TOTAL | ISIS_SAFE};
@@ -261,18 +241,23 @@ static void obey(unsigned each)
         OK(isis_group_leave_wait(group, patience()));
         say("left");
         break;
+    case 0:
+    case 'q':
+        break;
     default:
-        failed(__FILE__, __LINE__, "command %c", command);
+        failed(__FILE__, __LINE__, "command %c", letter);
     }
 }
 
-static void member(const char *mode, unsigned each, int newcomer)
+static void member(unsigned my_number, int commands)
 {
     isis_options_t options;
     isis_join_options_t join;
-    struct pollfd descriptors[2];
+    int newcomer = my_number == 3;
+    char letter = 0;
     size_t index;
 
+    my_index = my_number;
     state.digest = 1;
     for (index = 0; index < MEMBERS; index++)
         state.next[index] = 1;
@@ -290,89 +275,45 @@ static void member(const char *mode, unsigned each, int newcomer)
     join.state_done = state_done;
     join.state_block = state_block;
     OK(isis_group_join(isis, "members", &join, &group));
-    descriptors[0].fd = OK(isis_fd(isis));
-    descriptors[1].fd = commands;
-    descriptors[0].events = descriptors[1].events = POLLIN;
-    while (!stopping) {
-        OK(isis_poll(isis, 0));
+    while (letter != 'q') {
+        letter = wait_for_work(isis, commands, owed ? 1 : 1000);
         pay_answers();
-        if (OK(isis_wait_prepare(isis)) > 0)
-            continue;
-        CHECK(poll(descriptors, 2, owed ? 1 : 1000) >= 0 || errno == EINTR);
-        if (descriptors[1].revents)
-            obey(each);
+        obey(letter);
     }
     OK(isis_close_wait(isis, patience()));
     CHECK_EQ(snapshots, 0);
     say("closed");
-    exit(0);
 }
 
 /* --- the parent ------------------------------------------------------------------------------------------------------- */
 
-enum { LINES = 100, LINE = 200 };
+#define MAX_KEPT 100
 
+/* The lines of each member that came before the one that was expected. */
 static struct {
-    pid_t process;
-    int to;
-    FILE *from;
-    unsigned kept;
-    char lines[LINES + 1][LINE];
-} children[MEMBERS];
-
-static void start(unsigned index, const char *mode, unsigned each, int newcomer)
-{
-    int down[2], up[2];
-
-    CHECK(pipe(down) == 0 && pipe(up) == 0);
-    fflush(stdout);
-    children[index].process = fork();
-    CHECK(children[index].process >= 0);
-    if (children[index].process == 0) {
-        unsigned other;
-        for (other = 0; other < index; other++)
-            close(children[other].to);
-        close(down[1]);
-        close(up[0]);
-        dup2(up[1], STDOUT_FILENO);
-        close(up[1]);
-        commands = down[0];
-        my_index = index;
-        alarm(120 * slowness());
-        member(mode, each, newcomer);
-    }
-    close(down[0]);
-    close(up[1]);
-    children[index].to = down[1];
-    children[index].from = fdopen(up[0], "r");
-    CHECK(children[index].from != NULL);
-}
+    unsigned count;
+    char lines[MAX_KEPT + 1][MAX_LINE];
+} kept[MEMBERS];
 
 /* Gives the rest of the next line that begins with `word`; keeps the others for later. */
-static const char *expect(unsigned index, const char *word)
+static const char *find(unsigned index, const char *word)
 {
-    static char rest[LINE];
-    unsigned line, kept = children[index].kept;
+    static char rest[MAX_LINE];
+    unsigned line;
 
     for (line = 0;; line++) {
-        if (line == kept) {
-            CHECK(kept < LINES);
-            if (!fgets(children[index].lines[line], LINE, children[index].from))
-                break;
-            if (getenv("ISIS_TEST_TRACE"))
-                fprintf(stderr, "waiting for \"%s\", member %u: %s", word, index, children[index].lines[line]);
-            children[index].kept = ++kept;
+        if (line == kept[index].count) {
+            CHECK(line < MAX_KEPT);
+            read_line(index, word, kept[index].lines[line]);
+            kept[index].count++;
         }
-        if (strncmp(children[index].lines[line], word, strlen(word)) == 0) {
-            snprintf(rest, sizeof rest, "%s", children[index].lines[line] + strlen(word));
-            rest[strcspn(rest, "\n")] = 0;
-            memmove(children[index].lines[line], children[index].lines[line + 1], (kept - line - 1) * LINE);
-            children[index].kept--;
+        if (strncmp(kept[index].lines[line], word, strlen(word)) == 0) {
+            strcpy(rest, kept[index].lines[line] + strlen(word));
+            kept[index].count--;
+            memmove(kept[index].lines[line], kept[index].lines[line + 1], (kept[index].count - line) * MAX_LINE);
             return rest;
         }
     }
-    failed(__FILE__, __LINE__, "member %u ended before it said \"%s\"", index, word);
-    return NULL;
 }
 
 /* Waits until a member has a view of this size; gives its number. */
@@ -381,14 +322,9 @@ static unsigned long long view_of(unsigned index, unsigned size, unsigned *gone,
     unsigned long long number;
     unsigned members;
     do
-        CHECK_EQ(sscanf(expect(index, "view "), "%llu %u %u %u", &number, &members, gone, failures), 4);
+        CHECK_EQ(sscanf(find(index, "view "), "%llu %u %u %u", &number, &members, gone, failures), 4);
     while (members != size);
     return number;
-}
-
-static void command(unsigned index, char what)
-{
-    CHECK(write(children[index].to, &what, 1) == 1);
 }
 
 struct digest {
@@ -399,7 +335,7 @@ static struct digest digest_of(unsigned index)
 {
     struct digest digest;
     command(index, 'd');
-    CHECK_EQ(sscanf(expect(index, "digest "), "%llu %llu %llu %llu", &digest.totals, &digest.digest, &digest.plain,
+    CHECK_EQ(sscanf(find(index, "digest "), "%llu %llu %llu %llu", &digest.totals, &digest.digest, &digest.plain,
                     &digest.answers),
              4);
     return digest;
@@ -421,32 +357,22 @@ static struct digest settle(unsigned index, unsigned long long totals, unsigned 
     return digest;
 }
 
-static void ends_well(unsigned index)
-{
-    int status;
-    close(children[index].to);
-    expect(index, "closed");
-    CHECK_EQ(waitpid(children[index].process, &status, 0), children[index].process);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 int main(int argc, char **argv)
 {
-    const char *mode = argc > 1 ? argv[1] : "threaded";
-    unsigned each = argc > 2 ? (unsigned)atoi(argv[2]) : 500;
-    unsigned questions = (each * 4 + 38) / 40; /* numbers 1, 41, 81 and so on */
+    unsigned questions; /* numbers 1, 41, 81 and so on */
     unsigned index, gone, failures;
     unsigned long long number, first, totals, at_join, paced;
     struct digest one, other;
-    int status;
     uint64_t killed;
 
+    mode = argc > 1 ? argv[1] : "threaded";
+    each = argc > 2 ? (unsigned)atoi(argv[2]) : 500;
+    questions = (each * 4 + 38) / 40;
     begin(argc > 1 ? argv[1] : "members", 120);
     if (argc > 3 && strcmp(argv[3], "priority") == 0)
         ordering = ISIS_ORDERING_PRIORITY;
-    signal(SIGPIPE, SIG_IGN);
     for (index = 0; index < 3; index++)
-        start(index, mode, each, 0);
+        start_child(index, 120, member);
     first = view_of(0, 3, &gone, &failures);
     for (index = 1; index < 3; index++)
         CHECK_EQ(view_of(index, 3, &gone, &failures), first);
@@ -455,7 +381,7 @@ int main(int argc, char **argv)
     for (index = 0; index < 3; index++)
         command(index, 's');
     for (index = 0; index < 3; index++)
-        expect(index, "sent ");
+        find(index, "sent ");
     totals = 3ull * each * 2;
     one = settle(0, totals, 9ull * questions);
     CHECK_EQ(one.totals, totals);
@@ -472,8 +398,7 @@ int main(int argc, char **argv)
     for (index = 0; index < 3; index++)
         command(index, 's');
     killed = now_ns();
-    CHECK(kill(children[1].process, SIGKILL) == 0);
-    CHECK_EQ(waitpid(children[1].process, &status, 0), children[1].process);
+    kill_child(1);
     number = view_of(0, 2, &gone, &failures);
     printf("%s: view without the killed member after %.1f ms\n", test_name, (double)(now_ns() - killed) / 1e6);
     CHECK(number > first);
@@ -482,8 +407,8 @@ int main(int argc, char **argv)
     CHECK_EQ(view_of(2, 2, &gone, &failures), number);
     CHECK_EQ(gone, 1);
     CHECK_EQ(failures, 1);
-    expect(0, "sent ");
-    expect(2, "sent ");
+    find(0, "sent ");
+    find(2, "sent ");
     totals += 2ull * each * 2;
     one = settle(0, totals, 0);
     other = settle(2, totals, 0);
@@ -498,18 +423,18 @@ int main(int argc, char **argv)
 
     /* A newcomer receives the state while another one sends, and takes part. */
     command(0, 'p');
-    start(3, mode, each, 1);
-    CHECK_EQ(sscanf(expect(3, "joined "), "%llu", &at_join), 1);
+    start_child(3, 120, member);
+    CHECK_EQ(sscanf(find(3, "joined "), "%llu", &at_join), 1);
     CHECK(at_join > one.totals); /* it came into the midst of it */
     first = view_of(0, 3, &gone, &failures);
     CHECK_EQ(gone, 0);
     CHECK_EQ(view_of(2, 3, &gone, &failures), first);
     CHECK_EQ(view_of(3, 3, &gone, &failures), first);
-    CHECK_EQ(sscanf(expect(0, "paced "), "%llu", &paced), 1);
+    CHECK_EQ(sscanf(find(0, "paced "), "%llu", &paced), 1);
     CHECK(at_join < one.totals + paced);
     printf("%s: the newcomer's state had %llu of %llu ABCASTs\n", test_name, at_join - one.totals, paced);
     command(3, 's');
-    expect(3, "sent ");
+    find(3, "sent ");
     totals = one.totals + paced + 2ull * each;
     for (index = 0; index < 4; index++) {
         if (index == 1)
@@ -523,15 +448,15 @@ int main(int argc, char **argv)
 
     /* One leaves in order, the others see it as left; then all go. */
     command(2, 'l');
-    expect(2, "left");
+    find(2, "left");
     number = view_of(0, 2, &gone, &failures);
     CHECK_EQ(gone, 1);
     CHECK_EQ(failures, 0);
     CHECK_EQ(view_of(3, 2, &gone, &failures), number);
-    ends_well(2);
-    ends_well(0);
+    quit(2);
+    quit(0);
     CHECK(view_of(3, 1, &gone, &failures) > number);
     CHECK_EQ(failures, 0);
-    ends_well(3);
+    quit(3);
     return done();
 }

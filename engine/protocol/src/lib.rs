@@ -12,6 +12,7 @@
 #[macro_use]
 pub mod mutants;
 
+pub mod calls;
 pub mod channel;
 pub mod config;
 pub mod counters;
@@ -30,6 +31,7 @@ pub mod shared;
 pub mod stream;
 pub mod time;
 
+pub use calls::Calls;
 pub use config::{Config, Hang, JoinOptions, TotalOrder};
 pub use endpoint::{Destination, Endpoint, Transmit};
 pub use event::{

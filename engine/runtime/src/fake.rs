@@ -3,8 +3,8 @@
 use crate::machine::Machine;
 use crate::port::Port;
 use isis_protocol::{
-    Body, Delivery, Event, GroupHandle, GroupId, Instant, JoinOptions, Kind, Member, MessageId, Nonce, ProcessId,
-    Refused, SendOptions, SiteAnswer, SiteRequest, SystemId, View,
+    Body, Calls, Delivery, Event, GroupHandle, GroupId, Instant, JoinOptions, Kind, Member, MessageId, Nonce,
+    ProcessId, Refused, SendOptions, SiteAnswer, SiteRequest, SystemId, View,
 };
 use isis_transport::{Capabilities, Datagram, Founding, RecordChange, SiteEvent, TransmitReport, Transport};
 use isis_wire::Address;
@@ -148,23 +148,7 @@ impl Fake {
     }
 }
 
-impl Machine for Fake {
-    fn handle_packet(&mut self, _: Instant, _: Address, _: &[u8]) {}
-    fn handle_timeout(&mut self, _: Instant) {
-        self.call("timeout".into());
-        self.shared.get().timeout = None;
-    }
-    fn handle_death(&mut self, _: Instant, nonce: Nonce) {
-        self.call(format!("death {}", nonce.0));
-    }
-    fn handle_peer(&mut self, _: Instant, address: Address) {
-        self.call(format!("peer {}", address.port));
-    }
-    fn set_datagram_network(&mut self, _: usize) {}
-    fn handle_site_answer(&mut self, _: Instant, answer: SiteAnswer) {
-        self.call(format!("{answer:?}"));
-        self.events.push_back(Event::SystemJoined { system: SystemId(5), process: ME });
-    }
+impl Calls for Fake {
     fn join(&mut self, _: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused> {
         match name {
             "refused" => return Err(Refused::Ended),
@@ -248,10 +232,6 @@ impl Machine for Fake {
     fn close(&mut self, _: Instant) {
         self.events.push_back(Event::Closed);
     }
-    fn has_event(&mut self, _: Instant) -> bool {
-        self.next_view_is_due();
-        !self.events.is_empty()
-    }
     fn poll_event(&mut self, _: Instant) -> Option<Event> {
         self.next_view_is_due();
         let event = self.events.pop_front()?;
@@ -263,6 +243,29 @@ impl Machine for Fake {
             Body::Owned(bytes) => bytes,
             Body::Chunk { .. } => &[],
         }
+    }
+}
+
+impl Machine for Fake {
+    fn handle_packet(&mut self, _: Instant, _: Address, _: &[u8]) {}
+    fn handle_timeout(&mut self, _: Instant) {
+        self.call("timeout".into());
+        self.shared.get().timeout = None;
+    }
+    fn handle_death(&mut self, _: Instant, nonce: Nonce) {
+        self.call(format!("death {}", nonce.0));
+    }
+    fn handle_peer(&mut self, _: Instant, address: Address) {
+        self.call(format!("peer {}", address.port));
+    }
+    fn set_datagram_network(&mut self, _: usize) {}
+    fn handle_site_answer(&mut self, _: Instant, answer: SiteAnswer) {
+        self.call(format!("{answer:?}"));
+        self.events.push_back(Event::SystemJoined { system: SystemId(5), process: ME });
+    }
+    fn has_event(&mut self, _: Instant) -> bool {
+        self.next_view_is_due();
+        !self.events.is_empty()
     }
     fn transmit(&mut self, _: Instant, _: &mut dyn Transport) -> TransmitReport {
         TransmitReport::default()

@@ -2,17 +2,13 @@
 //!
 //! Owner: the loop. Every method is the endpoint's of the same name; `transmit` drains `poll_transmit` into a transport.
 
-use isis_protocol::{
-    Body, Destination, Endpoint, Event, GroupHandle, Instant, JoinOptions, MessageId, Nonce, ProcessId, Refused,
-    SendOptions, SiteAnswer, SiteRequest,
-};
+use isis_protocol::{Calls, Destination, Endpoint, Instant, Nonce, SiteAnswer, SiteRequest};
 use isis_transport::{Datagram, TransmitReport, Transport};
 use isis_wire::Address;
-use std::fmt::Debug;
 
-/// See [`Endpoint`] for what each method promises.
+/// What the loop calls besides the application's [`Calls`]; see [`Endpoint`] for what each method promises.
 #[allow(missing_docs)]
-pub(crate) trait Machine: Send + Debug {
+pub(crate) trait Machine: Calls + Send {
     fn handle_packet(&mut self, now: Instant, from: Address, packet: &[u8]);
     fn handle_timeout(&mut self, now: Instant);
     fn handle_death(&mut self, now: Instant, nonce: Nonce);
@@ -20,42 +16,7 @@ pub(crate) trait Machine: Send + Debug {
     fn handle_site_answer(&mut self, now: Instant, answer: SiteAnswer);
     fn set_datagram_network(&mut self, bytes: usize);
 
-    fn join(&mut self, now: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused>;
-    fn leave(&mut self, now: Instant, group: GroupHandle) -> Result<(), Refused>;
-    fn multicast(
-        &mut self,
-        now: Instant,
-        group: GroupHandle,
-        options: SendOptions,
-        data: &[u8],
-    ) -> Result<u64, Refused>;
-    fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused>;
-    fn claimed(&mut self, group: GroupHandle) -> Result<&mut [u8], Refused>;
-    fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused>;
-    fn abort(&mut self, group: GroupHandle) -> Result<(), Refused>;
-    fn send(
-        &mut self,
-        now: Instant,
-        group: GroupHandle,
-        member: ProcessId,
-        entry: u8,
-        data: &[u8],
-    ) -> Result<u64, Refused>;
-    fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<u64, Refused>;
-    fn flush(&mut self, now: Instant, group: GroupHandle) -> Result<u64, Refused>;
-    fn state_block(
-        &mut self,
-        now: Instant,
-        group: GroupHandle,
-        transfer: u64,
-        block: &[u8],
-        done: bool,
-    ) -> Result<(), Refused>;
-    fn close(&mut self, now: Instant);
-
     fn has_event(&mut self, now: Instant) -> bool;
-    fn poll_event(&mut self, now: Instant) -> Option<Event>;
-    fn payload<'a>(&'a self, body: &'a Body) -> &'a [u8];
     /// One burst of `poll_transmit`; no datagrams in the report: there was nothing to send.
     fn transmit(&mut self, now: Instant, transport: &mut dyn Transport) -> TransmitReport;
     fn poll_site_request(&mut self) -> Option<SiteRequest>;
@@ -83,70 +44,8 @@ impl Machine for Endpoint {
     fn set_datagram_network(&mut self, bytes: usize) {
         Endpoint::set_datagram_network(self, bytes);
     }
-    fn join(&mut self, now: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused> {
-        Endpoint::join(self, now, name, options)
-    }
-    fn leave(&mut self, now: Instant, group: GroupHandle) -> Result<(), Refused> {
-        Endpoint::leave(self, now, group)
-    }
-    fn multicast(
-        &mut self,
-        now: Instant,
-        group: GroupHandle,
-        options: SendOptions,
-        data: &[u8],
-    ) -> Result<u64, Refused> {
-        Endpoint::multicast(self, now, group, options, data)
-    }
-    fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused> {
-        Endpoint::claim(self, group, len)
-    }
-    fn claimed(&mut self, group: GroupHandle) -> Result<&mut [u8], Refused> {
-        Endpoint::claimed(self, group)
-    }
-    fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused> {
-        Endpoint::commit(self, now, group, options)
-    }
-    fn abort(&mut self, group: GroupHandle) -> Result<(), Refused> {
-        Endpoint::abort(self, group)
-    }
-    fn send(
-        &mut self,
-        now: Instant,
-        group: GroupHandle,
-        member: ProcessId,
-        entry: u8,
-        data: &[u8],
-    ) -> Result<u64, Refused> {
-        Endpoint::send(self, now, group, member, entry, data)
-    }
-    fn reply(&mut self, now: Instant, group: GroupHandle, to: MessageId, data: &[u8]) -> Result<u64, Refused> {
-        Endpoint::reply(self, now, group, to, data)
-    }
-    fn flush(&mut self, now: Instant, group: GroupHandle) -> Result<u64, Refused> {
-        Endpoint::flush(self, now, group)
-    }
-    fn state_block(
-        &mut self,
-        now: Instant,
-        group: GroupHandle,
-        transfer: u64,
-        block: &[u8],
-        done: bool,
-    ) -> Result<(), Refused> {
-        Endpoint::state_block(self, now, group, transfer, block, done)
-    }
-    fn close(&mut self, now: Instant) {
-        Endpoint::close(self, now);
-    }
     fn has_event(&mut self, now: Instant) -> bool {
         Endpoint::has_event(self, now)
-    }
-    fn poll_event(&mut self, now: Instant) -> Option<Event> {
-        Endpoint::poll_event(self, now)
-    }
-    fn payload<'a>(&'a self, body: &'a Body) -> &'a [u8] {
-        Endpoint::payload(self, body)
     }
     fn transmit(&mut self, now: Instant, transport: &mut dyn Transport) -> TransmitReport {
         let mut datagrams = self.poll_transmit(now).map(|packet| Datagram {

@@ -3,9 +3,8 @@
 //! Owner: a member. Invariant: tickets of multicasts count them, as the core's do, whatever the node gave.
 
 use isis_protocol::event::{Body, Delivery, Event, FIRST_UNICAST, MessageId, Refused, SendOptions};
-use isis_protocol::{GroupHandle, Instant, JoinOptions, ProcessId};
+use isis_protocol::{Calls, GroupHandle, Instant, JoinOptions, ProcessId};
 use isis_runtime::{CommandName, Mode, Node, NodeError, NodeEvent};
-use isis_tests::sim::engine::Engine;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -113,7 +112,7 @@ impl NodeEngine {
     }
 }
 
-impl Engine for NodeEngine {
+impl Calls for NodeEngine {
     fn join(&mut self, _: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused> {
         self.node.join(name, options).map_err(refused)
     }

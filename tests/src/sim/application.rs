@@ -4,13 +4,12 @@
 //! Owner: a node. Invariants: an event of the trace is written at the moment of the call's success or of the event's
 //! hand-over, and nothing is written from the engine's insides.
 
-use super::engine::Engine;
 use super::payload::{self, Ledger, State};
 use crate::journal::Journal;
 use crate::trace::{Channel, Delivered, Event as Seen, Key, Process, Trace, ViewSeen};
 use isis_protocol::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions, SlowReason, View};
 use isis_protocol::id::{GroupHandle, GroupId, ProcessId, SystemId};
-use isis_protocol::{Instant, JoinOptions};
+use isis_protocol::{Calls, Instant, JoinOptions};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -52,7 +51,7 @@ pub struct Context<'a> {
     /// The process's own clock.
     pub now: Instant,
     /// The engine.
-    pub endpoint: &'a mut dyn Engine,
+    pub endpoint: &'a mut dyn Calls,
     /// Trace and ledger.
     pub records: &'a mut Records,
 }

@@ -1,7 +1,7 @@
 //! The simulator: whole systems of endpoints in virtual time.
 //!
 //! Read in this order: [`timeline`] (the one heap of events), [`link`] and [`network`], [`payload`] (what messages carry),
-//! [`engine`] (what an application calls), [`application`] and [`behaviour`] (who calls the engine, and when), [`clock`],
+//! [`application`] and [`behaviour`] (who calls the engine, and when), [`clock`],
 //! [`node`] (a process and its loop), [`world`] (all of it), [`plan`] and [`faults`] (what a seed draws), [`run`] (a seeded
 //! run: safety phase, healing, liveness phase), [`reduce`] and [`shrink`] (a run that fails, made small), [`enumerate`] (a
 //! death after every single action).
@@ -12,7 +12,6 @@
 pub mod application;
 pub mod behaviour;
 pub mod clock;
-pub mod engine;
 pub mod enumerate;
 pub mod faults;
 pub mod link;

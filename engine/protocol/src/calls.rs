@@ -1,16 +1,18 @@
-//! What an application calls: the core itself in the simulator, a node with its transport in the rig of real processes.
+//! What an application calls, as a trait: the endpoint itself in the simulator, a stand-in or a node with its transport elsewhere.
 //!
-//! Owner: whoever runs the application. Invariant: the calls mean the same on both sides, so that one application, and one
-//! checker, serve both.
+//! Owner: whoever runs the application. Invariant: a call means the same on everything that has it, so that one application,
+//! and one checker, serve all.
 
-use isis_protocol::event::{Body, Event, MessageId, Refused, SendOptions};
-use isis_protocol::id::{GroupHandle, ProcessId};
-use isis_protocol::{Endpoint, Instant, JoinOptions};
+use crate::Endpoint;
+use crate::config::JoinOptions;
+use crate::event::{Body, Event, MessageId, Refused, SendOptions};
+use crate::id::{GroupHandle, ProcessId};
+use crate::time::Instant;
 use std::fmt::Debug;
 
-/// The calls of `isis_protocol::Endpoint`, with their promises.
+/// The application's calls of [`Endpoint`], with their promises: see the methods of the same names there.
 #[allow(missing_docs)]
-pub trait Engine: Debug {
+pub trait Calls: Debug {
     fn join(&mut self, now: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused>;
     fn leave(&mut self, now: Instant, group: GroupHandle) -> Result<(), Refused>;
     fn multicast(
@@ -47,7 +49,7 @@ pub trait Engine: Debug {
     fn payload<'a>(&'a self, body: &'a Body) -> &'a [u8];
 }
 
-impl Engine for Endpoint {
+impl Calls for Endpoint {
     fn join(&mut self, now: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused> {
         Endpoint::join(self, now, name, options)
     }
