@@ -249,6 +249,41 @@ fn what_a_client_sent_is_owed_when_its_relay_dies() {
     }
 }
 
+/// The same (seed 20027973), but when the client asks the second relay it is in no other group; then it is again, and
+/// multicasts there. What it asked the relay before holds.
+#[test]
+fn what_a_client_is_owed_it_is_owed_when_it_joins_again() {
+    let as_client = JoinOptions { client: true, ..JoinOptions::default() };
+    let mut s = Scenario::new(&[5]);
+    let [a, b, c, d, e] = s.start_all();
+    s.form_group(&[a, b, c]);
+    s.join_as(e, 1, &JoinOptions { wants_state: true, ..JoinOptions::default() });
+    s.until("the other group is there", |s| s.view(e).is_some());
+    s.become_client(d);
+    let relay = relay_of(&mut s, d, &[a, b, c]);
+    s.join_as(d, 1, &as_client);
+    s.until("it is a client of the other group", |s| s.app(d).members[1].registered.is_some());
+    let (from, to) = (s.place(relay), s.place(d));
+    let mute = move |packet: &Packet| packet.from == from && packet.to == to && on_channel(packet);
+    s.intercept(move |packet| if mute(packet) { Verdict::Drop } else { Verdict::Pass });
+    let multicast = |s: &mut Scenario, member| {
+        s.call(d, |app, ctx| app.multicast(ctx, member, (Kind::Causal, false), 30, false)).expect("there is room")
+    };
+    let first = multicast(&mut s, 0);
+    s.pass(MILLISECOND);
+    s.call(d, |app, ctx| app.leave(ctx, 1)).expect("a client may leave");
+    s.until("it has left", |s| s.app(d).members[1].left);
+    s.crash(relay);
+    let rest: Vec<usize> = [a, b, c].into_iter().filter(|&n| n != relay).collect();
+    s.until("the view without the relay", |s| rest.iter().all(|&n| s.view_is(n, &rest)));
+    s.until("the first one is completed", |s| s.app(d).members[0].own_undelivered == 0 && all_have(s, &rest, first));
+    s.join_as(d, 1, &as_client);
+    s.until("it is a client again", |s| s.app(d).members[2].registered.is_some());
+    let second = multicast(&mut s, 2);
+    s.until("what it multicasts there is delivered", |s| s.has(e, second));
+    s.finish();
+}
+
 /// Two processes are each other's relays: each is the member of one group, and a client of the other one. What each multicasts
 /// in its own group waits, by R4, for what it sent before as a client; that must not wait at the other one behind its own.
 #[test]
@@ -280,10 +315,9 @@ fn two_processes_relay_for_each_other() {
     s.finish();
 }
 
-/// A member multicasts what nobody gets, answers the client, and dies (seed 3000853). The answer waits until the multicast is
-/// stable, which it never is: else what the client sends next would follow from a message that is lost (property 12).
-#[test]
-fn a_client_hears_of_nothing_that_may_be_lost() {
+/// Three members and a client, the fourth process, who has asked something. The first member multicasts, which is held or lost,
+/// and answers the client. Gives the keys of both.
+fn answers_before_others_have(verdict: Verdict) -> (Scenario, Key, Key) {
     let mut s = Scenario::new(&[4]);
     let [a, b, c, d] = s.start_all();
     s.form_group(&[a, b, c]);
@@ -291,11 +325,20 @@ fn a_client_hears_of_nothing_that_may_be_lost() {
     let question = s.multicast(d, Kind::Causal, false, 30);
     s.until("all have the question", |s| all_have(s, &[a, b, c], question));
     let from = s.place(a);
-    s.intercept(move |packet| if packet.from == from && in_stream(packet) { Verdict::Drop } else { Verdict::Pass });
-    let lost = s.multicast(a, Kind::Causal, false, 30);
+    s.intercept(move |packet| if packet.from == from && in_stream(packet) { verdict } else { Verdict::Pass });
+    let multicast = s.multicast(a, Kind::Causal, false, 30);
     let answer = s.call(a, |app, ctx| app.reply(ctx, app.members.len() - 1, 30));
     let answer = answer.expect("a member may reply").expect("there is a question");
     s.pass(20 * MILLISECOND);
+    (s, multicast, answer)
+}
+
+/// A member multicasts what nobody gets, answers the client, and dies (seed 3000853). The answer waits until the multicast is
+/// stable, which it never is: else what the client sends next would follow from a message that is lost (property 12).
+#[test]
+fn a_client_hears_of_nothing_that_may_be_lost() {
+    let (mut s, lost, answer) = answers_before_others_have(Verdict::Drop);
+    let [a, b, c, d] = [0, 1, 2, 3];
     assert!(s.has(a, lost) && !s.has(d, answer), "{}", s.text());
     s.crash(a);
     s.mend();
@@ -308,18 +351,8 @@ fn a_client_hears_of_nothing_that_may_be_lost() {
 /// The same with a network that mends: the answer comes as soon as all have the multicast.
 #[test]
 fn an_answer_to_a_client_waits_no_longer_than_needed() {
-    let mut s = Scenario::new(&[4]);
-    let [a, b, c, d] = s.start_all();
-    s.form_group(&[a, b, c]);
-    s.become_client(d);
-    let question = s.multicast(d, Kind::Causal, false, 30);
-    s.until("all have the question", |s| all_have(s, &[a, b, c], question));
-    let from = s.place(a);
-    s.intercept(move |packet| if packet.from == from && in_stream(packet) { Verdict::Hold } else { Verdict::Pass });
-    s.multicast(a, Kind::Causal, false, 30);
-    let answer = s.call(a, |app, ctx| app.reply(ctx, app.members.len() - 1, 30));
-    let answer = answer.expect("a member may reply").expect("there is a question");
-    s.pass(20 * MILLISECOND);
+    let (mut s, _, answer) = answers_before_others_have(Verdict::Hold);
+    let d = 3;
     assert!(!s.has(d, answer));
     s.mend();
     s.until("the client has the answer", |s| s.has(d, answer));

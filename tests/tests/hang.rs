@@ -224,6 +224,25 @@ fn an_evicted_process_hears_of_its_pending_flush() {
     s.finish();
 }
 
+/// A process whose application is slow closes while it is stalled (seed 20008736). Of what waits to be told to it nothing is
+/// delivered any more (property 20): the others may have gone on without it.
+#[test]
+fn a_stalled_process_that_closes_is_told_no_more() {
+    let mut s = Scenario::new(&[1, 1, 1]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    s.world.lag(c, SECOND / 2);
+    let sent = [50; 20].map(|len| s.multicast(b, Kind::Total, false, len));
+    s.pass(20 * MILLISECOND);
+    s.part(&[2]);
+    s.until("the minority stalls", |s| s.world.nodes[c].endpoint.as_ref().is_some_and(|e| e.is_stalled()));
+    s.call(c, |app, ctx| app.close(ctx));
+    s.until("the minority is closed", |s| !s.world.nodes[c].alive());
+    assert!(s.has(a, sent[19]) && s.has(c, sent[0]) && !s.has(c, sent[19]), "{}", s.text());
+    s.mend();
+    s.finish();
+}
+
 /// Sending view: during a view change a multicast is refused at once, and the word that it may be tried again comes behind
 /// the new view.
 #[test]

@@ -12,7 +12,7 @@
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Slot {
     /// The open handle's value; 0 when free.
     value: AtomicU64,
@@ -76,14 +76,7 @@ impl Slot {
     #[cfg(loom)]
     #[must_use]
     pub fn new() -> Slot {
-        Slot {
-            value: AtomicU64::new(0),
-            owner: AtomicU64::new(0),
-            mark: AtomicU64::new(0),
-            object: AtomicPtr::new(std::ptr::null_mut()),
-            detail: AtomicU64::new(0),
-            signal: AtomicU64::new(0),
-        }
+        Slot::default()
     }
 
     /// Opens a free slot; under the table's lock.
@@ -143,12 +136,6 @@ impl Slot {
     /// Whether a signal came to this handle since this was asked last.
     pub fn take_signal(&self, value: u64) -> bool {
         self.signal.swap(0, Ordering::Relaxed) == value
-    }
-}
-
-impl Default for Slot {
-    fn default() -> Slot {
-        Slot::new()
     }
 }
 

@@ -53,12 +53,7 @@ pub const SCRIPTS: &[Script] = &[
         sites: &[3],
         expects: false,
         from_ms: 0,
-        write: |acts| {
-            for process in 0..3 {
-                acts.push((0, process, Act::Start));
-                acts.push((0, process, Act::Join));
-            }
-        },
+        write: three_at_once,
     },
     Script {
         name: "founding-by-majority",
@@ -66,12 +61,7 @@ pub const SCRIPTS: &[Script] = &[
         sites: &[1, 1, 1],
         expects: true,
         from_ms: 0,
-        write: |acts| {
-            for process in 0..3 {
-                acts.push((0, process, Act::Start));
-                acts.push((0, process, Act::Join));
-            }
-        },
+        write: three_at_once,
     },
     Script {
         name: "join",
@@ -79,12 +69,7 @@ pub const SCRIPTS: &[Script] = &[
         sites: &[3],
         expects: false,
         from_ms: 400,
-        write: |acts| {
-            members(acts, 2);
-            acts.push((300, 2, Act::Start));
-            acts.push((402, 2, Act::Join));
-            traffic(acts, 3);
-        },
+        write: third_joins,
     },
     Script {
         name: "join-between-hosts",
@@ -92,12 +77,7 @@ pub const SCRIPTS: &[Script] = &[
         sites: &[1, 1, 1],
         expects: false,
         from_ms: 400,
-        write: |acts| {
-            members(acts, 2);
-            acts.push((300, 2, Act::Start));
-            acts.push((402, 2, Act::Join));
-            traffic(acts, 3);
-        },
+        write: third_joins,
     },
     Script {
         name: "view-change",
@@ -161,6 +141,22 @@ pub const SCRIPTS: &[Script] = &[
         },
     },
 ];
+
+/// Three processes start and join at once.
+fn three_at_once(acts: &mut Vec<(u64, usize, Act)>) {
+    for process in 0..3 {
+        acts.push((0, process, Act::Start));
+        acts.push((0, process, Act::Join));
+    }
+}
+
+/// A third process joins two members under traffic.
+fn third_joins(acts: &mut Vec<(u64, usize, Act)>) {
+    members(acts, 2);
+    acts.push((300, 2, Act::Start));
+    acts.push((402, 2, Act::Join));
+    traffic(acts, 3);
+}
 
 /// The first so many processes start one after another and form a group.
 fn members(acts: &mut Vec<(u64, usize, Act)>, count: usize) {

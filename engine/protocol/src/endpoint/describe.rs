@@ -28,6 +28,9 @@ impl Endpoint {
             let _ =
                 writeln!(text, "  to {process:?}: lanes idle {idle:?} {:?}; from it {:?}", peer.sent, peer.received,);
         }
+        for (handle, client) in &self.clients {
+            let _ = writeln!(text, "  as a client {handle:?}: {}", client.describe());
+        }
         for group in self.groups.values() {
             let plane = &group.plane;
             let _ = writeln!(
@@ -52,6 +55,7 @@ impl Endpoint {
                 group.waiting.front().map(|message| &message.debts),
                 group.unicasts,
             );
+            group.clients.describe(&mut text);
             let _ = writeln!(
                 text,
                 "    promised {:?} accepted {:?} fetching {} decided {} proposer {:?}",

@@ -525,10 +525,12 @@ impl Endpoint {
     fn end(&mut self, ended: Ended, event: Event) {
         self.release_site();
         self.ended = Some(ended);
-        self.shared.stalled = false;
-        if ended == Ended::Evicted {
+        // A stalled process that closes is told no more than an evicted one: the others may have gone on without it.
+        let lost = std::mem::take(&mut self.shared.stalled) || ended == Ended::Evicted;
+        if lost {
             self.lose_flushes();
-        } else {
+        }
+        if ended == Ended::Closed {
             self.shared.outbox.clear();
         }
         for group in self.groups.values_mut() {

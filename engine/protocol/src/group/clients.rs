@@ -25,6 +25,7 @@ use isis_wire::client::{ClientMessage, ClientOperation, ClientRequest, RELAY_HEA
 use isis_wire::codec::{DecodeError, Reader, Writer};
 use isis_wire::message::Code;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
 use std::sync::Arc;
 
 /// The most clients of one group, those of ended registrations included.
@@ -85,6 +86,21 @@ pub struct Clients {
 }
 
 impl Clients {
+    /// How far each is, for people.
+    pub(crate) fn describe(&self, text: &mut String) {
+        for (client, mark) in &self.marks {
+            let _ = writeln!(text, "    client {client:?}: {mark:?}");
+        }
+        for (client, served) in &self.served {
+            let waiting: Vec<u64> = served.queue.keys().copied().collect();
+            let _ = writeln!(
+                text,
+                "    relays for {client:?}: registration {} waiting {waiting:?} in flight {} told {:?} across {}",
+                served.registration, served.in_flight, served.told, served.across
+            );
+        }
+    }
+
     /// Those that are registered and know it, by identifier.
     pub fn registered(&self) -> Vec<ProcessId> {
         self.marks.iter().filter(|(_, mark)| mark.is_there()).map(|(&process, _)| process).collect()
@@ -330,7 +346,7 @@ impl Group {
         }
         served.told = None;
         // What a client that ends has sent is owed as well, and it cannot ask later.
-        served.across = request.system_view > 0 || request.operation == ClientOperation::Close;
+        served.across |= request.system_view > 0 || request.operation == ClientOperation::Close;
         if request.number > served.in_flight && !served.queue.contains_key(&request.number) {
             served.bytes += size;
             served.queue.insert(request.number, request);

@@ -130,6 +130,27 @@ impl Client {
         }
     }
 
+    /// What it waits for, for people.
+    pub(super) fn describe(&self) -> String {
+        let queue: Vec<String> =
+            self.queue.iter().map(|it| format!("{:?} sent {} debts {:?}", it.what, it.sent, it.debts)).collect();
+        format!(
+            "{:?} registration {} registered {} closing {} relay {:?} failures {} everywhere {} across {} asks again {} knows \
+             {} {:?}, queue {queue:?}",
+            self.group,
+            self.registration,
+            self.registered,
+            self.closing,
+            self.relay,
+            self.failures,
+            self.everywhere,
+            self.number_across,
+            self.asks_again,
+            self.view,
+            self.vector,
+        )
+    }
+
     /// The flushes that are not complete.
     pub(super) fn flushes(&self) -> impl Iterator<Item = u64> + '_ {
         self.flushes.iter().map(|(flush, _)| *flush)
