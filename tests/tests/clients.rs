@@ -9,7 +9,8 @@ use isis_protocol::time::{MICROSECOND, MILLISECOND, SECOND};
 use isis_tests::scenario::{Scenario, in_stream, on_channel};
 use isis_tests::sim::network::{Packet, Verdict};
 use isis_tests::trace::Key;
-use isis_wire::message::Message;
+use isis_wire::Reader;
+use isis_wire::message::{ChannelHeader, Code, Message};
 use isis_wire::packet::{self, PacketKind};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -38,6 +39,17 @@ fn relay_of(s: &mut Scenario, client: usize, members: &[usize]) -> usize {
     s.mend();
     let place = asked.get().expect("the client has asked somebody");
     *members.iter().find(|&&n| s.place(n) == place).expect("it has asked a member")
+}
+
+fn from_to(packet: &Packet, from: u32, to: u32) -> bool {
+    packet.from == from && packet.to == to
+}
+
+/// A point-to-point message, on its channel.
+fn point_to_point(packet: &Packet) -> bool {
+    let Ok(packet) = packet::Packet::parse(&packet.bytes) else { return false };
+    packet.header.kind == PacketKind::Channel
+        && ChannelHeader::read(&mut Reader::new(packet.body)).is_ok_and(|header| header.lane == 0)
 }
 
 /// All multicasts of the client are completed.
@@ -221,6 +233,47 @@ fn a_client_comes_back() {
     s.finish();
 }
 
+/// An answer to a client is late: the client has left, and is coming back (seed 30009654). It is not for the new registration,
+/// so it does not wait for that: the member that sent it, by now the only one, leaves, and registers nobody; and before
+/// it leaves, its last multicast waits for a message of another group on the same channel.
+#[test]
+fn an_answer_to_a_registration_that_is_over_waits_for_nothing() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, d] = s.start_all();
+    s.form_group(&[a, b]);
+    s.become_client(d);
+    let relay = relay_of(&mut s, d, &[a, b]);
+    let other = a + b - relay;
+    for node in [other, d] {
+        s.join_as(node, 1, &JoinOptions { wants_state: true, ..JoinOptions::default() });
+        s.until("it is in another group, too", |s| s.app(node).members[1].view.is_some());
+    }
+    s.until("both are", |s| s.app(other).members[1].view.as_ref().is_some_and(|view| view.members.len() == 2));
+    let (from, to) = (s.place(other), s.place(d));
+    let late = move |packet: &Packet| from_to(packet, from, to) && point_to_point(packet);
+    s.intercept(move |packet| if late(packet) { Verdict::Hold } else { Verdict::Pass });
+    let answer = s.call(other, |app, ctx| app.reply(ctx, 0, 30));
+    let answer = answer.expect("a member may reply").expect("there is a question");
+    s.until("the answer is under way", |s| s.world.network.held() > 0);
+    let leave = |s: &mut Scenario, node| s.call(node, |app, ctx| app.leave(ctx, 0)).expect("it may leave");
+    leave(&mut s, d);
+    s.until("the client has left", |s| s.app(d).members[0].left);
+    leave(&mut s, relay);
+    s.until("it has left", |s| s.app(relay).members[0].left);
+    let letter = s.call(other, |app, ctx| app.send_to(ctx, 1, 1, 30)).expect("to a member of the other group");
+    let after =
+        s.call(other, |app, ctx| app.multicast(ctx, 0, (Kind::Causal, false), 30, false)).expect("there is room");
+    leave(&mut s, other);
+    s.join_as(d, 0, &JoinOptions { client: true, ..JoinOptions::default() });
+    s.pass(MILLISECOND);
+    s.mend();
+    s.until("the member has left", |s| s.app(other).members[0].left);
+    assert!(!s.has(d, answer) && s.has(d, letter) && s.has(other, after));
+    s.join(other);
+    s.until("the client is back", |s| s.app(d).members[2].registered.is_some());
+    s.finish();
+}
+
 /// Causality across groups (R4): a client's message, then one of the same process in another group of the domain, then one
 /// more of the client. The second one waits until the first is delivered everywhere, and the third one for the second. The
 /// relay that was to say so dies, at any moment. Another one is asked, though nothing may be multicast through it yet.
@@ -264,7 +317,7 @@ fn what_a_client_is_owed_it_is_owed_when_it_joins_again() {
     s.join_as(d, 1, &as_client);
     s.until("it is a client of the other group", |s| s.app(d).members[1].registered.is_some());
     let (from, to) = (s.place(relay), s.place(d));
-    let mute = move |packet: &Packet| packet.from == from && packet.to == to && on_channel(packet);
+    let mute = move |packet: &Packet| from_to(packet, from, to) && on_channel(packet);
     s.intercept(move |packet| if mute(packet) { Verdict::Drop } else { Verdict::Pass });
     let multicast = |s: &mut Scenario, member| {
         s.call(d, |app, ctx| app.multicast(ctx, member, (Kind::Causal, false), 30, false)).expect("there is room")

@@ -449,7 +449,6 @@ impl Endpoint {
                 }
                 Phase::Gone | Phase::Client => false,
             })
-            || self.clients.values().any(|client| client.is_of(id))
     }
 
     /// A process that was asked is not in the group.

@@ -107,20 +107,20 @@ impl Endpoint {
         }
     }
 
-    /// A point-to-point message for a group that this process is a client of; gives it back if it is not, or not yet.
+    /// A point-to-point message for a group that this process is a client of; gives it back if it is not.
     pub(in crate::endpoint) fn take_envelope_as_client(
         &mut self,
         process: ProcessId,
         envelope: Envelope,
     ) -> Option<Envelope> {
         let me = self.shared.me;
-        let of = |client: &Client| client.is_of(envelope.group) && client.registered;
-        let Some((&handle, client)) = self.clients.iter_mut().find(|(_, client)| of(client)) else {
+        let Some((&handle, client)) = self.clients.iter_mut().find(|(_, client)| client.is_of(envelope.group)) else {
             return Some(envelope);
         };
         self.shared.note_unicast_taken(process, envelope.number);
-        if client.closing {
-            // Nothing comes after a leave: what the application learned could not be asked for any more (R4).
+        if client.closing || !client.registered {
+            // Nothing comes after a leave: what the application learned could not be asked for any more (R4). And members
+            // send only to those of whom they know that they know of their registration: this one was sent to the one before.
             return None;
         }
         client.learn(envelope.view, &envelope.vector);
