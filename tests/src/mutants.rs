@@ -62,6 +62,7 @@ pub const FIRST_SEEDS: &[(&str, Option<u64>)] = &[
     ("tail-unseen", Some(56)),
     ("forgets-unfinished", Some(29)),
     ("safe-by-one", Some(6)),
+    ("flush-forgets-followed", None),
     ("flush-by-one", Some(1)),
     ("gossip-forgets-last", Some(110)),
     ("never-stalls", None),

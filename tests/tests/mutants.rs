@@ -5,9 +5,10 @@ use isis_protocol::event::Kind;
 use isis_protocol::time::SECOND;
 use isis_tests::checker;
 use isis_tests::mutants::{self, Mutant, Planted, Switched};
-use isis_tests::scenario::Scenario;
-use isis_tests::sim::network::Verdict;
+use isis_tests::scenario::{Scenario, in_stream};
+use isis_tests::sim::network::{Packet, Verdict};
 use isis_tests::sim::run::Run;
+use isis_wire::packet::{self, DataHeader};
 use std::ops::RangeInclusive;
 use std::panic::catch_unwind;
 
@@ -182,6 +183,39 @@ fn flush_returns_early_by_a_script() {
 #[test]
 fn never_stalls_by_a_script() {
     caught_by(Mutant::NeverStalls, a_lone_site);
+}
+
+/// The first member delivers a message of the second that the third lacks, and multicasts a safe one that follows it, which all have. It
+/// flushes; both die (seed 50037257). The third has to drop what follows from a lost message: so the flush may not have returned.
+fn a_flush_of_what_follows_a_lost_message() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    let to = s.place(c);
+    s.intercept(move |packet| if packet.to == to && in_stream_of(1, packet) { Verdict::Drop } else { Verdict::Pass });
+    let lost = s.multicast(b, Kind::Causal, false, 100);
+    s.until("the first has it", |s| s.has(a, lost));
+    s.multicast(a, Kind::Causal, true, 100);
+    s.flush(a).expect("a member may flush");
+    s.pass(SECOND / 5);
+    s.crash(b);
+    s.crash(a);
+    s.mend();
+    s.until("the third is alone", |s| s.view_is(c, &[c]));
+    assert!(!s.has(c, lost));
+    s.finish();
+}
+
+/// Bytes of the stream of the member with this rank, whoever sends them.
+fn in_stream_of(rank: u16, packet: &Packet) -> bool {
+    in_stream(packet)
+        && packet::Packet::parse(&packet.bytes)
+            .is_ok_and(|it| DataHeader::parse(it.body).is_ok_and(|(header, ..)| header.rank == rank))
+}
+
+#[test]
+fn flush_forgets_followed_by_a_script() {
+    caught_by(Mutant::FlushForgetsFollowed, a_flush_of_what_follows_a_lost_message);
 }
 
 /// A client's relay has its message as the only one, and dies. The client asks the other one, who delivers it in its next view.

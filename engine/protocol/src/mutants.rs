@@ -162,6 +162,8 @@ mod planted {
             "a message that was being appended when the view ended is not appended again";
         SafeByOne "safe-by-one" None, 24
             "a safe message waits until the one after it is stable as well";
+        FlushForgetsFollowed "flush-forgets-followed" None, 19
+            "a flush does not wait for what its messages follow, though they are dropped where that is lost";
         FlushByOne "flush-by-one" None, 25
             "a flush waits for a byte beyond the last one that it covers";
         GossipForgetsLast "gossip-forgets-last" None, 12

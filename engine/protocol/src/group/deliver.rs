@@ -9,7 +9,7 @@ use crate::stream::inbox::Queued;
 use isis_wire::message::StateStatus;
 
 /// A flush that is not complete.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Flush {
     /// What `Endpoint::flush` returned.
     pub id: u64,
@@ -17,6 +17,8 @@ pub struct Flush {
     pub waiting: usize,
     /// It covers the own stream up to here, once nothing waits.
     pub position: u64,
+    /// What that may follow, by rank: were it lost with its sender, the own messages would be dropped at the cut with it.
+    pub follows: Vec<u64>,
 }
 
 impl Group {
@@ -100,33 +102,45 @@ impl Group {
 
     /// Begins a flush.
     pub fn flush(&mut self, id: u64) {
-        let flush = Flush { id, waiting: self.waiting.len(), position: self.plane.log.end };
-        self.flushes.push(flush);
+        let (position, follows) = self.own_end();
+        self.flushes.push(Flush { id, waiting: self.waiting.len(), position, follows });
+    }
+
+    /// The end of the own stream, and what it follows.
+    fn own_end(&self) -> (u64, Vec<u64>) {
+        let end = self.plane.log.end;
+        (end, if end > 0 { self.plane.vector() } else { Vec::new() })
     }
 
     /// A waiting multicast went into the stream.
     pub(crate) fn note_appended(&mut self) {
-        for flush in &mut self.flushes {
-            if flush.waiting > 0 {
-                flush.waiting -= 1;
-                flush.position = self.plane.log.end;
+        if self.flushes.iter().all(|flush| flush.waiting == 0) {
+            return;
+        }
+        let (position, follows) = self.own_end();
+        for flush in self.flushes.iter_mut().filter(|flush| flush.waiting > 0) {
+            flush.waiting -= 1;
+            if flush.waiting == 0 {
+                (flush.position, flush.follows) = (position, follows.clone());
             }
         }
     }
 
+    /// All members have what the flush covers, and what that follows: nothing of it is lost whoever fails.
+    fn is_flushed(&self, flush: &Flush) -> bool {
+        let followed = flush.follows.iter().zip(&self.plane.inbox).enumerate();
+        flush.position + u64::from(mutant!(FlushByOne)) <= self.plane.stable[self.rank]
+            && (mutant!(FlushForgetsFollowed)
+                || followed.filter(|(rank, _)| *rank != self.rank).all(|(_, (&count, it))| it.stable_messages >= count))
+    }
+
     /// Tells the flushes that are complete. `view_ended`: all that was in the stream is delivered by all survivors.
     pub(crate) fn complete_flushes(&mut self, shared: &mut Shared, view_ended: bool) {
-        let stable = self.plane.stable[self.rank];
         let handle = self.handle;
         let done: Vec<u64> = self
             .flushes
             .iter()
-            .filter(|f| {
-                f.waiting == 0
-                    && (view_ended
-                        || f.position + u64::from(mutant!(FlushByOne)) <= stable
-                        || mutant!(FlushReturnsEarly))
-            })
+            .filter(|f| f.waiting == 0 && (view_ended || self.is_flushed(f) || mutant!(FlushReturnsEarly)))
             .map(|f| f.id)
             .collect();
         self.flushes.retain(|f| !done.contains(&f.id));
