@@ -11,7 +11,9 @@
 //! Owner: the [`Region`] belongs to one protocol endpoint, hence to one thread. Invariants: a chunk is either free or in
 //! use (the bitmap says which; giving back twice panics, always); its address never changes while the region lives.
 
+use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Bytes in a chunk. A constant of the protocol version, because positions map to chunks alike at every member.
@@ -39,9 +41,47 @@ pub struct Region {
     limit: u32,
 }
 
+/// Chunks on the heap that a thread keeps for its next regions (16 MiB).
+const SPARE: usize = 256;
+
+thread_local! {
+    /// Chunks of heap regions that are gone, all zeroes again. A simulator makes thousands of small regions one after the
+    /// other: to clear the little that was written of each chunk is much less than to clear all of a new one.
+    static SPARES: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A chunk on the heap.
+#[derive(Debug)]
+struct HeapChunk {
+    bytes: Box<[u8]>,
+    /// Nothing from here on was ever written: zeroes.
+    written: usize,
+}
+
+impl HeapChunk {
+    fn new() -> HeapChunk {
+        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
+        HeapChunk { bytes: spare.unwrap_or_else(|| vec![0; CHUNK_SIZE].into_boxed_slice()), written: 0 }
+    }
+}
+
+impl Drop for HeapChunk {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        // A thread at its end keeps none.
+        let _ = SPARES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            if spares.len() < SPARE {
+                bytes[..self.written].fill(0);
+                spares.push(bytes);
+            }
+        });
+    }
+}
+
 #[derive(Debug)]
 enum Backing {
-    Heap(Vec<Box<[u8]>>),
+    Heap(Vec<HeapChunk>),
     Mapped(Mapping),
 }
 
@@ -75,7 +115,7 @@ impl Region {
             return None;
         }
         if let Backing::Heap(chunks) = &mut self.backing {
-            chunks.push(vec![0; CHUNK_SIZE].into_boxed_slice());
+            chunks.push(HeapChunk::new());
         }
         if self.touched.is_multiple_of(64) {
             self.used.push(0);
@@ -103,7 +143,7 @@ impl Region {
     /// The bytes of a chunk.
     pub fn chunk(&self, index: ChunkIndex) -> &[u8] {
         match &self.backing {
-            Backing::Heap(chunks) => &chunks[index.0 as usize],
+            Backing::Heap(chunks) => &chunks[index.0 as usize].bytes,
             Backing::Mapped(mapping) => {
                 assert!(index.0 < self.touched, "no such chunk");
                 // SAFETY: chunk `index` < `touched` <= `limit` lies within the mapping, which is readable, zero-filled
@@ -114,10 +154,28 @@ impl Region {
         }
     }
 
+    /// Some bytes of a chunk, for writing.
+    pub fn range_mut(&mut self, index: ChunkIndex, range: Range<usize>) -> &mut [u8] {
+        self.note_written(index, range.end);
+        &mut self.bytes_mut(index)[range]
+    }
+
     /// The bytes of a chunk, for writing.
     pub fn chunk_mut(&mut self, index: ChunkIndex) -> &mut [u8] {
+        self.note_written(index, CHUNK_SIZE);
+        self.bytes_mut(index)
+    }
+
+    fn note_written(&mut self, index: ChunkIndex, end: usize) {
+        if let Backing::Heap(chunks) = &mut self.backing {
+            let chunk = &mut chunks[index.0 as usize];
+            chunk.written = chunk.written.max(end.min(CHUNK_SIZE));
+        }
+    }
+
+    fn bytes_mut(&mut self, index: ChunkIndex) -> &mut [u8] {
         match &mut self.backing {
-            Backing::Heap(chunks) => &mut chunks[index.0 as usize],
+            Backing::Heap(chunks) => &mut chunks[index.0 as usize].bytes,
             Backing::Mapped(mapping) => {
                 assert!(index.0 < self.touched, "no such chunk");
                 // SAFETY: as in `chunk`; `&mut self` makes this the only reference into the region.
@@ -243,6 +301,23 @@ mod tests {
             }
             assert_eq!(region.chunk_pointer(first), address.cast_const());
             assert_eq!(address as usize % 8, 0, "claims are 8-byte aligned");
+        }
+    }
+
+    /// Runs of the simulator depend on nothing that ran before them.
+    #[test]
+    fn a_heap_region_begins_with_zeroes_whatever_was_written_before() {
+        for round in 0..3 {
+            let mut region = Region::heap(3);
+            for write in 0..3 {
+                let chunk = region.take().expect("free");
+                assert!(region.chunk(chunk).iter().all(|byte| *byte == 0), "round {round}");
+                match write {
+                    0 => region.range_mut(chunk, 8..24).fill(1),
+                    1 => region.range_mut(chunk, CHUNK_SIZE - 8..CHUNK_SIZE).fill(2),
+                    _ => region.chunk_mut(chunk)[CHUNK_SIZE / 2] = 3,
+                }
+            }
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Detector {
     period_began: Instant,
     longest_ns: u64,
     silence: Option<Silence>,
+    /// What follows from the measurements: asked for much more often than they change.
+    measured_timeout_ns: u64,
 }
 
 impl Detector {
@@ -76,6 +78,7 @@ impl Detector {
             period_began: now,
             longest_ns: 0,
             silence: None,
+            measured_timeout_ns: max_ns.max(min_ns),
         }
     }
 
@@ -89,7 +92,7 @@ impl Detector {
     pub fn heard(&mut self, now: Instant) {
         // A silence beyond the timeout is no measurement when the peer had announced that it might pause, nor is one
         // beyond the maximum ever: the timeout cannot follow it.
-        let limit_ns = if self.announced_pause_ns > 0 { self.measured_timeout_ns() } else { self.max_ns };
+        let limit_ns = if self.announced_pause_ns > 0 { self.measured_timeout_ns } else { self.max_ns };
         self.longest_ns = self.longest_ns.max(now.since(self.heard_at).min(limit_ns));
         self.heard_at = self.heard_at.max(now);
         if now.since(self.period_began) >= self.min_ns {
@@ -98,6 +101,7 @@ impl Detector {
                 None => Silence { mean_ns: sample_ns, deviation_ns: sample_ns / 2 },
                 Some(silence) => silence.on_sample(sample_ns),
             });
+            self.measured_timeout_ns = self.measure_timeout_ns();
             self.begin_period(now);
         }
     }
@@ -125,10 +129,10 @@ impl Detector {
 
     /// The silence that is tolerated now, the announced pause included.
     pub fn timeout_ns(&self) -> u64 {
-        self.measured_timeout_ns().saturating_add(self.announced_pause_ns)
+        self.measured_timeout_ns.saturating_add(self.announced_pause_ns)
     }
 
-    fn measured_timeout_ns(&self) -> u64 {
+    fn measure_timeout_ns(&self) -> u64 {
         let Some(Silence { mean_ns, deviation_ns }) = self.silence else { return self.max_ns };
         let timeout_ns = MEANS.saturating_mul(mean_ns).saturating_add(DEVIATIONS.saturating_mul(deviation_ns));
         timeout_ns.clamp(self.min_ns, self.max_ns)

@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Room for a piece's header and packet header in a datagram.
 const PIECE_OVERHEAD: usize = HEADER + 16;
+/// Room that most protocol messages need, header included.
+const USUAL_MESSAGE: usize = 512;
 /// The most state bytes that wait in one channel.
 const CHANNEL_LIMIT: usize = 4 << 20;
 /// Of how many excluded processes it is known since when.
@@ -128,6 +130,9 @@ pub struct Shared {
     pub system_view: SystemView,
     /// The other processes of it.
     pub peers: BTreeMap<ProcessId, Peer>,
+    /// Counts the changes of which processes the peers are: what follows from that alone need not be worked out again
+    /// before the next one.
+    pub peers_epoch: u64,
     /// Births of all processes of the system view.
     pub births: FxHashMap<u64, ProcessId>,
     /// Frozen for want of a quorum.
@@ -167,6 +172,7 @@ impl Shared {
             system: SystemId::default(),
             system_view: SystemView::default(),
             peers: BTreeMap::new(),
+            peers_epoch: 1,
             births: FxHashMap::default(),
             stalled: false,
             directory: Directory::default(),
@@ -196,6 +202,7 @@ impl Shared {
         }
         self.excluded.drain(..self.excluded.len().saturating_sub(KEPT_EXCLUDED));
         self.system_view = SystemView { number, members: members.to_vec() };
+        self.peers_epoch += 1;
         self.peers.retain(|process, _| members.iter().any(|m| m.process == *process));
         for member in members.iter().filter(|m| m.nonce != self.config.nonce) {
             if member.site == self.config.site && !self.peers.contains_key(&member.process) {
@@ -295,20 +302,20 @@ impl Shared {
 
     /// As `send`, in the name of another system than the own (discovery, joining).
     pub fn send_as(&mut self, system: SystemId, to: Address, group: GroupId, view: u64, message: &Message) {
-        let mut writer = Writer::new();
-        message.encode(&mut writer);
-        let bytes = writer.bytes;
         let mut header = self.header(PacketKind::Message, group, view);
         header.system = system;
+        // Most messages fit in one datagram: written where they stay.
+        let mut writer = Writer { bytes: Vec::with_capacity(USUAL_MESSAGE) };
+        packet::begin(&mut writer.bytes, &header);
+        message.encode(&mut writer);
+        let mut packet = writer.bytes;
         let room = self.datagram_to(to) - PIECE_OVERHEAD;
-        if bytes.len() <= room {
-            let mut packet = Vec::with_capacity(HEADER + bytes.len());
-            packet::begin(&mut packet, &header);
-            packet.extend_from_slice(&bytes);
+        if packet.len() - HEADER <= room {
             packet::seal(&mut packet, &[]);
             self.outbox.push_back(Outgoing { to: Target::Address(to), packet });
             return;
         }
+        let bytes = &packet[HEADER..];
         header.kind = PacketKind::Piece;
         self.next_piece += 1;
         let count = bytes.len().div_ceil(room);

@@ -130,14 +130,14 @@ impl<'a> Packet<'a> {
 /// Appends a header without its sum to `out`, which must be empty: [`seal`] completes it.
 pub fn begin(out: &mut Vec<u8>, header: &Header) {
     debug_assert!(out.is_empty());
-    out.extend_from_slice(&MAGIC.to_le_bytes());
-    out.push(VERSION);
-    out.push(header.kind as u8);
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&header.birth.to_le_bytes());
-    out.extend_from_slice(&header.system.0.to_le_bytes());
-    out.extend_from_slice(&header.group.0.to_le_bytes());
-    out.extend_from_slice(&header.view.to_le_bytes());
+    let mut bytes = [0; HEADER];
+    bytes[..2].copy_from_slice(&MAGIC.to_le_bytes());
+    (bytes[2], bytes[3]) = (VERSION, header.kind as u8);
+    bytes[8..16].copy_from_slice(&header.birth.to_le_bytes());
+    bytes[16..32].copy_from_slice(&header.system.0.to_le_bytes());
+    bytes[32..40].copy_from_slice(&header.group.0.to_le_bytes());
+    bytes[40..48].copy_from_slice(&header.view.to_le_bytes());
+    out.extend_from_slice(&bytes);
 }
 
 /// Computes the sum over `first` (which starts with the header) and `rest`, and writes it into `first`.

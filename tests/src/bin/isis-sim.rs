@@ -14,6 +14,7 @@ use isis_tests::sim::plan::Options;
 use isis_tests::sim::reduce::{self, Reduction};
 use isis_tests::sim::run::{Report, Run};
 use isis_tests::sim::shrink;
+use isis_tests::trace::mix;
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -69,6 +70,9 @@ struct Arguments {
     /// Go on after a violation; the seeds that fail are listed at the end.
     #[arg(long)]
     keep_going: bool,
+    /// Print one digest over the traces and packets of all runs: the same before and after a change that alters nothing.
+    #[arg(long)]
+    digest: bool,
     /// How many lines of the trace to print with a violation.
     #[arg(long, default_value_t = 60)]
     tail: usize,
@@ -327,9 +331,13 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let mut sums = Sums::default();
     let mut failed: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut digest = 0;
     for seed in arguments.start..arguments.start + arguments.seeds {
         let report = Run::execute(seed, &options);
         sums.add(&report);
+        if arguments.digest {
+            digest = mix(digest ^ report.world.records.trace.digest());
+        }
         if report.failed() {
             if failed.is_empty() || !arguments.keep_going {
                 explain(&report, &arguments);
@@ -346,6 +354,9 @@ fn main() -> ExitCode {
         }
     }
     sums.print(began.elapsed().as_secs_f64());
+    if arguments.digest {
+        println!("  digest {digest:016x}");
+    }
     if arguments.keep_going && !failed.is_empty() {
         println!("{} of {} seeds fail:", failed.len(), sums.runs);
         for (seed, properties) in failed.iter().take(50) {

@@ -4,13 +4,15 @@
 use super::Endpoint;
 use crate::counters::Counter;
 use crate::id::{GroupId, ProcessId};
-use crate::shared::Target;
+use crate::shared::{Outgoing, Target};
 use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, StateBlock};
-use isis_wire::packet::PacketKind;
+use isis_wire::packet::{self, HEADER, PacketKind};
 use isis_wire::{Address, DecodeError, Reader, Writer};
 
 /// The most bytes kept for groups and views that are not installed yet; what comes then stays with its sender.
 const MAX_EARLY_BYTES: usize = 4 << 20;
+/// Room for what stands before a frame's payload.
+const CHANNEL_OVERHEAD: usize = 32;
 /// What an early message counts besides its payload.
 const EARLY_OVERHEAD: usize = 64;
 
@@ -173,8 +175,14 @@ impl Endpoint {
     /// Frames and acknowledgements that are due on all channels.
     pub(super) fn drive_channels(&mut self) {
         let now = self.shared.now;
-        let me = self.shared.me;
-        let mut bodies: Vec<(Address, PacketKind, Vec<u8>)> = Vec::new();
+        let (group, view) = (GroupId::SYSTEM, self.shared.system_view.number);
+        let frame_header = self.shared.header(PacketKind::Channel, group, view);
+        let ack_header = self.shared.header(PacketKind::ChannelAck, group, view);
+        let outbox = &mut self.shared.outbox;
+        let mut send = |to: Address, mut packet: Vec<u8>| {
+            packet::seal(&mut packet, &[]);
+            outbox.push_back(Outgoing { to: Target::Address(to), packet });
+        };
         for (&process, peer) in &mut self.shared.peers {
             let to = peer.entry.address;
             let delivered = peer.received.delivered();
@@ -182,7 +190,8 @@ impl Endpoint {
                 let Some(lane) = lane else { continue };
                 lane.sender.handle_timeout(now);
                 while let Some(frame) = lane.sender.poll_frame(now) {
-                    let mut out = Writer::new();
+                    let mut out = Writer { bytes: Vec::with_capacity(HEADER + CHANNEL_OVERHEAD + frame.payload.len()) };
+                    packet::begin(&mut out.bytes, &frame_header);
                     let header = ChannelHeader {
                         to: process,
                         lane: number as u16,
@@ -192,21 +201,18 @@ impl Endpoint {
                     };
                     header.write(&mut out);
                     out.bytes.extend_from_slice(frame.payload);
-                    bodies.push((to, PacketKind::Channel, out.bytes));
+                    send(to, out.bytes);
                 }
                 if lane.receiver.ack_due(now)
                     && let Some((next, bitmap)) = lane.receiver.take_ack()
                 {
-                    let mut out = Writer::new();
+                    let mut out = Writer { bytes: Vec::with_capacity(HEADER + CHANNEL_OVERHEAD) };
+                    packet::begin(&mut out.bytes, &ack_header);
                     let delivered = if number == 0 { delivered } else { 0 };
                     ChannelAck { to: process, lane: number as u16, next, bitmap, delivered }.write(&mut out);
-                    bodies.push((to, PacketKind::ChannelAck, out.bytes));
+                    send(to, out.bytes);
                 }
             }
-        }
-        debug_assert!(bodies.is_empty() || me != ProcessId::default());
-        for (to, kind, body) in bodies {
-            self.shared.send_body(Target::Address(to), kind, GroupId::SYSTEM, self.shared.system_view.number, &body);
         }
     }
 }

@@ -84,6 +84,8 @@ pub struct Endpoint {
     operations: VecDeque<crate::directory::Operation>,
     /// Nonces of processes of this site that are known dead.
     dead: BTreeSet<Nonce>,
+    /// How many of them there were, and which peers, when it was last looked whom of the system view they are.
+    deaths_noted: (usize, u64),
     watch: PauseWatch,
     quorum_at: Instant,
     /// When, and in which view, contact to a quorum was looked for last; `None`: somebody was heard since.
@@ -125,6 +127,7 @@ impl Endpoint {
             site_requests: VecDeque::new(),
             operations: VecDeque::new(),
             dead: BTreeSet::new(),
+            deaths_noted: (0, 0),
             watch,
             quorum_at: now,
             quorum_seen: None,
@@ -272,7 +275,7 @@ impl Endpoint {
     /// The reserved bytes, 8-byte aligned in their chunk.
     pub fn claimed(&mut self, group: GroupHandle) -> Result<&mut [u8], Refused> {
         let (chunk, offset, len) = self.claimed_place(group)?;
-        Ok(&mut self.shared.region.chunk_mut(chunk)[offset..offset + len])
+        Ok(self.shared.region.range_mut(chunk, offset..offset + len))
     }
 
     /// Multicasts the claimed bytes. The message belongs to the view of this call. On `WouldBlock` the claim stays open.

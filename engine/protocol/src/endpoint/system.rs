@@ -461,6 +461,12 @@ impl Endpoint {
 
     /// Those of this site who are known dead and in the view: remember it, tell the other sites, ask again.
     pub(super) fn note_known_deaths(&mut self) {
+        // Who is dead and who is a peer: nothing else makes news.
+        let lists = (self.dead.len(), self.shared.peers_epoch);
+        if self.deaths_noted == lists {
+            return;
+        }
+        self.deaths_noted = lists;
         let mut news = Vec::new();
         for (&process, peer) in &mut self.shared.peers {
             if !peer.dead_here && peer.entry.site == self.shared.config.site && self.dead.contains(&peer.entry.nonce) {
@@ -539,6 +545,7 @@ impl Endpoint {
         self.groups.clear();
         self.clients.clear();
         self.shared.peers.clear();
+        self.shared.peers_epoch += 1;
         self.shared.emit(event);
     }
 

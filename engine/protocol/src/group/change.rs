@@ -138,29 +138,45 @@ impl Group {
         }
     }
 
-    fn eligible_joiners(&self, shared: &Shared) -> Vec<Joiner> {
-        self.candidates
-            .values()
-            .filter(|candidate| candidate.fresh)
-            .map(|candidate| &candidate.joiner)
-            .filter(|joiner| {
+    fn eligible_joiners(&self, shared: &Shared) -> impl Iterator<Item = &Joiner> {
+        self.candidates.values().filter(|candidate| candidate.fresh).map(|candidate| &candidate.joiner).filter(
+            |joiner| {
                 self.is_system()
                     || (shared.in_system(joiner.process)
                         && shared.directory.is_entered(self.id, joiner.process)
                         && rank_of(&self.view.members, joiner.process).is_none())
-            })
-            .cloned()
-            .collect()
+            },
+        )
+    }
+
+    /// Somebody may join.
+    fn has_joiners(&self, shared: &Shared) -> bool {
+        !self.candidates.is_empty() && self.eligible_joiners(shared).next().is_some()
+    }
+
+    /// Some member is not [`required`](Self::required): the next view is to be without it.
+    fn misses_somebody(&self, shared: &Shared) -> bool {
+        if self.is_system() || mutant!(GroupSuspects) {
+            return self.view.members.iter().any(|member| !self.required(shared, member.process));
+        }
+        // Depends on two lists that change rarely.
+        let (lists, known) = self.missing.get();
+        if lists == (shared.peers_epoch, self.view.number) {
+            return known;
+        }
+        let misses = self.view.members.iter().any(|member| !shared.in_system(member.process));
+        self.missing.set(((shared.peers_epoch, self.view.number), misses));
+        misses
     }
 
     fn wants_change(&self, shared: &Shared) -> bool {
         self.plane.frozen
-            || self.view.members.iter().any(|member| !self.required(shared, member.process))
+            || self.misses_somebody(shared)
             || self.leave_request().is_some()
             || self.leavers.keys().any(|process| self.rank_of(*process).is_some())
             || self.plane.inbox.iter().any(|inbox| inbox.has_global)
             || self.clients.wants_view(shared)
-            || (shared.now >= self.joiners_at(shared) && !self.eligible_joiners(shared).is_empty())
+            || (shared.now >= self.joiners_at(shared) && self.has_joiners(shared))
     }
 
     /// From when on joiners alone are a reason to change the view: in a large one those that come together are waited for,
@@ -233,9 +249,7 @@ impl Group {
             Some(proposer) => Some(proposer.resend_at),
             None if self.change.decided.is_some() => None,
             None if self.wants_change(shared) => Some(self.turn(shared).max(self.change.not_before)),
-            None if shared.now < self.joiners_at(shared) && !self.eligible_joiners(shared).is_empty() => {
-                Some(self.joiners_at(shared))
-            }
+            None if shared.now < self.joiners_at(shared) && self.has_joiners(shared) => Some(self.joiners_at(shared)),
             None => None,
         }
     }
@@ -248,7 +262,7 @@ impl Group {
     }
 
     fn start_attempt(&mut self, shared: &mut Shared) {
-        let joiners = self.eligible_joiners(shared);
+        let joiners = self.eligible_joiners(shared).cloned().collect();
         let counter = self.change.highest.counter.max(self.change.promised.counter) + 1;
         let attempt = Attempt { system_view: self.attempt_view(shared), counter, proposer: shared.me };
         if attempt < self.change.promised {

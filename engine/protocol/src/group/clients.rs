@@ -204,8 +204,14 @@ impl Clients {
 
     /// Some client failed, or many have gone: a view without them is wanted.
     pub(crate) fn wants_view(&self, shared: &Shared) -> bool {
-        let gone = || self.marks.iter().filter(|(process, _)| !shared.in_system(**process));
-        gone().any(|(_, mark)| mark.open) || gone().count() > MANY_GONE
+        let mut gone = 0;
+        for (_, mark) in self.marks.iter().filter(|(process, _)| !shared.in_system(**process)) {
+            gone += 1;
+            if mark.open || gone > MANY_GONE {
+                return true;
+            }
+        }
+        false
     }
 
     /// A client waits to hear that something of it is delivered everywhere.

@@ -136,6 +136,9 @@ impl Group {
 
     /// Tells the flushes that are complete. `view_ended`: all that was in the stream is delivered by all survivors.
     pub(crate) fn complete_flushes(&mut self, shared: &mut Shared, view_ended: bool) {
+        if self.flushes.is_empty() {
+            return;
+        }
         let handle = self.handle;
         let done: Vec<u64> = self
             .flushes

@@ -35,6 +35,7 @@ use change::Change;
 use debts::Debt;
 use isis_wire::Address;
 use isis_wire::message::{Joiner, MemberEntry, StateStatus, Value};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The longest payload that is appended as one frame.
@@ -135,6 +136,8 @@ pub struct Group {
     pub plane: Plane,
     /// The change to the next view.
     pub change: Change,
+    /// Whether a member of the view was missing in the system view when last looked at, and which lists that was about.
+    missing: Cell<((u64, u64), bool)>,
     /// Views that are over.
     pub old: VecDeque<OldView>,
     /// The values that ended the last views, newest last, with the number of the view that each ended.
@@ -220,6 +223,7 @@ impl Group {
             told_view: 0,
             plane,
             change: Change::new(shared.now),
+            missing: Cell::default(),
             old: VecDeque::new(),
             decided: VecDeque::new(),
             snapshot: clients::Clients::default().encode(),

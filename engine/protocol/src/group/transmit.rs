@@ -171,6 +171,8 @@ impl Group {
     /// Does what is due: stability, rows, NAKs, flushes, waiting sends, release of memory.
     pub fn drive(&mut self, shared: &mut Shared) {
         if self.departed_until.is_none() {
+            // What the release of memory depends on changes with the rows only.
+            let moved = self.plane.rows_changed;
             if self.plane.update_stability() {
                 self.complete_flushes(shared, false);
             }
@@ -186,7 +188,9 @@ impl Group {
             self.report_gaps(shared);
             self.send_row_if_due(shared);
             self.repeat_leave(shared);
-            self.plane.release(&mut shared.region);
+            if moved || self.plane.rows_changed {
+                self.plane.release(&mut shared.region);
+            }
         }
         self.repeat_decision(shared);
         self.release_old(shared);
@@ -307,13 +311,15 @@ impl Group {
         // Consumption that opens a sender's window is told soon, not at the next heartbeat.
         let quarter = shared.config.window / 4;
         let told = &self.plane.told_consumed;
-        let moved =
-            self.plane.rows[self.rank].consumed.iter().zip(told).any(|(now, told)| now - told.min(now) >= quarter);
-        let delay = self.row_delay_ns(shared);
-        if moved {
-            self.want_row(if self.plane.gossip.is_some() { shared.now + delay } else { shared.now });
-        } else if self.plane.rows[self.rank].consumed.iter().zip(told).any(|(now, told)| now > told) {
-            self.want_row(shared.now + 4 * delay);
+        let moves = self.plane.rows[self.rank].consumed.iter().zip(told).map(|(now, told)| now.saturating_sub(*told));
+        let most = moves.max().unwrap_or(0);
+        if most > 0 {
+            let delay = self.row_delay_ns(shared);
+            if most < quarter {
+                self.want_row(shared.now + 4 * delay);
+            } else {
+                self.want_row(if self.plane.gossip.is_some() { shared.now + delay } else { shared.now });
+            }
         }
         if self.row_deadline(shared).is_none_or(|at| shared.now < at) {
             return;
@@ -343,18 +349,22 @@ impl Group {
 
     /// When `drive` should be called next.
     pub fn deadline(&self, shared: &Shared) -> Option<Instant> {
-        let gaps = self.plane.images.iter().filter_map(|image| image.nak_at).min();
-        let live = self.departed_until.is_none();
-        [
-            self.change_deadline(shared),
-            if live { self.row_deadline(shared) } else { None },
-            if live { gaps } else { None },
-            self.tell_at,
-            if live && self.leave_request().is_some() { self.leave_at } else { None },
-            if self.is_system() { self.departed_until } else { None },
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let mut next = self.change_deadline(shared);
+        let mut take = |at: Option<Instant>| {
+            if let Some(at) = at {
+                next = Some(next.map_or(at, |n| n.min(at)));
+            }
+        };
+        take(self.tell_at);
+        if self.departed_until.is_none() {
+            take(self.row_deadline(shared));
+            self.plane.images.iter().for_each(|image| take(image.nak_at));
+            if self.leave_at.is_some() && self.leave_request().is_some() {
+                take(self.leave_at);
+            }
+        } else if self.is_system() {
+            take(self.departed_until);
+        }
+        next
     }
 }

@@ -142,14 +142,15 @@ impl Plane {
         if let Some(gossip) = &mut self.gossip {
             gossip.settle(&self.rows[self.me]);
         }
-        for rank in 0..self.members {
+        let at_one = mutant!(StableAtOne);
+        for (rank, (before, inbox)) in self.stable.iter_mut().zip(&mut self.inbox).enumerate() {
             let floor = self.gossip.as_ref().map_or(0, |gossip| gossip.floor[rank].received);
             let received = self.rows.iter().map(|row| row.received[rank]);
-            let stable = if mutant!(StableAtOne) { received.max() } else { received.min() }.unwrap_or(0);
+            let stable = if at_one { received.max() } else { received.min() }.unwrap_or(0);
             let stable = stable.max(floor);
-            if stable > self.stable[rank] {
-                self.stable[rank] = stable;
-                self.inbox[rank].note_stable(stable);
+            if stable > *before {
+                *before = stable;
+                inbox.note_stable(stable);
                 grew = true;
             }
         }

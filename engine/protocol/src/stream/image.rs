@@ -59,7 +59,7 @@ impl Image {
             };
             let len = (end - from).min((CHUNK_SIZE - offset) as u64) as usize;
             let at = (from - position) as usize;
-            region.chunk_mut(chunk)[offset..offset + len].copy_from_slice(&data[at..at + len]);
+            region.range_mut(chunk, offset..offset + len).copy_from_slice(&data[at..at + len]);
             from += len as u64;
         }
         if from == start {

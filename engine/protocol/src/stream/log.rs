@@ -32,7 +32,7 @@ impl Log {
             let space = (start - self.end) as usize;
             let pad = Frame { kind: FrameKind::Pad, flags: 0, entry: 0, len: (space - FRAME_HEADER) as u32 };
             let (chunk, offset) = self.chunks.locate(self.end).expect("padding goes behind a frame of the same chunk");
-            region.chunk_mut(chunk)[offset..offset + FRAME_HEADER].copy_from_slice(&pad.header());
+            region.range_mut(chunk, offset..offset + FRAME_HEADER).copy_from_slice(&pad.header());
             self.end = start;
         }
         Some(place)
@@ -42,7 +42,7 @@ impl Log {
     pub fn append(&mut self, region: &mut Region, frame: Frame, payload: &[u8]) -> Option<u64> {
         debug_assert_eq!(frame.len as usize, payload.len());
         let (chunk, offset) = self.make_room(region, payload.len())?;
-        let bytes = &mut region.chunk_mut(chunk)[offset..offset + frame.size()];
+        let bytes = region.range_mut(chunk, offset..offset + frame.size());
         bytes[..FRAME_HEADER].copy_from_slice(&frame.header());
         bytes[FRAME_HEADER..FRAME_HEADER + payload.len()].copy_from_slice(payload);
         bytes[FRAME_HEADER + payload.len()..].fill(0);
@@ -60,7 +60,7 @@ impl Log {
     /// Appends the frame whose payload was written in place after [`Log::reserve`].
     pub fn append_reserved(&mut self, region: &mut Region, frame: Frame) -> u64 {
         let (chunk, offset) = self.chunks.locate(self.end).expect("reserved");
-        let bytes = &mut region.chunk_mut(chunk)[offset..offset + frame.size()];
+        let bytes = region.range_mut(chunk, offset..offset + frame.size());
         bytes[..FRAME_HEADER].copy_from_slice(&frame.header());
         bytes[FRAME_HEADER + frame.len as usize..].fill(0);
         let position = self.end;
