@@ -266,11 +266,14 @@ impl Shared {
     pub fn suspected(&self, process: ProcessId) -> bool {
         match self.peers.get(&process) {
             None => process != self.me,
-            Some(peer) => {
-                let silent = || peer.detector.suspected(self.now) && !mutant!(NeverSuspects);
-                peer.reported_dead || (peer.entry.site != self.config.site && silent())
-            }
+            Some(peer) => self.suspects(peer),
         }
+    }
+
+    /// The same of a peer.
+    pub fn suspects(&self, peer: &Peer) -> bool {
+        let silent = || peer.detector.suspected(self.now) && !mutant!(NeverSuspects);
+        peer.reported_dead || (peer.entry.site != self.config.site && silent())
     }
 
     /// The processes of this site that are known dead here (R10).
@@ -333,6 +336,20 @@ impl Shared {
             packet::seal(&mut packet, &[]);
             self.outbox.push_back(Outgoing { to: Target::Address(to), packet });
         }
+    }
+
+    /// A packet whose body is to be written, and then given to [`send_packet`](Self::send_packet): room for so many bytes of it.
+    pub fn begin_packet(&self, kind: PacketKind, group: GroupId, view: u64, room: usize) -> Writer {
+        let mut out = Writer { bytes: Vec::with_capacity(HEADER + room) };
+        packet::begin(&mut out.bytes, &self.header(kind, group, view));
+        out
+    }
+
+    /// Sends a packet that was begun.
+    pub fn send_packet(&mut self, to: Target, packet: Writer) {
+        let mut packet = packet.bytes;
+        packet::seal(&mut packet, &[]);
+        self.outbox.push_back(Outgoing { to, packet });
     }
 
     /// Sends a packet with this body.

@@ -5,7 +5,7 @@
 
 use isis_protocol::Instant;
 
-const MILLION: i128 = 1_000_000;
+const MILLION: i64 = 1_000_000;
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,8 +27,9 @@ impl Clock {
 
     /// What it shows at a virtual time.
     pub fn at(&self, time: u64) -> Instant {
-        let drifted = if self.drift_ppm == 0 { 0 } else { i128::from(time) * i128::from(self.drift_ppm) / MILLION };
-        Instant((i128::from(time) + drifted) as u64 + self.ahead_ns)
+        // Virtual time is short: the product is far from what fits.
+        let drifted = if self.drift_ppm == 0 { 0 } else { time as i64 * self.drift_ppm / MILLION };
+        Instant(time.saturating_add_signed(drifted) + self.ahead_ns)
     }
 
     /// The virtual time at which it shows this, or more, for the first time.
@@ -37,7 +38,12 @@ impl Clock {
         if self.drift_ppm == 0 {
             return elapsed;
         }
-        let mut time = (i128::from(elapsed) * MILLION / (MILLION + i128::from(self.drift_ppm))) as u64;
+        let million = MILLION as u64;
+        let pace = million.saturating_add_signed(self.drift_ppm);
+        let mut time = match elapsed.checked_mul(million) {
+            Some(product) => product / pace,
+            None => (u128::from(elapsed) * u128::from(million) / u128::from(pace)) as u64,
+        };
         while time > 0 && self.at(time - 1) >= shown {
             time -= 1;
         }

@@ -68,7 +68,7 @@ pub enum Passage {
         /// A second copy after so long.
         copy_ns: Option<u64>,
         /// Its bytes, if they are not as sent.
-        damaged: Option<Rc<Vec<u8>>>,
+        damaged: Option<Rc<[u8]>>,
     },
 }
 
@@ -113,9 +113,9 @@ impl Way {
                 }
             }
             // Two flips of one bit are none.
-            damaged = (copy != bytes).then(|| Rc::new(copy));
+            damaged = (copy != bytes).then(|| Rc::from(copy));
         } else if self.chance(link.truncate) {
-            damaged = Some(Rc::new(bytes[..self.random.below(bytes.len() as u64) as usize].to_vec()));
+            damaged = Some(Rc::from(&bytes[..self.random.below(bytes.len() as u64) as usize]));
         }
         Passage::Arrives { delay_ns, reordered, copy_ns, damaged }
     }

@@ -21,7 +21,7 @@ pub struct Packet {
     /// To which slot.
     pub to: u32,
     /// The datagram.
-    pub bytes: Rc<Vec<u8>>,
+    pub bytes: Rc<[u8]>,
 }
 
 /// What a script does with a packet.
@@ -86,7 +86,7 @@ pub struct Network {
     /// Digest of all packets sent.
     pub digest: u64,
     /// The last packet that was folded into the digest, and its own digest: a multicast is looked through once.
-    folded: (Rc<Vec<u8>>, u64),
+    folded: (Rc<[u8]>, u64),
 }
 
 impl fmt::Debug for Network {
@@ -125,7 +125,7 @@ impl Network {
             interceptor: None,
             tally: Tally::default(),
             digest: 0,
-            folded: (Rc::default(), digest(&[])),
+            folded: (Rc::from([]), digest(&[])),
         }
     }
 
@@ -198,7 +198,7 @@ impl Network {
     }
 
     /// Takes a packet from a process.
-    pub fn send(&mut self, timeline: &mut Timeline<Happening>, from: u32, to: Address, bytes: &Rc<Vec<u8>>) {
+    pub fn send(&mut self, timeline: &mut Timeline<Happening>, from: u32, to: Address, bytes: &Rc<[u8]>) {
         let to = slot(to);
         self.tally.sent += 1;
         self.tally.bytes += bytes.len() as u64;
@@ -268,7 +268,7 @@ impl Network {
         self.packets[index as usize].take()
     }
 
-    fn fold(&mut self, from: u32, to: u32, bytes: &Rc<Vec<u8>>) {
+    fn fold(&mut self, from: u32, to: u32, bytes: &Rc<[u8]>) {
         if !Rc::ptr_eq(&self.folded.0, bytes) {
             self.folded = (Rc::clone(bytes), digest(bytes));
         }
@@ -297,7 +297,7 @@ mod tests {
     fn arrivals(network: &mut Network, to: u32, count: u8) -> Vec<u8> {
         let mut timeline = Timeline::default();
         for number in 0..count {
-            network.send(&mut timeline, 0, address(to), &Rc::new(vec![number]));
+            network.send(&mut timeline, 0, address(to), &Rc::from([number]));
         }
         let mut order = Vec::new();
         while let Some(Happening::Arrive(index)) = timeline.next(u64::MAX) {
@@ -372,8 +372,8 @@ mod tests {
         network.clog(0, 1, 5_000_000);
         let mut timeline = Timeline::default();
         for number in 0..20 {
-            network.send(&mut timeline, 0, address(1), &Rc::new(vec![number]));
-            network.send(&mut timeline, 1, address(0), &Rc::new(vec![number]));
+            network.send(&mut timeline, 0, address(1), &Rc::from([number]));
+            network.send(&mut timeline, 1, address(0), &Rc::from([number]));
         }
         let (mut held, mut back) = (Vec::new(), 0);
         while let Some(Happening::Arrive(index)) = timeline.next(u64::MAX) {

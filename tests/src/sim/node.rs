@@ -238,10 +238,11 @@ impl Node {
                 return true;
             }
             for transmit in burst {
-                let mut bytes = Vec::with_capacity(transmit.header.len() + transmit.payload.len());
-                bytes.extend_from_slice(transmit.header);
-                bytes.extend_from_slice(transmit.payload);
-                let bytes = Rc::new(bytes);
+                let bytes: Rc<[u8]> = if transmit.payload.is_empty() {
+                    Rc::from(transmit.header)
+                } else {
+                    Rc::from([transmit.header, transmit.payload].concat())
+                };
                 let one;
                 let destinations = match transmit.destination {
                     Destination::Unicast(to) => {

@@ -8,14 +8,20 @@ use std::collections::BinaryHeap;
 
 #[derive(Debug)]
 struct Scheduled<T> {
-    time: u64,
-    sequence: u64,
+    /// Its time, then its place among those of the same time: one number, because the heap does nothing but compare them.
+    key: u128,
     what: T,
+}
+
+impl<T> Scheduled<T> {
+    fn time(&self) -> u64 {
+        (self.key >> 64) as u64
+    }
 }
 
 impl<T> PartialEq for Scheduled<T> {
     fn eq(&self, other: &Self) -> bool {
-        (self.time, self.sequence) == (other.time, other.sequence)
+        self.key == other.key
     }
 }
 impl<T> Eq for Scheduled<T> {}
@@ -27,7 +33,7 @@ impl<T> PartialOrd for Scheduled<T> {
 impl<T> Ord for Scheduled<T> {
     // The greatest of the standard heap comes first: so the earliest is the greatest.
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.time, other.sequence).cmp(&(self.time, self.sequence))
+        other.key.cmp(&self.key)
     }
 }
 
@@ -55,12 +61,12 @@ impl<T> Timeline<T> {
     pub fn at(&mut self, time: u64, what: T) {
         let time = time.max(self.now);
         self.sequence += 1;
-        self.heap.push(Scheduled { time, sequence: self.sequence, what });
+        self.heap.push(Scheduled { key: u128::from(time) << 64 | u128::from(self.sequence), what });
     }
 
     /// When the next event is.
     pub fn next_time(&self) -> Option<u64> {
-        self.heap.peek().map(|s| s.time)
+        self.heap.peek().map(Scheduled::time)
     }
 
     /// Takes the next event, if it is not later than `limit`; time moves to it.
@@ -69,7 +75,7 @@ impl<T> Timeline<T> {
             return None;
         }
         let scheduled = self.heap.pop()?;
-        self.now = scheduled.time;
+        self.now = scheduled.time();
         Some(scheduled.what)
     }
 

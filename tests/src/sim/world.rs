@@ -523,7 +523,7 @@ impl World {
 
     /// A copy of a packet's bytes into somebody's socket buffer, as from `from`: replays and forgeries.
     pub fn inject(&mut self, from: u32, to: u32, bytes: Vec<u8>) {
-        let bytes = Rc::new(bytes);
+        let bytes = Rc::from(bytes);
         self.network.send(&mut self.timeline, from, address(to), &bytes);
     }
 }

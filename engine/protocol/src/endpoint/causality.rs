@@ -60,11 +60,14 @@ impl Endpoint {
         let waits = |group: &Group| {
             !group.refused_for.is_empty() || group.waiting.iter().any(|message| !message.debts.is_empty())
         };
-        let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| waits(group)).map(|(&id, _)| id).collect();
-        let clients_wait = self.clients.values().any(|client| client.has_debts());
-        for group in self.groups.values_mut() {
+        let mut ids: Vec<GroupId> = Vec::new();
+        for (&id, group) in &mut self.groups {
             group.owed = false;
+            if waits(group) {
+                ids.push(id);
+            }
         }
+        let clients_wait = self.clients.values().any(|client| client.has_debts());
         if clients_wait {
             freed |= self.settle_debts_of_clients();
         }

@@ -17,15 +17,13 @@ impl Endpoint {
         self.drive_looking();
         for _ in 0..MAX_PASSES {
             self.drive_quorum();
-            let ids: arrayvec::ArrayVec<GroupId, 64> = self.groups.keys().copied().take(64).collect();
-            for id in ids {
+            let mut ids = std::mem::take(&mut self.group_ids);
+            ids.clear();
+            ids.extend(self.groups.keys().copied());
+            for &id in &ids {
                 self.drive_group(id);
             }
-            if self.groups.len() > 64 {
-                for id in self.groups.keys().copied().skip(64).collect::<Vec<_>>() {
-                    self.drive_group(id);
-                }
-            }
+            self.group_ids = ids;
             if self.ended.is_some() {
                 return;
             }

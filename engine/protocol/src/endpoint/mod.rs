@@ -92,6 +92,8 @@ pub struct Endpoint {
     quorum_seen: Option<(Instant, u64)>,
     /// Room for the times at which sites were heard.
     site_times: Vec<(Instant, SiteKey)>,
+    /// Room for the groups that are gone through.
+    group_ids: Vec<GroupId>,
     told_strangers_at: Instant,
     next_request: u64,
     next_flush: u64,
@@ -132,6 +134,7 @@ impl Endpoint {
             quorum_at: now,
             quorum_seen: None,
             site_times: Vec::new(),
+            group_ids: Vec::new(),
             told_strangers_at: Instant::ZERO,
             next_request: 0,
             next_flush: 0,

@@ -10,14 +10,16 @@ impl Endpoint {
         let now = self.shared.now;
         let mut times = std::mem::take(&mut self.site_times);
         times.clear();
-        for member in &self.shared.system_view.members {
-            let heard = match self.shared.peers.get(&member.process) {
-                Some(peer) if peer.entry.site != self.shared.config.site => peer.heard_at,
-                _ => now,
-            };
-            match times.iter_mut().find(|(_, site)| *site == member.site) {
+        // The members of the system view are the peers and, unless it has left, this process.
+        let own_site = self.shared.config.site;
+        if self.shared.system_view.members.len() > self.shared.peers.len() {
+            times.push((now, own_site));
+        }
+        for peer in self.shared.peers.values() {
+            let heard = if peer.entry.site == own_site { now } else { peer.heard_at };
+            match times.iter_mut().find(|(_, site)| *site == peer.entry.site) {
                 Some((at, _)) => *at = heard.max(*at),
-                None => times.push((heard, member.site)),
+                None => times.push((heard, peer.entry.site)),
             }
         }
         let oldest_site = self.shared.system_view.members.first().map(|m| m.site);
@@ -91,9 +93,12 @@ impl Endpoint {
     /// When a detector or the stall wants to be looked at.
     pub(super) fn quorum_deadline(&self) -> Option<Instant> {
         let others = || self.shared.peers.values().filter(|peer| peer.entry.site != self.shared.config.site);
-        let suspicion = others().filter(|peer| !peer.suspected).map(|peer| peer.detector.deadline()).min();
-        let stall = (!self.shared.stalled && others().next().is_some())
+        let mut next = (!self.shared.stalled && others().next().is_some())
             .then(|| self.quorum_at + self.shared.config.stall_after_ns);
-        [suspicion, stall].into_iter().flatten().min().map(|at| at.max(self.shared.now + 1))
+        for peer in others().filter(|peer| !peer.suspected) {
+            let at = peer.detector.deadline();
+            next = Some(next.map_or(at, |n| n.min(at)));
+        }
+        next.map(|at| at.max(self.shared.now + 1))
     }
 }

@@ -156,6 +156,10 @@ impl Group {
 
     /// Some member is not [`required`](Self::required): the next view is to be without it.
     fn misses_somebody(&self, shared: &Shared) -> bool {
+        if self.is_system() && self.view.number == shared.system_view.number {
+            // Its members are this process and its peers.
+            return shared.peers.values().any(|peer| shared.suspects(peer));
+        }
         if self.is_system() || mutant!(GroupSuspects) {
             return self.view.members.iter().any(|member| !self.required(shared, member.process));
         }

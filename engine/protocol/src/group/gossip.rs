@@ -17,9 +17,14 @@ use crate::counters::Counter;
 use crate::id::ProcessId;
 use crate::plane::gossip::Gossip;
 use crate::shared::{Shared, Target};
-use isis_wire::codec::{DecodeError, Writer};
+use isis_wire::codec::DecodeError;
 use isis_wire::digest::{Ask, Entry, MAX_ENTRY, read_digest, write_entry, write_head};
 use isis_wire::packet::{HEADER, PacketKind};
+
+/// Room for the head of a digest.
+const HEAD: usize = 8;
+/// Room that most entries of a digest need.
+const USUAL_ENTRY: usize = 24;
 
 impl Group {
     /// How much wider the group is than those for which the times of the configuration are meant: what is sent to everybody
@@ -91,9 +96,10 @@ impl Group {
     /// Sends the digests that are due. `beat`: the heartbeat is.
     pub(super) fn send_digests(&mut self, shared: &mut Shared, beat: bool) {
         let unsettled = beat && self.is_unsettled();
-        let own = self.told_row(shared);
+        let told = self.told_row(shared);
         let is_system = self.is_system();
         let Some(mut gossip) = self.plane.gossip.take() else { return };
+        let own = told.as_ref().unwrap_or(&self.plane.rows[self.rank]);
         if beat {
             self.row_sent_at = shared.now;
             gossip.beats[self.rank] += 1;
@@ -102,8 +108,9 @@ impl Group {
                 gossip.ask_below = gossip.levels();
             }
         }
+        let mut entries = Vec::with_capacity(self.plane.members);
         for level in 0..gossip.levels() {
-            let entries = gossip.partial(level, &own, &self.plane.shown);
+            gossip.partial(&mut entries, level, own, &self.plane.shown);
             let asked = gossip.asked >> level & 1 == 1;
             if gossip.tell(level, &entries) || beat || asked {
                 self.send_digest(shared, &gossip, gossip.next(level), (level, Ask::Nothing), &entries);
@@ -116,7 +123,8 @@ impl Group {
             gossip.answered_at = shared.now;
         }
         (gossip.asked, gossip.ask_below) = (0, 0);
-        let row = gossip.partial(0, &own, &self.plane.shown);
+        gossip.partial(&mut entries, 0, own, &self.plane.shown);
+        let row = entries;
         for rank in std::mem::take(&mut gossip.asked_sign) {
             self.send_digest(shared, &gossip, rank, (0, Ask::Nothing), &row);
         }
@@ -152,14 +160,15 @@ impl Group {
         let room = shared.datagram_to(address) - HEADER;
         let mut next = 0;
         loop {
-            let mut out = Writer::new();
+            let usual = HEAD + entries.len() * USUAL_ENTRY;
+            let mut out = shared.begin_packet(PacketKind::Digest, self.id, self.view.number, usual.min(room));
             // Only the first part asks.
             write_head(&mut out, level as u8, if next == 0 { ask } else { Ask::Nothing }, next as u16);
-            while next < entries.len() && out.bytes.len() + MAX_ENTRY <= room {
+            while next < entries.len() && out.bytes.len() - HEADER + MAX_ENTRY <= room {
                 write_entry(&mut out, &Entry { beat: gossip.beats[next], ..entries[next] });
                 next += 1;
             }
-            shared.send_body(Target::Address(address), PacketKind::Digest, self.id, self.view.number, &out.bytes);
+            shared.send_packet(Target::Address(address), out);
             shared.count(Counter::DigestsSent);
             if next >= entries.len() {
                 return;

@@ -56,27 +56,24 @@ impl Group {
         !has_state && held < shared.config.join_backlog
     }
 
-    /// The row as it goes out.
-    pub(super) fn told_row(&mut self, shared: &Shared) -> Row {
+    /// The row as it goes out, if it is not the own one as it is: that one is brought up to date.
+    pub(super) fn told_row(&mut self, shared: &Shared) -> Option<Row> {
         let counts_received = self.counts_received(shared);
         let own = &self.plane.rows[self.rank];
-        let row = if counts_received { Row { consumed: own.received.clone(), ..own.clone() } } else { own.clone() };
-        self.plane.told_consumed.clone_from(&row.consumed);
-        row
+        let told = counts_received.then(|| Row { consumed: own.received.clone(), ..own.clone() });
+        self.plane.told_consumed.clone_from(&told.as_ref().unwrap_or(own).consumed);
+        told
+    }
+
+    /// Bytes that most rows need.
+    fn row_room(&self) -> usize {
+        8 + 12 * self.plane.members
     }
 
     /// The same as bytes.
-    fn row_bytes(&mut self, shared: &Shared) -> Vec<u8> {
-        let mut out = Writer::new();
-        if self.counts_received(shared) {
-            let row = self.told_row(shared);
-            row.write(&mut out);
-        } else {
-            let own = &self.plane.rows[self.rank];
-            own.write(&mut out);
-            self.plane.told_consumed.clone_from(&own.consumed);
-        }
-        out.bytes
+    fn write_row(&mut self, shared: &Shared, out: &mut Writer) {
+        let told = self.told_row(shared);
+        told.as_ref().unwrap_or(&self.plane.rows[self.rank]).write(out);
     }
 
     /// Plans this burst's packets of the group.
@@ -101,7 +98,9 @@ impl Group {
             return;
         }
         let datagram = self.datagram(shared);
-        let mut row = self.row_bytes(shared);
+        let mut writer = Writer { bytes: Vec::with_capacity(self.row_room()) };
+        self.write_row(shared, &mut writer);
+        let mut row = writer.bytes;
         let room = datagram - HEADER - DATA_HEADER;
         if row.len() + 8 > room / 2 {
             row.clear();
@@ -328,9 +327,10 @@ impl Group {
             let beat_due = self.beat_at(shared).is_some_and(|at| shared.now >= at);
             return self.send_digests(shared, beat_due);
         }
-        let mut body = vec![u8::from(self.is_unsettled())];
-        body.extend(self.row_bytes(shared));
-        shared.send_body(Target::Members(self.id), PacketKind::Row, self.id, self.view.number, &body);
+        let mut out = shared.begin_packet(PacketKind::Row, self.id, self.view.number, 1 + self.row_room());
+        out.flag(self.is_unsettled());
+        self.write_row(shared, &mut out);
+        shared.send_packet(Target::Members(self.id), out);
         shared.count(Counter::RowsSent);
         self.row_sent_at = shared.now;
         self.plane.row_due = None;

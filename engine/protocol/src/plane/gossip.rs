@@ -116,9 +116,9 @@ impl Gossip {
         news
     }
 
-    /// What this member tells at a level, without beats. `own`: its row.
-    pub fn partial(&self, level: usize, own: &Row, shown: &[bool]) -> Vec<Entry> {
-        let mut entries = Vec::with_capacity(self.members);
+    /// What this member tells at a level, without beats, into `entries`. `own`: its row.
+    pub fn partial(&self, entries: &mut Vec<Entry>, level: usize, own: &Row, shown: &[bool]) {
+        entries.clear();
         for (rank, &shown) in shown.iter().enumerate() {
             let (received, consumed, delivered) = (own.received[rank], own.consumed[rank], own.delivered[rank]);
             let mut entry = Entry { received, consumed, delivered, slowest: self.me as u16, ..Entry::default() };
@@ -128,7 +128,6 @@ impl Gossip {
             let end = if rank == self.me { own.end } else { self.ends[rank] };
             entries.push(Entry { shown, end: end.max(entry.received), ..entry });
         }
-        entries
     }
 
     /// Whether this differs from what was told at the level last; it counts as told from now on.
@@ -215,7 +214,8 @@ mod tests {
         }
 
         fn digest(&self, from: usize, level: usize) -> (usize, Digest) {
-            let entries = self.gossips[from].partial(level, &self.rows[from], &self.shown);
+            let mut entries = Vec::new();
+            self.gossips[from].partial(&mut entries, level, &self.rows[from], &self.shown);
             (self.gossips[from].next(level), Digest { level: level as u8, ask: Ask::Nothing, first: 0, entries })
         }
 
