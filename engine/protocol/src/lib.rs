@@ -20,6 +20,7 @@ pub mod detector;
 pub mod directory;
 pub mod endpoint;
 pub mod event;
+pub mod few;
 pub mod founding;
 pub mod group;
 pub mod id;

@@ -6,6 +6,7 @@ use crate::counters::{Counter, Counters};
 use crate::detector::Detector;
 use crate::directory::{Directory, Operation, Outcome};
 use crate::event::{Event, FIRST_UNICAST};
+use crate::few::FewMap;
 use crate::id::{GroupId, Nonce, ProcessId, SystemId};
 use crate::random::Random;
 use crate::receipts::{Received, Sent};
@@ -15,7 +16,7 @@ use isis_wire::message::{Code, MemberEntry, Message, PieceHeader};
 use isis_wire::packet::{self, HEADER, Header, PacketKind};
 use isis_wire::{Address, Writer};
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Room for a piece's header and packet header in a datagram.
 const PIECE_OVERHEAD: usize = HEADER + 16;
@@ -129,7 +130,7 @@ pub struct Shared {
     /// The system view installed here.
     pub system_view: SystemView,
     /// The other processes of it.
-    pub peers: BTreeMap<ProcessId, Peer>,
+    pub peers: FewMap<ProcessId, Peer>,
     /// Counts the changes of which processes the peers are: what follows from that alone need not be worked out again
     /// before the next one.
     pub peers_epoch: u64,
@@ -171,7 +172,7 @@ impl Shared {
             me: ProcessId::default(),
             system: SystemId::default(),
             system_view: SystemView::default(),
-            peers: BTreeMap::new(),
+            peers: FewMap::new(),
             peers_epoch: 1,
             births: FxHashMap::default(),
             stalled: false,
@@ -209,7 +210,7 @@ impl Shared {
                 self.watches.push_back(member.nonce);
             }
             let (min, max) = (self.config.suspect_min_ns, self.config.suspect_max_ns);
-            self.peers.entry(member.process).or_insert_with(|| Peer {
+            self.peers.or_insert_with(member.process, || Peer {
                 entry: member.clone(),
                 detector: Detector::new(now, min, max).announced(member.max_pause_ns),
                 heard_at: now,

@@ -133,7 +133,12 @@ impl<'a> Reader<'a> {
         if count > self.remaining() as u64 {
             return Err(DecodeError::Truncated);
         }
-        (0..count).map(|_| item(self)).collect()
+        // The count is the sender's word: for many items the list grows with what is read.
+        let mut items = Vec::with_capacity(count.min(16) as usize);
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Ok(items)
     }
 
     /// Fails if anything is left.

@@ -12,6 +12,8 @@ use crate::packet::MAX_POSITION;
 pub const MAX_MEMBERS: usize = 1 << 15;
 /// More bytes than an entry can take.
 pub const MAX_ENTRY: usize = 48;
+/// No entry takes fewer bytes.
+const MIN_ENTRY: usize = 6;
 /// Digests of a higher level do not exist: the levels are as many as the bits of a rank.
 const MAX_LEVEL: u8 = 15;
 /// `ask`: a sign of life, to whoever asks.
@@ -106,7 +108,7 @@ pub fn read_digest(body: &[u8], members: usize) -> Result<Digest, DecodeError> {
     if level > MAX_LEVEL {
         return Err(DecodeError::BadValue);
     }
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(members.min(reader.remaining() / MIN_ENTRY));
     while reader.remaining() > 0 {
         if usize::from(first) + entries.len() >= members {
             return Err(DecodeError::TooLong);

@@ -101,7 +101,7 @@ impl<'a> Packet<'a> {
             return Err(PacketError::IncompatibleVersion(bytes[2]));
         }
         let sum = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-        if crc32c::crc32c_append(crc32c::crc32c(&bytes[..4]), &bytes[8..]) != sum {
+        if crc32c::crc32c_append(head_sum(bytes[3]), &bytes[8..]) != sum {
             return Err(PacketError::BadChecksum);
         }
         let kind = match bytes[3] {
@@ -142,9 +142,37 @@ pub fn begin(out: &mut Vec<u8>, header: &Header) {
 
 /// Computes the sum over `first` (which starts with the header) and `rest`, and writes it into `first`.
 pub fn seal(first: &mut [u8], rest: &[u8]) {
-    let sum = crc32c::crc32c_append(crc32c::crc32c(&first[..4]), &first[8..]);
-    let sum = crc32c::crc32c_append(sum, rest);
+    debug_assert_eq!(first[..3], [MAGIC.to_le_bytes()[0], MAGIC.to_le_bytes()[1], VERSION]);
+    let mut sum = crc32c::crc32c_append(head_sum(first[3]), &first[8..]);
+    if !rest.is_empty() {
+        sum = crc32c::crc32c_append(sum, rest);
+    }
     first[4..8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// The CRC32C of the bytes before the sum, which begin a packet of every kind alike.
+fn head_sum(kind: u8) -> u32 {
+    const SUMS: [u32; 256] = {
+        let mut sums = [0; 256];
+        let mut kind = 0;
+        while kind < 256 {
+            sums[kind] = begin_sum([MAGIC.to_le_bytes()[0], MAGIC.to_le_bytes()[1], VERSION, kind as u8]);
+            kind += 1;
+        }
+        sums
+    };
+    SUMS[usize::from(kind)]
+}
+
+/// CRC32C, bit by bit, when compiled.
+const fn begin_sum(bytes: [u8; 4]) -> u32 {
+    let mut sum = u32::from_le_bytes(bytes) ^ u32::MAX;
+    let mut bit = 0;
+    while bit < 32 {
+        sum = if sum & 1 == 1 { sum >> 1 ^ 0x82f6_3b78 } else { sum >> 1 };
+        bit += 1;
+    }
+    sum ^ u32::MAX
 }
 
 /// The start of a [`PacketKind::Data`] body: "bytes [position, position + len) of the stream of `rank`", after a row
@@ -283,6 +311,23 @@ mod tests {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(Packet::parse(&bad).is_err(), "bit {bit}");
+        }
+    }
+
+    /// The sum is that of the crate over all bytes but its own, in whatever parts they come.
+    #[test]
+    fn the_sum_is_crc32c() {
+        for kind in 0..=u8::MAX {
+            let mut bytes = vec![MAGIC.to_le_bytes()[0], MAGIC.to_le_bytes()[1], VERSION, kind, 0, 0, 0, 0];
+            bytes.extend((0..80).map(|byte| byte ^ kind));
+            let sum = crc32c::crc32c(&[&bytes[..4], &bytes[8..]].concat());
+            let (mut whole, mut cut) = (bytes.clone(), bytes[..56].to_vec());
+            seal(&mut whole, &[]);
+            seal(&mut cut, &bytes[56..]);
+            assert_eq!(
+                (whole[4..8].to_vec(), cut[4..8].to_vec()),
+                (sum.to_le_bytes().to_vec(), sum.to_le_bytes().to_vec())
+            );
         }
     }
 

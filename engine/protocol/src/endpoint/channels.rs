@@ -183,7 +183,7 @@ impl Endpoint {
             packet::seal(&mut packet, &[]);
             outbox.push_back(Outgoing { to: Target::Address(to), packet });
         };
-        for (&process, peer) in &mut self.shared.peers {
+        for (&process, peer) in self.shared.peers.iter_mut() {
             let to = peer.entry.address;
             let delivered = peer.received.delivered();
             for (number, lane) in peer.lanes.iter_mut().enumerate() {

@@ -23,7 +23,7 @@ impl Endpoint {
         for handle in &self.handles {
             let _ = writeln!(text, "  {:?} abandoned {} {:?}", handle.name, handle.abandoned, handle.phase);
         }
-        for (process, peer) in &shared.peers {
+        for (process, peer) in shared.peers.iter() {
             let idle = peer.lanes.each_ref().map(|lane| lane.as_ref().is_none_or(|lane| lane.sender.is_idle()));
             let _ =
                 writeln!(text, "  to {process:?}: lanes idle {idle:?} {:?}; from it {:?}", peer.sent, peer.received,);

@@ -57,8 +57,9 @@ impl Endpoint {
             // R12: nothing is done in a system before a quorum of it was heard: its founding may be a story of long ago.
             (self.founding.unheard, self.shared.stalled) = (false, false);
         }
-        for peer in self.shared.peers.values_mut() {
-            let suspected = peer.entry.site != self.shared.config.site && peer.detector.suspected(now);
+        let own_site = self.shared.config.site;
+        for peer in self.shared.peers.values_mut().filter(|peer| peer.entry.site != own_site) {
+            let suspected = peer.detector.suspected(now);
             if suspected && !peer.suspected {
                 self.shared.counters.add(crate::counters::Counter::Suspicions, 1);
             }

@@ -468,7 +468,7 @@ impl Endpoint {
         }
         self.deaths_noted = lists;
         let mut news = Vec::new();
-        for (&process, peer) in &mut self.shared.peers {
+        for (&process, peer) in self.shared.peers.iter_mut() {
             if !peer.dead_here && peer.entry.site == self.shared.config.site && self.dead.contains(&peer.entry.nonce) {
                 peer.dead_here = true;
                 peer.reported_dead = true;

@@ -9,6 +9,7 @@ use crate::id::{GroupId, ProcessId};
 use crate::plane::Plane;
 use crate::shared::Shared;
 use crate::time::Instant;
+use isis_wire::Address;
 use isis_wire::message::{MemberEntry, Message, StateStatus, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -259,13 +260,14 @@ impl Group {
                 missing.entry(process).or_insert(old.number);
             }
         }
-        missing.retain(|process, _| shared.peers.contains_key(process));
+        let address_of = |process| shared.peers.get(&process).map(|peer| peer.entry.address);
+        let missing: Vec<(Address, u64)> =
+            missing.into_iter().filter_map(|(process, view)| Some((address_of(process)?, view))).collect();
         if missing.is_empty() {
             self.tell_at = None;
             return;
         }
-        for (process, view) in missing {
-            let address = shared.peers[&process].entry.address;
+        for (address, view) in missing {
             self.tell_past(shared, address, view);
         }
         let pause = if self.departed_until.is_some() { 10 } else { 2 };
