@@ -29,6 +29,8 @@ use isis_protocol::event::{Kind, Refused};
 use isis_protocol::id::GroupId;
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_protocol::{Config, JoinOptions, TotalOrder};
+use isis_wire::Writer;
+use isis_wire::message::Message;
 use isis_wire::packet::{self, PacketKind};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -348,6 +350,17 @@ impl Scenario {
     fn fail(&self, what: &str) -> ! {
         panic!("{what}\n{}", self.text());
     }
+}
+
+/// A packet with one protocol message, as a process writes it.
+pub fn message_packet(header: &packet::Header, message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet::begin(&mut bytes, header);
+    let mut body = Writer::new();
+    message.encode(&mut body);
+    bytes.extend_from_slice(&body.bytes);
+    packet::seal(&mut bytes, &[]);
+    bytes
 }
 
 /// Bytes of a group's stream, not of the system's.

@@ -370,9 +370,9 @@ fn two_processes_relay_for_each_other() {
 
 /// Three members and a client, the fourth process, who has asked something. The first member multicasts, which is held or lost,
 /// and answers the client. Gives the keys of both.
-fn answers_before_others_have(verdict: Verdict) -> (Scenario, Key, Key) {
+fn answers_before_others_have(verdict: Verdict) -> (Scenario, [usize; 4], Key, Key) {
     let mut s = Scenario::new(&[4]);
-    let [a, b, c, d] = s.start_all();
+    let nodes @ [a, b, c, d] = s.start_all();
     s.form_group(&[a, b, c]);
     s.become_client(d);
     let question = s.multicast(d, Kind::Causal, false, 30);
@@ -383,15 +383,14 @@ fn answers_before_others_have(verdict: Verdict) -> (Scenario, Key, Key) {
     let answer = s.call(a, |app, ctx| app.reply(ctx, app.members.len() - 1, 30));
     let answer = answer.expect("a member may reply").expect("there is a question");
     s.pass(20 * MILLISECOND);
-    (s, multicast, answer)
+    (s, nodes, multicast, answer)
 }
 
 /// A member multicasts what nobody gets, answers the client, and dies (seed 3000853). The answer waits until the multicast is
 /// stable, which it never is: else what the client sends next would follow from a message that is lost (property 12).
 #[test]
 fn a_client_hears_of_nothing_that_may_be_lost() {
-    let (mut s, lost, answer) = answers_before_others_have(Verdict::Drop);
-    let [a, b, c, d] = [0, 1, 2, 3];
+    let (mut s, [a, b, c, d], lost, answer) = answers_before_others_have(Verdict::Drop);
     assert!(s.has(a, lost) && !s.has(d, answer), "{}", s.text());
     s.crash(a);
     s.mend();
@@ -404,8 +403,7 @@ fn a_client_hears_of_nothing_that_may_be_lost() {
 /// The same with a network that mends: the answer comes as soon as all have the multicast.
 #[test]
 fn an_answer_to_a_client_waits_no_longer_than_needed() {
-    let (mut s, _, answer) = answers_before_others_have(Verdict::Hold);
-    let d = 3;
+    let (mut s, [.., d], _, answer) = answers_before_others_have(Verdict::Hold);
     assert!(!s.has(d, answer));
     s.mend();
     s.until("the client has the answer", |s| s.has(d, answer));

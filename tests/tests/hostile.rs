@@ -4,10 +4,9 @@
 use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, ProcessId};
 use isis_protocol::time::SECOND;
-use isis_tests::scenario::Scenario;
-use isis_wire::Writer;
+use isis_tests::scenario::{Scenario, message_packet};
 use isis_wire::message::{Attempt, Message};
-use isis_wire::packet::{self, Header, PacketKind};
+use isis_wire::packet::{Header, PacketKind};
 
 /// What a process is called in its system.
 fn identifier(s: &Scenario, node: usize) -> ProcessId {
@@ -18,15 +17,9 @@ fn identifier(s: &Scenario, node: usize) -> ProcessId {
 fn forge(s: &mut Scenario, from: usize, to: usize, message: &Message) {
     let (system, view) = (s.app(from).admitted.expect("it is in a system").0, s.app(from).system_view.clone());
     let view = view.expect("it has a system view").number;
-    let birth = s.world.nodes[from].nonce.birth();
-    let mut bytes = Vec::new();
-    packet::begin(&mut bytes, &Header { kind: PacketKind::Message, birth, system, group: GroupId::SYSTEM, view });
-    let mut body = Writer::new();
-    message.encode(&mut body);
-    bytes.extend_from_slice(&body.bytes);
-    packet::seal(&mut bytes, &[]);
-    let (from, to) = (s.place(from), s.place(to));
-    s.world.inject(from, to, bytes);
+    let (from, to, birth) = (s.place(from), s.place(to), s.world.nodes[from].nonce.birth());
+    let header = Header { kind: PacketKind::Message, birth, system, group: GroupId::SYSTEM, view };
+    s.world.inject(from, to, message_packet(&header, message));
 }
 
 /// Three processes of two sites, the last two of one, in one group.

@@ -5,11 +5,12 @@
 
 use isis_protocol::JoinOptions;
 use isis_protocol::event::Kind;
-use isis_protocol::id::GroupId;
+use isis_protocol::id::{GroupId, Nonce, SystemId};
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_tests::mutants::{self, Mutant, Switched};
-use isis_tests::scenario::Scenario;
+use isis_tests::scenario::{Scenario, message_packet};
 use isis_tests::sim::network::{Packet, Verdict};
+use isis_wire::founding::Ballot;
 use isis_wire::message::Message;
 use isis_wire::packet::{self, DataHeader, PacketKind};
 use std::cell::Cell;
@@ -469,6 +470,40 @@ fn r12_a_system_that_is_lost_for_good_is_followed_by_another() {
     });
     s.join(c);
     s.until("a group", |s| s.view_is(c, &[c]));
+    s.finish();
+}
+
+/// R12. The third of three sites hears of the first founding's number and system from a founder of the second one, before it
+/// hears the decision itself, which lists its process. The process enters all the same.
+#[test]
+fn r12_the_number_of_a_founding_may_be_heard_before_its_list() {
+    let mut s = Scenario::configured(&[1, 1, 1], |config| config.expected_sites = 3);
+    s.intercept(|packet| match message(packet) {
+        Some((true, Message::Founded { .. } | Message::PledgeRefused { .. })) if packet.to == 2 => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    let all @ [a, b, c] = [0, 1, 2].map(|place| s.start(place));
+    s.until("a system of the other two", |s| [a, b].iter().all(|&n| s.app(n).system_view.is_some()));
+    assert_eq!(s.app(a).system_view.as_ref().map(|view| view.members.len()), Some(3), "{}", s.text());
+
+    let founding = s.world.sites[0].disk.foundation.clone();
+    let stranger = Nonce(7);
+    let header = packet::Header {
+        kind: PacketKind::Message,
+        birth: stranger.birth(),
+        system: SystemId::default(),
+        group: GroupId::SYSTEM,
+        view: 0,
+    };
+    let ballot = Ballot { founding: 2, counter: 1, founder: stranger };
+    let next = Message::Pledge { ballot, expected: 3, previous: founding.system, free: Vec::new() };
+    s.world.inject(0, 2, message_packet(&header, &next));
+    s.until("the third knows the number", |s| s.world.sites[2].disk.decided == 1);
+    assert!(s.world.sites[2].disk.foundation.members.is_empty() && s.app(c).system_view.is_none(), "{}", s.text());
+
+    s.world.network.interceptor = None;
+    s.until("the third enters", |s| all.iter().all(|&n| s.app(n).system_view.is_some()));
+    s.form_group(&all);
     s.finish();
 }
 

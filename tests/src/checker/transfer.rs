@@ -2,8 +2,8 @@
 
 use super::Violation;
 use super::digests;
-use super::history::{GroupKey, History};
-use crate::trace::{Channel, Event, Process};
+use super::history::{GroupKey, History, Membership};
+use crate::trace::{Channel, Event, Key, Process};
 use std::collections::BTreeMap;
 
 /// 18. The joiner's state equals the donor's at the point of the join, and no delivery is lost or repeated across it: all
@@ -67,8 +67,8 @@ pub fn state(history: &History<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// 19. What a process multicast before a flush that returned is not lost: somebody delivers it, and with property 17 all
-///     survivors do, unless nobody of the view in which the flush returned lives on.
+/// 19. What a process multicast before a flush that returned is not lost: every member of the view that it belongs to delivers
+///     it, unless it does not go on from there. (Property 17 is not enough: it holds where all survivors lack the message.)
 pub fn flush(history: &History<'_>, found: &mut Vec<Violation>) {
     completed(history, found);
     for membership in &history.memberships {
@@ -99,16 +99,11 @@ fn completed(history: &History<'_>, found: &mut Vec<Violation>) {
         let Event::Completed { key } = &done.event else { continue };
         let Some(sent) = history.sends.get(key) else { continue };
         let Some(group) = history.client(*key).and_then(|client| client.group) else { continue };
+        // An application may be behind: where others deliver it is what counts, not when.
+        let home = history.homes.get(key).map_or(u64::MAX, |(_, view, _)| *view);
         for membership in history.groups[&group].iter().map(|&m| &history.memberships[m]) {
             let there = membership.installs.first().is_some_and(|first| first.record < sent.record);
-            let life = history.life(membership.process);
-            let stays = membership.left.is_none() && membership.leave_called.is_none() && !life.closing;
-            // An application may be behind: where others deliver it is what counts, not when.
-            let home = history.homes.get(key).map(|(_, view, _)| *view);
-            let goes_on = home.is_some_and(|home| membership.installs.iter().any(|i| i.view.number > home))
-                || (history.complete() && stays && history.up(membership.process));
-            let has = || membership.installs.iter().flat_map(|i| &i.taken).any(|t| t.delivered.key == Some(*key));
-            if there && goes_on && !has() {
+            if there && goes_on(history, membership, home) && !takes(membership, *key) {
                 let what = format!("{key:?} is completed, and {:?} does not deliver it", membership.process);
                 history.blame(found, 19, what, &[sent.record, record]);
             }
@@ -116,7 +111,19 @@ fn completed(history: &History<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// The messages before `call` that nobody delivers although somebody of the view at `returned` lives on.
+/// The member went on from that view to a later one, or is up in the end when all was given its time.
+fn goes_on(history: &History<'_>, membership: &Membership<'_>, view: u64) -> bool {
+    let closing = history.life(membership.process).closing;
+    let stays = membership.left.is_none() && membership.leave_called.is_none() && !closing;
+    membership.installs.iter().any(|install| install.view.number > view)
+        || (history.complete() && stays && history.up(membership.process))
+}
+
+fn takes(membership: &Membership<'_>, key: Key) -> bool {
+    membership.installs.iter().flat_map(|install| &install.taken).any(|taken| taken.delivered.key == Some(key))
+}
+
+/// The messages before `call` that somebody of their view does not deliver and goes on.
 fn lost(
     history: &History<'_>,
     process: Process,
@@ -134,25 +141,15 @@ fn lost(
         .rev()
         .find(|i| i.record < returned);
     let Some(view) = view else { return };
-    // Somebody of that view went on to a later one, or is up in the end when all was given its time.
-    let lives_on = history.groups[&group].iter().map(|&m| &history.memberships[m]).any(|m| {
-        let was_in = m.installs.iter().any(|i| i.view.number == view.view.number);
-        let went_on = m.installs.last().is_some_and(|i| i.view.number > view.view.number);
-        was_in && (went_on || (history.complete() && history.up(m.process) && m.left.is_none()))
-    });
-    if !lives_on {
-        return;
-    }
-    for (key, sent) in history.sends.range(
-        crate::trace::Key { sender: process, join, channel: Channel::Multicast, number: 0 }..=crate::trace::Key {
-            sender: process,
-            join,
-            channel: Channel::Multicast,
-            number: u32::MAX,
-        },
-    ) {
-        if sent.record < call && !history.homes.contains_key(key) {
-            let what = format!("{key:?} is lost, although a flush after it has returned");
+    let channel = Channel::Multicast;
+    let all =
+        Key { sender: process, join, channel, number: 0 }..=Key { sender: process, join, channel, number: u32::MAX };
+    for (key, sent) in history.sends.range(all).filter(|(_, sent)| sent.record < call) {
+        let home = history.homes.get(key).map_or(view.view.number, |(_, home, _)| *home);
+        let members = history.groups[&group].iter().map(|&m| &history.memberships[m]);
+        let in_it = members.filter(|m| m.installs.iter().any(|install| install.view.number == home));
+        for membership in in_it.filter(|m| goes_on(history, m, home) && !takes(m, *key)) {
+            let what = format!("{key:?} is lost to {:?}, although a flush after it has returned", membership.process);
             history.blame(found, 19, what, &[sent.record, call, returned]);
         }
     }

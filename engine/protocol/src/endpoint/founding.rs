@@ -154,7 +154,7 @@ impl Endpoint {
     }
 
     fn learn(&mut self, number: u64, foundation: Foundation) {
-        if self.founding.record.as_ref().is_none_or(|record| record.decided < number) {
+        if self.founding.record.as_ref().is_none_or(|record| acceptor::is_news(record, number, &foundation)) {
             self.ask_record(RecordOperation::Learn { founding: number, foundation }, Pending::Other);
         }
     }

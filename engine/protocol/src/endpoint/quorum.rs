@@ -2,7 +2,9 @@
 
 use super::Endpoint;
 use crate::event::Event;
+use crate::shared::Pending;
 use crate::time::Instant;
+use std::mem::discriminant;
 
 impl Endpoint {
     /// When contact to a quorum was last there: the sites are ordered by when they were heard last.
@@ -70,24 +72,21 @@ impl Endpoint {
     fn stall_or_resume(&mut self) {
         let now = self.shared.now;
         let lost = !mutant!(NeverStalls) && now.since(self.quorum_at) >= self.shared.config.stall_after_ns;
-        if lost && !self.shared.stalled {
-            self.shared.stalled = true;
-            if self.shared.events.front().is_some_and(|first| matches!(first.event, Event::Resumed)) {
-                self.shared.events.pop_front();
-                return;
-            }
-            let pending = crate::shared::Pending { event: Event::Stalled, consume: None };
-            self.shared.events.push_front(pending);
-        } else if !lost && self.shared.stalled {
-            self.shared.stalled = false;
-            // Ahead of what waits to be told, as the stall was; a stall that was not told yet is not told at all, and so the
-            // other way round.
-            if self.shared.events.front().is_some_and(|first| matches!(first.event, Event::Stalled)) {
-                self.shared.events.pop_front();
-                return;
-            }
-            let pending = crate::shared::Pending { event: Event::Resumed, consume: None };
-            self.shared.events.push_front(pending);
+        if lost != self.shared.stalled {
+            self.shared.stalled = lost;
+            self.tell_stall(lost);
+        }
+    }
+
+    /// Tells of a stall, or of its end, ahead of all that waits to be told. Of the two, what the application was not told yet
+    /// takes the other back: it is told of neither.
+    fn tell_stall(&mut self, stalled: bool) {
+        let (event, other) = if stalled { (Event::Stalled, Event::Resumed) } else { (Event::Resumed, Event::Stalled) };
+        let events = &mut self.shared.events;
+        if events.front().is_some_and(|first| discriminant(&first.event) == discriminant(&other)) {
+            events.pop_front();
+        } else {
+            events.push_front(Pending { event, consume: None });
         }
     }
 

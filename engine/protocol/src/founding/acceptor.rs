@@ -94,8 +94,16 @@ pub fn bars(record: &SiteRecord, founding: u64, system: SystemId) -> bool {
     later || accepted
 }
 
+/// Whether a record does not say yet all that `foundation`, decided by that founding, says. Who only hears the number and
+/// the system of a founding (as the one before a ballot, or on admission) does not know whom it lists.
+pub fn is_news(record: &SiteRecord, founding: u64, foundation: &Foundation) -> bool {
+    let lists_nobody = record.foundation.members.is_empty() && !foundation.members.is_empty();
+    let completes = founding == record.decided && foundation.system == record.foundation.system && lists_nobody;
+    founding > record.decided || completes
+}
+
 fn learn(record: &mut SiteRecord, founding: u64, foundation: &Foundation) {
-    if founding <= record.decided {
+    if !is_news(record, founding, foundation) {
         return;
     }
     record.decided = founding;
@@ -196,6 +204,21 @@ mod tests {
         let goes_on = Foundation { system: SystemId(5), members: Vec::new() };
         assert!(does(&mut record, RecordOperation::Accept { ballot: ballot(2, 2), foundation: goes_on }, SystemId(5)));
         assert!(does(&mut record, enter(5), NOBODY), "unless the old one was decided to go on");
+    }
+
+    #[test]
+    fn whom_a_founding_lists_may_be_learnt_later_than_its_number() {
+        let mut record = SiteRecord::default();
+        let ballot = ballot(2, 1);
+        assert!(does(&mut record, RecordOperation::Pledge { ballot, previous: SystemId(5) }, NOBODY));
+        let listed = new_system(5);
+        assert_eq!((record.decided, record.foundation.members.len()), (1, 0), "the ballot told the system only");
+        assert!(is_news(&record, 1, &listed));
+        assert!(!is_news(&record, 1, &new_system(6)), "founding 1 was another system");
+        assert!(does(&mut record, RecordOperation::Learn { founding: 1, foundation: listed.clone() }, NOBODY));
+        assert_eq!((&record.foundation, record.promised), (&listed, ballot), "and the promise stands");
+        assert!(!is_news(&record, 1, &listed));
+        assert!(!is_news(&record, 1, &Foundation { system: SystemId(5), members: Vec::new() }));
     }
 
     #[test]
