@@ -1,6 +1,7 @@
 //! What is due: one pass over everything that time, packets or commands may have set in motion.
 
 use super::Endpoint;
+use crate::group::Fate;
 use crate::id::GroupId;
 use crate::time::Instant;
 
@@ -43,16 +44,17 @@ impl Endpoint {
 
     fn drive_group(&mut self, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let fate = group.drive_change(&mut self.shared);
-        self.meet_fate(id, fate);
-        let over = match self.groups.get_mut(&id) {
-            Some(group) => {
-                group.drive(&mut self.shared);
-                // R8: the past is answered for until nobody can ask any more.
-                id != GroupId::SYSTEM && group.departed_until.is_some() && group.old.is_empty()
+        let group = match group.drive_change(&mut self.shared) {
+            Fate::Lives => group,
+            fate => {
+                self.meet_fate(id, fate);
+                let Some(group) = self.groups.get_mut(&id) else { return };
+                group
             }
-            None => false,
         };
+        group.drive(&mut self.shared);
+        // R8: the past is answered for until nobody can ask any more.
+        let over = id != GroupId::SYSTEM && group.departed_until.is_some() && group.old.is_empty();
         if over && let Some(mut group) = self.groups.remove(&id) {
             group.dissolve(&mut self.shared);
         }

@@ -199,8 +199,8 @@ impl Group {
     fn open_window(&mut self, shared: &mut Shared) {
         // A view change or a stall refuses sends whatever room there is: the word is kept until they are over.
         // So does what happened before in other groups and is not delivered there.
-        let in_vain = self.is_held_up(shared) || self.is_untold() || !self.refused_for.is_empty();
-        if !self.writable_wanted || in_vain {
+        let in_vain = || self.is_held_up(shared) || self.is_untold() || !self.refused_for.is_empty();
+        if !self.writable_wanted || in_vain() {
             return;
         }
         let space = self.plane.space(shared.config.window, false);

@@ -386,19 +386,22 @@ impl Plane {
         let (order, priorities) = (&mut self.order, &mut self.priorities);
         let inbox = &mut self.inbox[self.me];
         let me = self.me;
-        inbox.parse(region, &self.log.chunks, limit, self.max_message, &mut |record, end| {
-            take_order(order, priorities, me, record, end);
-        });
+        if inbox.parsed < limit {
+            inbox.parse(region, &self.log.chunks, limit, self.max_message, &mut |record, end| {
+                take_order(order, priorities, me, record, end);
+            });
+        }
         self.note_parsed(self.me);
     }
 
     /// Which ABCASTs are ordered next [BSS91]: message k of stream r is considered only when its vector is covered by what was
     /// considered before, so the total order extends the causal order and cannot deadlock with it.
     fn consider(&mut self) {
-        for rank in 0..self.members {
-            self.considered[rank] = self.considered[rank].max(self.inbox[rank].delivered);
+        let mut progress = false;
+        for (considered, inbox) in self.considered.iter_mut().zip(&self.inbox) {
+            *considered = inbox.delivered.max(*considered);
+            progress |= *considered < inbox.whole;
         }
-        let mut progress = true;
         while progress {
             progress = false;
             for rank in 0..self.members {
