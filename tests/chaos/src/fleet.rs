@@ -4,6 +4,7 @@
 //! process is in its trace: *Hang* before the stop, *Wake* after the start, *Crash* after the end.
 
 use crate::hosts::Hosts;
+use crate::plan::Plan;
 use crate::status::{Status, unsettled};
 use isis_processes::children::Children;
 use isis_processes::now_ns;
@@ -20,11 +21,13 @@ const DEATH: Duration = Duration::from_secs(5);
 /// Nobody has a quorum for so long: the operator acts.
 const STUCK_NS: u64 = 12 * SECOND;
 
-/// One place for a member.
+/// One place for a process.
 #[derive(Debug)]
 pub struct Seat {
     /// Its host.
     pub host: usize,
+    /// Who sits there is a client of the groups.
+    client: bool,
     /// Who sits there.
     pub child: Option<usize>,
     /// Somebody shall be started there then.
@@ -43,6 +46,8 @@ pub struct Settings {
     pub expected: bool,
     /// Mean time between two actions of a member.
     pub pause_ns: u64,
+    /// Most members are in a second group, too.
+    pub second_group: bool,
     /// The two groups are in one domain of causality.
     pub one_domain: bool,
     /// A planted bug that all of them have; they then run inline.
@@ -67,6 +72,7 @@ pub struct Fleet {
     pub wrong: Vec<String>,
     children: Children<String>,
     statuses: BTreeMap<u32, (u64, Status)>,
+    counted: usize,
     closed: usize,
     settings: Settings,
     hosts: Hosts,
@@ -77,10 +83,17 @@ pub struct Fleet {
 
 impl Fleet {
     /// Nobody yet.
-    pub fn new(hosts: Hosts, count: usize, places: &[usize], settings: Settings) -> Fleet {
-        let seat = |host: &usize| Seat { host: *host, child: None, start_at: Some(0), stopped: false };
+    pub fn new(hosts: Hosts, plan: &Plan, settings: Settings) -> Fleet {
+        let seats = plan.places.iter().zip(&plan.clients);
+        let seat = |(host, client): (&usize, &bool)| Seat {
+            host: *host,
+            client: *client,
+            child: None,
+            start_at: Some(0),
+            stopped: false,
+        };
         Fleet {
-            seats: places.iter().map(seat).collect(),
+            seats: seats.map(seat).collect(),
             records: Vec::new(),
             evicted: 0,
             operated: 0,
@@ -89,11 +102,12 @@ impl Fleet {
             wrong: Vec::new(),
             children: Children::new(str::to_owned),
             statuses: BTreeMap::new(),
+            counted: 0,
             closed: 0,
             random: Random::new(settings.seed),
             settings,
             hosts,
-            count,
+            count: plan.hosts,
             stuck_since: None,
         }
     }
@@ -124,7 +138,7 @@ impl Fleet {
             .arg("--journal")
             .arg(Fleet::journal(directory, process))
             .env("ISIS_RUNTIME_DIR", directory.join(format!("host-{host}")))
-            .env("ISIS_BIND", Hosts::address(host))
+            .env("ISIS_BIND", self.hosts.bind(host))
             .env("ISIS_WAIT", "block")
             .env("ISIS_MODE", if seed.is_multiple_of(2) { "inline" } else { "threaded" });
         if self.settings.expected {
@@ -133,8 +147,13 @@ impl Fleet {
                 .env("ISIS_SITE_NAME", format!("host-{host}"))
                 .env("ISIS_STATE_DIR", directory.join(format!("state-{host}")));
         }
-        if self.random.below(3) > 0 {
+        // Some member always is in the second group: its clients have something to wait for.
+        let keeps_second = self.seats.iter().position(|seat| !seat.client) == Some(seat);
+        if (self.random.below(3) > 0 || keeps_second) && self.settings.second_group {
             command.arg("--second-group");
+        }
+        if self.seats[seat].client {
+            command.arg("--client");
         }
         if self.settings.one_domain {
             command.arg("--one-domain");
@@ -146,7 +165,8 @@ impl Fleet {
             command.arg("--quiet");
         }
         let child = self.children.start(&mut command)?;
-        self.seats[seat] = Seat { host, child: Some(child), start_at: None, stopped: false };
+        let client = self.seats[seat].client;
+        self.seats[seat] = Seat { host, client, child: Some(child), start_at: None, stopped: false };
         Ok(())
     }
 
@@ -191,6 +211,28 @@ impl Fleet {
         Ok(())
     }
 
+    /// Kills a member for good: nobody comes to sit in its place.
+    pub fn lose(&mut self, seat: usize) -> Result<(), String> {
+        self.kill(seat)?;
+        self.seats.remove(seat);
+        Ok(())
+    }
+
+    /// Asks all for their counters: the sum of each over all members.
+    pub fn count(&mut self, patience: Duration) -> Result<BTreeMap<String, u64>, String> {
+        self.counters.clear();
+        self.counted = 0;
+        self.tell_all("count")?;
+        let end = Instant::now() + patience;
+        while self.counted < self.seats.len() {
+            if Instant::now() > end {
+                return Err(format!("{} of {} members told their counters", self.counted, self.seats.len()));
+            }
+            self.turn(now_ns() + MILLISECOND)?;
+        }
+        Ok(std::mem::take(&mut self.counters))
+    }
+
     /// Gives an order to a member.
     pub fn tell(&mut self, seat: usize, order: &str) -> Result<(), String> {
         self.seats[seat].child.map_or(Ok(()), |child| self.children.tell(child, order))
@@ -232,6 +274,8 @@ impl Fleet {
                 self.kill(seat)?;
                 self.start_later(seat, now_ns() + 100 * MILLISECOND);
             }
+        } else if line == "counted" {
+            self.counted += 1;
         } else if line == "closed" {
             self.closed += 1;
         } else {

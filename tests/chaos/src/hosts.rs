@@ -1,4 +1,5 @@
-//! Hosts: network namespaces, each with one interface, a TAP device whose other end is the switch.
+//! Hosts: network namespaces, each with one interface, a TAP device whose other end is the switch. Or just this one, and its
+//! loopback interface.
 //!
 //! Owner: the rig. Addresses of the neighbours are fixed, so that no fault outlives itself in a table of the kernel. Names
 //! begin as those of `isis_tests::net`, whose guard removes what is left.
@@ -13,10 +14,16 @@ use std::process::{Command, Stdio};
 /// See the module. Dropping it removes the namespaces.
 #[derive(Debug)]
 pub struct Hosts {
+    /// Namespaces; none: everybody is on this host.
     count: usize,
 }
 
 impl Hosts {
+    /// This host only, as it is.
+    pub fn this_one() -> Hosts {
+        Hosts { count: 0 }
+    }
+
     /// Makes the namespaces, and the switch's end of each interface.
     pub fn make(count: usize) -> Result<(Hosts, Vec<File>), String> {
         let hosts = Hosts { count };
@@ -49,8 +56,16 @@ impl Hosts {
         format!("10.78.0.{}", host + 1)
     }
 
+    /// Where the processes of a host receive datagrams.
+    pub fn bind(&self, host: usize) -> String {
+        if self.count == 0 { "127.0.0.1".to_owned() } else { Hosts::address(host) }
+    }
+
     /// A command that runs `program` on a host, in the process of the command.
     pub fn command(&self, host: usize, program: &Path) -> Command {
+        if self.count == 0 {
+            return Command::new(program);
+        }
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &Hosts::space(host)]).arg(program);
         command

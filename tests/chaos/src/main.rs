@@ -2,12 +2,16 @@
 //!
 //! Prints what it did and exits with 1 on any violation, also when no fault came or nothing was delivered; the traces of a
 //! failed run are kept in a directory that is printed. Needs root and `ip` (Debian package iproute2); exits with 2 without.
+//! `isis-chaos crowd` runs a large group on this host, without faults and without root.
 //!
 //! Read in this order: [`plan`] (what a seed draws), [`switch`] over [`tap`] and [`damage`] (the network), [`hosts`] (the
-//! namespaces), [`member`] over [`engine`] (a process), [`status`], [`fleet`] (all processes), [`rig`] (a run).
+//! namespaces), [`member`] over [`engine`] (a process), [`status`], [`fleet`] (all processes), [`evidence`] (their traces),
+//! [`rig`] (a run), [`crowd`] (a large group).
 
+mod crowd;
 mod damage;
 mod engine;
+mod evidence;
 mod fleet;
 mod hosts;
 mod member;
@@ -32,9 +36,12 @@ struct Arguments {
     /// Draws hosts, members and faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many members.
+    /// How many processes.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=16))]
     members: u64,
+    /// How many of them are clients of the groups, not members (at least one stays a member); without it, a quarter.
+    #[arg(long)]
+    clients: Option<u64>,
     /// Whether the number of hosts is known to all (`expected_sites`): `on`, `off`, or drawn from the seed.
     #[arg(long, default_value = "seed", value_parser = ["on", "off", "seed"])]
     expected: String,
@@ -60,6 +67,33 @@ enum Role {
     /// One member; the rig starts it.
     #[command(hide = true)]
     Member(member::Arguments),
+    /// A large group on this host: all join, all multicast, one is killed. No faults else, and no root needed.
+    Crowd(crowd::Arguments),
+}
+
+#[allow(clippy::print_stdout)]
+fn crowd(arguments: &crowd::Arguments) -> ExitCode {
+    let signals = isis_processes::live::end_on_signals().map_err(|error| error.to_string());
+    let report = match signals.and_then(|()| crowd::run(arguments)) {
+        Ok(report) => report,
+        Err(error) => {
+            println!("the rig: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let [joined, said, without] = report.took_s;
+    println!(
+        "all in the group after {joined:.1} s, {} packets a member; what all said was everywhere after {said:.1} s",
+        report.joining
+    );
+    println!("a view without the killed one after {without:.1} s");
+    let [quiet, bound] = report.quiet;
+    println!("quiet: {quiet} packets a member and second, {bound} allowed");
+    println!("group views: {}; deliveries: {}", report.seen[0], report.seen[1]);
+    for wrong in &report.wrong {
+        println!("WRONG: {wrong}");
+    }
+    if report.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[allow(clippy::print_stdout)]
@@ -91,6 +125,8 @@ fn print(report: &Report) {
     let [views, system_views, deliveries] = report.seen;
     println!("views: {views} of groups, {system_views} of the system");
     println!("multicasts: {}; deliveries: {deliveries}", report.sent);
+    let [registered, completed, answers] = report.of_clients;
+    println!("clients: {registered} registrations, {completed} multicasts completed, {answers} messages to them");
     println!("settled {:.1} s after the last fault", report.settled_after_s);
     for wrong in &report.wrong {
         println!("WRONG: {wrong}");
@@ -104,14 +140,18 @@ fn print(report: &Report) {
 #[allow(clippy::print_stdout)]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Role::Member(member)) = &arguments.role {
-        return match member::run(member) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                println!("failed: {error}");
-                ExitCode::FAILURE
-            }
-        };
+    match &arguments.role {
+        Some(Role::Member(member)) => {
+            return match member::run(member) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    println!("failed: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        Some(Role::Crowd(wanted)) => return crowd(wanted),
+        None => {}
     }
     let mutant = match arguments.mutant.as_deref().map(mutants::by_name) {
         Some(None) => {
@@ -130,6 +170,7 @@ fn main() -> ExitCode {
         seconds: arguments.seconds,
         seed: arguments.seed,
         members: arguments.members as usize,
+        clients: arguments.clients.unwrap_or(arguments.members / 4).min(arguments.members - 1) as usize,
         expected: match arguments.expected.as_str() {
             "on" => true,
             "off" => false,
@@ -146,8 +187,8 @@ fn main() -> ExitCode {
     };
     let known = if wanted.expected { "known" } else { "not known" };
     println!(
-        "seed {}, {} members, {} s of faults; the number of hosts is {known}",
-        wanted.seed, wanted.members, wanted.seconds
+        "seed {}, {} processes, {} of them clients, {} s of faults; the number of hosts is {known}",
+        wanted.seed, wanted.members, wanted.clients, wanted.seconds
     );
     let report = isis_processes::live::end_on_signals().map_err(|error| error.to_string());
     match report.and_then(|()| rig::run(wanted)) {
@@ -155,6 +196,10 @@ fn main() -> ExitCode {
             print(&report);
             if report.faults.is_empty() || report.seen[2] == 0 {
                 println!("no fault or no delivery: this shows nothing");
+                return ExitCode::FAILURE;
+            }
+            if wanted.clients > 0 && report.of_clients.contains(&0) {
+                println!("clients did nothing: this does not show what was wanted");
                 return ExitCode::FAILURE;
             }
             if report.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,8 +1,8 @@
 //! A member: a process of its own with a node, the application of the simulator, and a journal.
 //!
-//! Orders come on its input, one a line: `lag NANOSECONDS` (0: no more) · `rejoin` · `quiet` · `last` · `close`. Its input's
-//! end, and the end of its starter, are its own. It reports `status …` ten times a second (see [`crate::status`]),
-//! `evicted`, and at last `counter NAME VALUE` … and `closed`.
+//! Orders come on its input, one a line: `lag NANOSECONDS` (0: no more) · `rejoin` · `quiet` · `last` · `count` · `close`. Its
+//! input's end, and the end of its starter, are its own. It reports `status …` ten times a second (see [`crate::status`]),
+//! `counter NAME VALUE` … and `counted` when asked, `evicted`, and at last its counters again and `closed`.
 
 use crate::engine::NodeEngine;
 use crate::status::Status;
@@ -44,6 +44,9 @@ pub struct Arguments {
     /// The two groups are in one domain of causality.
     #[arg(long)]
     one_domain: bool,
+    /// It is a client of the groups, no member.
+    #[arg(long)]
+    client: bool,
     /// A planted bug that it has (inline mode only).
     #[arg(long)]
     mutant: Option<String>,
@@ -101,7 +104,7 @@ fn profile(threaded: bool, arguments: &Arguments) -> Profile {
         large: 100_000,
         leave_permille: 2,
         close_permille: 0,
-        client_percent: 0,
+        client_percent: if arguments.client { 100 } else { 0 },
         contrary_percent: 0,
         budget: u32::MAX,
     }
@@ -213,6 +216,10 @@ impl Member {
             ("rejoin", _) => self.behaviour.rejoin(&mut self.app, &mut ctx),
             ("quiet", _) => self.behaviour.quiet = true,
             ("last", _) => self.behaviour.last_words(&mut self.app, &mut ctx),
+            ("count", _) => {
+                self.say_counters();
+                say("counted");
+            }
             ("close", _) => {
                 self.closing = true;
                 self.app.close(&mut ctx);
@@ -221,10 +228,14 @@ impl Member {
         }
     }
 
-    fn end(&mut self, lines: &Receiver<String>) -> Result<(), NodeError> {
+    fn say_counters(&self) {
         for (name, value) in self.engine.node.counters() {
             say(&format!("counter {name} {value}"));
         }
+    }
+
+    fn end(&mut self, lines: &Receiver<String>) -> Result<(), NodeError> {
+        self.say_counters();
         if self.closing {
             say("closed");
             return Ok(());

@@ -1,6 +1,6 @@
-//! What a seed draws: hosts, members, what the applications do, and a fault every two seconds.
+//! What a seed draws: hosts, members, who is a client, what the applications do, and a fault every two seconds.
 //!
-//! Owner: the rig. Invariants: a plan depends on seed, length and number of members alone; what and where is reproducible,
+//! Owner: the rig. Invariants: a plan depends on seed, length and numbers of processes and clients alone; what and where is reproducible,
 //! when exactly is the machine's. Faults that may cost a host its vote never strike more hosts at a time (and for a while
 //! after) than the system can spare: a system that lost its quorum for good has nothing left to show.
 
@@ -75,8 +75,10 @@ pub struct Planned {
 pub struct Plan {
     /// How many hosts.
     pub hosts: usize,
-    /// The host of each member.
+    /// The host of each process.
     pub places: Vec<usize>,
+    /// Which of them are clients of the groups, not members.
+    pub clients: Vec<bool>,
     /// By time.
     pub faults: Vec<Planned>,
 }
@@ -91,8 +93,8 @@ struct Drawing {
 }
 
 impl Plan {
-    /// Draws the plan of a seed.
-    pub fn draw(seed: u64, seconds: u64, members: usize) -> Plan {
+    /// Draws the plan of a seed. Of the `members` so many are clients, at least one is none.
+    pub fn draw(seed: u64, seconds: u64, members: usize, clients: usize) -> Plan {
         // One host in four has two members, so that the site link and the votes of sites are at work too.
         let hosts = (members - members / 4).max(1);
         let places: Vec<usize> = (0..members).map(|member| member % hosts).collect();
@@ -103,8 +105,19 @@ impl Plan {
             faults.push(drawing.next(at_ns));
             at_ns += EVERY_NS;
         }
-        Plan { hosts, places, faults }
+        Plan { hosts, places, clients: draw_clients(seed, members, clients), faults }
     }
+}
+
+/// By a generator of its own: who is a client changes nothing else.
+fn draw_clients(seed: u64, members: usize, clients: usize) -> Vec<bool> {
+    let mut random = Random::new(!seed);
+    let mut are = vec![false; members];
+    for _ in 0..clients.min(members.saturating_sub(1)) {
+        let others: Vec<usize> = (0..members).filter(|member| !are[*member]).collect();
+        are[others[random.below(others.len() as u64) as usize]] = true;
+    }
+    are
 }
 
 impl Drawing {
@@ -240,9 +253,9 @@ mod tests {
 
     #[test]
     fn a_seed_is_one_plan_and_each_kind_of_fault_comes() {
-        let plan = Plan::draw(7, 3600, 5);
-        assert_eq!(plan, Plan::draw(7, 3600, 5));
-        assert_ne!(plan, Plan::draw(8, 3600, 5));
+        let plan = Plan::draw(7, 3600, 5, 1);
+        assert_eq!(plan, Plan::draw(7, 3600, 5, 1));
+        assert_ne!(plan, Plan::draw(8, 3600, 5, 1));
         assert_eq!((plan.hosts, plan.places.clone()), (4, vec![0, 1, 2, 3, 0]));
         let kinds: BTreeSet<&str> = plan.faults.iter().map(|planned| planned.fault.kind()).collect();
         assert_eq!(kinds.len(), 17, "{kinds:?}");
@@ -252,9 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn so_many_are_clients_and_the_faults_are_the_same() {
+        for (clients, are) in [(0, 0), (2, 2), (5, 4), (9, 4)] {
+            let plan = Plan::draw(7, 60, 5, clients);
+            assert_eq!(plan.clients.iter().filter(|client| **client).count(), are, "{clients} wanted");
+            assert_eq!(plan.faults, Plan::draw(7, 60, 5, 0).faults);
+        }
+        let drawn: BTreeSet<Vec<bool>> = (0..50).map(|seed| Plan::draw(seed, 0, 5, 1).clients).collect();
+        assert_eq!(drawn.len(), 5, "anybody may be one");
+    }
+
+    #[test]
     fn a_majority_of_the_hosts_is_always_left_alone() {
         for members in 1..10 {
-            let plan = Plan::draw(3, 600, members);
+            let plan = Plan::draw(3, 600, members, 0);
             for planned in &plan.faults {
                 let struck: BTreeSet<usize> = plan
                     .faults

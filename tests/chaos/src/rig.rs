@@ -3,9 +3,9 @@
 //! ```text
 //! start ─► faults ─► heal ─► settled? ─► last words ─► settled? ─► End ─► close ─► merge ─► checker
 //! ```
-//! Owner: the program. The merged trace is in the order of the monotonic clock, which all namespaces of a machine share:
-//! a send is written before its call and a delivery after it, so that no message is delivered before it was sent.
+//! Owner: the program.
 
+use crate::evidence;
 use crate::fleet::{Fleet, Settings};
 use crate::hosts::Hosts;
 use crate::plan::{Fault, Plan, Planned};
@@ -13,10 +13,9 @@ use crate::switch::{Link, Switch, Tally};
 use isis_processes::{Directory, now_ns};
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_tests::checker::{self, Limits, Violation};
-use isis_tests::journal;
-use isis_tests::trace::{Event, Process, Trace};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use isis_tests::trace::{Event, Process, Record, Trace};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What is asked for.
@@ -26,8 +25,10 @@ pub struct Wanted {
     pub seconds: u64,
     /// Draws everything.
     pub seed: u64,
-    /// How many members.
+    /// How many processes.
     pub members: usize,
+    /// How many of them are clients of the groups.
+    pub clients: usize,
     /// All know how many hosts there are.
     pub expected: bool,
     /// Mean time between two actions of a member.
@@ -53,6 +54,8 @@ pub struct Report {
     pub seen: [u64; 3],
     /// Multicasts that were sent.
     pub sent: u64,
+    /// Of clients: registrations, multicasts that completed, replies and messages to them.
+    pub of_clients: [u64; 3],
     /// Packets that the engine's checksum refused.
     pub bad_checksums: u64,
     /// What is wrong.
@@ -75,7 +78,7 @@ struct Rig {
 pub fn run(wanted: Wanted) -> Result<Report, String> {
     let directory = Directory::new("isis-chaos-").map_err(|error| error.to_string())?;
     let traces = directory.path().to_owned();
-    let plan = Plan::draw(wanted.seed, wanted.seconds, wanted.members);
+    let plan = Plan::draw(wanted.seed, wanted.seconds, wanted.members, wanted.clients);
     for host in 0..plan.hosts {
         std::fs::create_dir(traces.join(format!("state-{host}"))).map_err(|error| error.to_string())?;
     }
@@ -86,10 +89,11 @@ pub fn run(wanted: Wanted) -> Result<Report, String> {
         directory: traces.clone(),
         expected: wanted.expected,
         pause_ns: wanted.pause_ns,
+        second_group: true,
         one_domain: wanted.one_domain,
         mutant: wanted.mutant,
     };
-    let fleet = Fleet::new(hosts, plan.hosts, &plan.places, settings);
+    let fleet = Fleet::new(hosts, &plan, settings);
     let mut rig = Rig { plan, switch, fleet, active: Vec::new(), report: Report::default() };
     let begin = now_ns();
     if let Err(error) = rig.go(begin, wanted) {
@@ -100,38 +104,21 @@ pub fn run(wanted: Wanted) -> Result<Report, String> {
     report.tally = switch.tally();
     report.processes = [fleet.started() as u64, fleet.evicted, fleet.operated];
     report.bad_checksums = fleet.counters.get("ignore_bad_checksum").copied().unwrap_or(0);
-    let (mut records, started) = (fleet.records.clone(), fleet.started());
+    let (records, started) = (fleet.records.clone(), fleet.started());
     // Nobody writes any more after this.
     drop(fleet);
-    let read = (0..started).try_for_each(|process| {
-        let path = Fleet::journal(&traces, process);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            // Killed before it began.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(format!("{}: {error}", path.display())),
-        };
-        records.extend(journal::read(Process(process as u32), &text)?);
-        Ok(())
-    });
-    if let Err(error) = read {
-        report.wrong.push(error);
-    }
-    let mut trace = Trace { records, packets: 0 };
-    let violations = judge(&mut trace, begin, wanted, &mut report);
+    let (trace, unread) = evidence::merge(&traces, started, records, begin);
+    report.wrong.extend(unread);
+    let violations = judge(&trace, wanted, &mut report);
     if !report.wrong.is_empty() {
-        report.kept = Some(keep(&traces, &trace, &violations, &report.wrong, wanted)?);
+        let wrong = format!("{wanted:?}\n{}", report.wrong.join("\n"));
+        report.kept = Some(evidence::keep(&traces, &trace, &violations, &wrong, &format!("chaos-{}", wanted.seed))?);
     }
     Ok(report)
 }
 
-/// Puts the records in order, and checks them.
-fn judge(trace: &mut Trace, begin: u64, wanted: Wanted, report: &mut Report) -> Vec<Violation> {
-    trace.records.sort_by_key(|record| record.time);
-    if let Some(end) = trace.records.iter().position(|record| record.event == Event::End) {
-        trace.records.truncate(end + 1);
-    }
-    trace.records.iter_mut().for_each(|record| record.time = record.time.saturating_sub(begin));
+/// Counts what is in the trace, and checks it.
+fn judge(trace: &Trace, wanted: Wanted, report: &mut Report) -> Vec<Violation> {
     let count = |is: fn(&Event) -> bool| trace.records.iter().filter(|r| is(&r.event)).count() as u64;
     report.seen = [
         count(|e| matches!(e, Event::View { .. })),
@@ -139,8 +126,23 @@ fn judge(trace: &mut Trace, begin: u64, wanted: Wanted, report: &mut Report) -> 
         count(|e| matches!(e, Event::Deliver(_))),
     ];
     report.sent = count(|e| matches!(e, Event::Send { .. }));
+    let mut client_joins: BTreeSet<(Process, u16)> = BTreeSet::new();
+    for record in &trace.records {
+        if let Event::JoinCall { join, client: true, .. } = record.event {
+            client_joins.insert((record.process, join));
+        }
+    }
+    let to_client = |record: &&Record| match &record.event {
+        Event::Deliver(it) => client_joins.contains(&(record.process, it.join)),
+        _ => false,
+    };
+    report.of_clients = [
+        count(|e| matches!(e, Event::Registered { .. })),
+        count(|e| matches!(e, Event::Completed { .. })),
+        trace.records.iter().filter(to_client).count() as u64,
+    ];
     let limits = Limits {
-        expected_sites: if wanted.expected { Plan::draw(wanted.seed, 0, wanted.members).hosts } else { 0 },
+        expected_sites: if wanted.expected { Plan::draw(wanted.seed, 0, wanted.members, 0).hosts } else { 0 },
         across_groups: wanted.one_domain,
         // The machine may be busy with other things.
         stall_slack_ns: 2 * SECOND,
@@ -151,33 +153,6 @@ fn judge(trace: &mut Trace, begin: u64, wanted: Wanted, report: &mut Report) -> 
         report.wrong.push(format!("{} violations\n{}", violations.len(), checker::report(trace, &violations, 8)));
     }
     violations
-}
-
-/// Saves the traces of a failed run.
-fn keep(
-    traces: &Path,
-    trace: &Trace,
-    violations: &[Violation],
-    wrong: &[String],
-    wanted: Wanted,
-) -> Result<PathBuf, String> {
-    let kept = std::env::temp_dir().join(format!("isis-failed-chaos-{}-{}", wanted.seed, std::process::id()));
-    let save = || {
-        std::fs::create_dir_all(&kept)?;
-        for entry in std::fs::read_dir(traces)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|ending| ending == "trace")
-                && let Some(name) = path.file_name()
-            {
-                std::fs::copy(&path, kept.join(name))?;
-            }
-        }
-        std::fs::write(kept.join("merged.txt"), trace.text())?;
-        let all = checker::report(trace, violations, usize::MAX);
-        std::fs::write(kept.join("report.txt"), format!("{wanted:?}\n{}\n{all}", wrong.join("\n")))
-    };
-    save().map_err(|error: std::io::Error| format!("saving the traces in {}: {error}", kept.display()))?;
-    Ok(kept)
 }
 
 impl Rig {
