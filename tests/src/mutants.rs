@@ -64,6 +64,7 @@ pub const FIRST_SEEDS: &[(&str, Option<u64>)] = &[
     ("safe-by-one", Some(6)),
     ("flush-forgets-followed", None),
     ("flush-by-one", Some(1)),
+    ("keeps-cut-off", Some(51)),
     ("gossip-forgets-last", Some(110)),
     ("never-stalls", None),
     ("priority-undecided", Some(7)),

@@ -166,6 +166,8 @@ mod planted {
             "a flush does not wait for what its messages follow, though they are dropped where that is lost";
         FlushByOne "flush-by-one" None, 25
             "a flush waits for a byte beyond the last one that it covers";
+        KeepsCutOff "keeps-cut-off" None, 21
+            "nobody has to go for a broken link between two members that others reach";
         GossipForgetsLast "gossip-forgets-last" None, 12
             "in a large view the members of the last level are not counted in what all have";
         NeverStalls "never-stalls" None, 20

@@ -65,8 +65,10 @@ pub struct Peer {
     pub entry: MemberEntry,
     /// Tells from silence whether it failed (other sites only).
     pub detector: Detector,
-    /// When it was heard last.
+    /// When it was heard last, or heard of.
     pub heard_at: Instant,
+    /// When a packet of its own came last.
+    pub direct_at: Instant,
     /// It was suspected when last looked at (for counting).
     pub suspected: bool,
     /// Known dead: for certain here, or by the word of its site-mates.
@@ -214,6 +216,7 @@ impl Shared {
                 entry: member.clone(),
                 detector: Detector::new(now, min, max).announced(member.max_pause_ns),
                 heard_at: now,
+                direct_at: now,
                 suspected: false,
                 reported_dead: false,
                 dead_here: false,

@@ -45,8 +45,32 @@ pub struct Entry {
     pub shown: bool,
     /// The end of its stream, as far as known; at least `received`.
     pub end: u64,
-    /// Its last heartbeat that is known of (system group).
+    /// Its last sign that is known of (system group).
+    pub sign: Sign,
+}
+
+/// A member's sign of life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sign {
+    /// Its last heartbeat.
     pub beat: u64,
+    /// One more than the rank of the oldest member that it misses though others hear it; 0: none.
+    pub misses: u16,
+}
+
+/// Appends a sign.
+pub fn write_sign(out: &mut Writer, sign: Sign) {
+    out.varint(sign.beat);
+    out.varint(u64::from(sign.misses));
+}
+
+/// Reads a sign.
+pub fn read_sign(reader: &mut Reader<'_>) -> Result<Sign, DecodeError> {
+    let (beat, misses) = (reader.varint()?, reader.varint()?);
+    if beat > MAX_NUMBER || misses > MAX_MEMBERS as u64 {
+        return Err(DecodeError::BadValue);
+    }
+    Ok(Sign { beat, misses: misses as u16 })
 }
 
 /// See the module.
@@ -80,7 +104,7 @@ pub fn write_entry(out: &mut Writer, entry: &Entry) {
     out.varint(entry.delivered);
     out.varint(u64::from(entry.slowest) << 1 | u64::from(entry.shown));
     out.varint(entry.end - entry.received);
-    out.varint(entry.beat);
+    write_sign(out, entry.sign);
 }
 
 fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, DecodeError> {
@@ -90,8 +114,8 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, DecodeError> {
     let delivered = limited(reader.varint()?, MAX_NUMBER)?;
     let slowest = limited(reader.varint()?, 2 * MAX_MEMBERS as u64)?;
     let end = received + limited(reader.varint()?, MAX_POSITION - received)?;
-    let beat = limited(reader.varint()?, MAX_NUMBER)?;
-    Ok(Entry { received, consumed, delivered, slowest: (slowest >> 1) as u16, shown: slowest & 1 == 1, end, beat })
+    let sign = read_sign(reader)?;
+    Ok(Entry { received, consumed, delivered, slowest: (slowest >> 1) as u16, shown: slowest & 1 == 1, end, sign })
 }
 
 /// Reads a digest body of a view of `members`.
@@ -136,7 +160,7 @@ mod tests {
             slowest: (values.2 % 40) as u16,
             shown: values.3.is_multiple_of(2),
             end: received + values.3,
-            beat: values.3 % MAX_NUMBER,
+            sign: Sign { beat: values.3 % MAX_NUMBER, misses: (values.2 % 40) as u16 },
         }
     }
 

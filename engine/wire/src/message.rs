@@ -315,7 +315,7 @@ code_messages! {
         Found = 2 {
             /// The system.
             system: SystemId,
-            /// Processes that can be asked to relay a join, oldest first (some of them).
+            /// The members, oldest first: each can be asked to relay a join, and has to be reached for one.
             contacts: Vec<Address>,
             /// The answerer has no contact to a quorum: this is a remnant (R13).
             stalled: bool,
@@ -339,6 +339,8 @@ code_messages! {
             joiner: Joiner,
             /// The joiner's system view (0 for a joiner of the system).
             system_view: u64,
+            /// For a joiner of the system: the members that have answered it, by birth.
+            heard: Vec<u64>,
         },
         /// PREPARE.
         Prepare = 5 {

@@ -3,7 +3,7 @@
 
 use isis_protocol::TotalOrder;
 use isis_protocol::directory::{Directory, Operation};
-use isis_wire::digest::{Ask, Entry, write_entry, write_head};
+use isis_wire::digest::{Ask, Entry, Sign, write_entry, write_head};
 use isis_wire::founding::{Ballot, Foundation};
 use isis_wire::frame::{FLAG_BEGIN, FLAG_END, Frame, FrameKind, write_context, write_order, write_proposals};
 use isis_wire::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
@@ -59,7 +59,15 @@ fn packets() -> Vec<(String, Vec<u8>)> {
             let mut out = Writer::new();
             write_head(&mut out, 2, Ask::Level(1), 3);
             for end in [8, 800, 1 << 40] {
-                let entry = Entry { received: 8, consumed: 8, delivered: 2, slowest: 5, shown: true, end, beat: 300 };
+                let entry = Entry {
+                    received: 8,
+                    consumed: 8,
+                    delivered: 2,
+                    slowest: 5,
+                    shown: true,
+                    end,
+                    sign: Sign { beat: 300, misses: 2 },
+                };
                 write_entry(&mut out, &entry);
             }
             body = out.bytes;
@@ -149,7 +157,7 @@ pub fn all_messages() -> Vec<Message> {
         Message::Discover { nonce, site, address, may_found: true },
         Message::Found { system: SystemId(7), contacts: vec![address], stalled: false, founding: 1 },
         Message::Candidate { nonce, site, address, may_found: false },
-        Message::Join { joiner: joiner.clone(), system_view: 2 },
+        Message::Join { joiner: joiner.clone(), system_view: 2, heard: vec![9, 1 << 60] },
         Message::Prepare { attempt, joiners: vec![joiner] },
         Message::Promised { promise },
         Message::JoinerReady { attempt, nonce, request: 1 },

@@ -113,7 +113,7 @@ struct Sums {
     clogged: u64,
     turns: u64,
     busiest: (u64, u64),
-    harm: [u64; 12],
+    harm: [u64; 13],
     longest_ns: u64,
 }
 
@@ -150,6 +150,7 @@ impl Sums {
             harm.clogs,
             harm.totals,
             harm.lost_sites,
+            harm.lasting_cuts,
         ];
         for (sum, one) in self.harm.iter_mut().zip(all) {
             *sum += one;
@@ -178,14 +179,15 @@ impl Sums {
             self.overflowed
         );
         println!("  {} turns, most in seed {}: {}", self.turns, self.busiest.1, self.busiest.0);
-        let [crashes, sites, hangs, lags, partitions, one_way, restarts, ends, cuts, clogs, totals, lost] = self.harm;
+        let [crashes, sites, hangs, lags, partitions, one_way, restarts, ends, cuts, clogs, totals, lost, lasting] =
+            self.harm;
         println!(
             "  {crashes} crashes, {sites} site crashes, {totals} total failures, {lost} sites lost for ever, {restarts} \
              restarts, {ends} evictions and closes"
         );
         println!(
             "  {hangs} hangs, {lags} slow consumers, {partitions} partitions, {one_way} one-way partitions, {cuts} cut pairs \
-             of sites, {clogs} clogs"
+             of sites, {lasting} of them for ever, {clogs} clogs"
         );
     }
 }

@@ -17,6 +17,7 @@
 //! | crashes, leaves and joins at one moment | up to 6 |
 //! | all processes, or all sites, die and come back | once |
 //! | sites that stay dead after the faults stopped | a minority |
+//! | two sites that only others reach both, one way or both, for ever after the faults stopped | one pair |
 //!
 //! The wall clock may jump as it likes: the core has none, and what it is given as time never goes back. A packet with bad
 //! bytes and a good checksum is not among the faults: members are trusted, links are not.

@@ -28,6 +28,8 @@ pub struct Options {
     pub healing_ns: u64,
     /// In so many of 100 runs all processes know how many sites there are (R12).
     pub expected_percent: u64,
+    /// In so many of 100 runs with faults two sites stay cut from each other for ever.
+    pub cut_percent: u64,
     /// What is taken out of the plan that the seed draws.
     pub reductions: Vec<Reduction>,
 }
@@ -40,6 +42,7 @@ impl Default for Options {
             safety_ns: 3 * SECOND,
             healing_ns: 40 * SECOND,
             expected_percent: 25,
+            cut_percent: 15,
             reductions: Vec::new(),
         }
     }

@@ -209,6 +209,10 @@ impl Run {
 
     fn end(&mut self) {
         if self.settled {
+            // Who has to stay outside, for its broken links, is put down: nothing more is demanded of it.
+            for node in settled::outsiders(&self.world) {
+                self.world.crash(node);
+            }
             for node in self.world.alive().collect::<Vec<_>>() {
                 self.world.with_app(node, |app, _, ctx| app.take_stock(ctx));
             }
@@ -497,6 +501,7 @@ impl Run {
         self.world.network.unblock_all();
         self.cuts.iter_mut().for_each(Vec::clear);
         self.lose_sites();
+        self.leave_cut();
         (self.world.network.local, self.world.network.remote) = (quiet_local(), quiet_remote());
         for node in 0..self.world.nodes.len() {
             self.world.resume(node);
@@ -522,6 +527,29 @@ impl Run {
         }
         self.world.records.trace.push(self.world.now(), Process::WORLD, Event::Healed);
         self.later(self.world.now() + self.plan.setting.operator_ns, Task::Operator);
+    }
+
+    /// In some of the runs two sites are cut from each other for ever, one way or both, while all others reach both.
+    fn leave_cut(&mut self) {
+        // From a generator of its own, so that the rest of the run is the same with and without.
+        let mut random = Random::new(mix(!self.seed));
+        let lived_on = |site: &usize| !self.living_slots(*site).is_empty();
+        let sites: Vec<usize> = (0..self.world.sites.len()).filter(lived_on).collect();
+        let wanted = self.options.faults && random.below(100) < self.options.cut_percent;
+        if !wanted || sites.len() < 3 || !self.lost.is_empty() || self.world.template.expected_sites > 0 {
+            return;
+        }
+        let one = random.below(sites.len() as u64) as usize;
+        let other = (one + 1 + random.below(sites.len() as u64 - 1) as usize) % sites.len();
+        let (one, other) = (sites[one], sites[other]);
+        self.world.network.block(one, other);
+        let one_way = random.below(3) == 0;
+        if !one_way {
+            self.world.network.block(other, one);
+        }
+        self.world.cut = Some((one, other));
+        self.world.harm.lasting_cuts += 1;
+        self.world.note(format!("sites {one} and {other} are cut for ever, one way: {one_way}"));
     }
 
     /// A minority of the sites fails for ever.

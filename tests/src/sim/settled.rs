@@ -1,4 +1,5 @@
-//! Has everything come that was to come? All processes that are alive in one system view, all that want to be in a group in
+//! Has everything come that was to come? If two sites are cut from each other for ever: all that has to come, which is the same
+//! without the processes of one of them. All processes that are alive in one system view, all that want to be in a group in
 //! one view of it, with the same messages, and nothing waiting.
 //!
 //! Owner: none; it looks at a world and changes nothing. It asks the applications, not the engines.
@@ -7,9 +8,25 @@ use super::application::Member;
 use super::world::World;
 use crate::trace::{Process, ViewSeen};
 
+/// The processes of that one of two sites, cut from each other for ever, that has to stay outside: whichever has nobody in
+/// the view of those whom both sites reach.
+pub fn outsiders(world: &World) -> Vec<usize> {
+    let Some((one, other)) = world.cut else { return Vec::new() };
+    let on = |site: usize| world.alive().filter(move |&n| world.nodes[n].site == site).collect::<Vec<_>>();
+    let (ones, others) = (on(one), on(other));
+    if ones.is_empty() || others.is_empty() {
+        return Vec::new();
+    }
+    let mut third = world.alive().filter(|n| !ones.contains(n) && !others.contains(n));
+    let view = third.find_map(|n| world.nodes[n].app.system_view.as_ref());
+    let inside = |site: &[usize]| view.is_some_and(|view| site.iter().any(|&n| view.has(world.nodes[n].process)));
+    if inside(&ones) { others } else { ones }
+}
+
 /// Why not; `None`: it has.
 pub fn unsettled(world: &World) -> Option<String> {
-    let alive: Vec<usize> = world.alive().collect();
+    let outsiders = outsiders(world);
+    let alive: Vec<usize> = world.alive().filter(|n| !outsiders.contains(n)).collect();
     if alive.is_empty() {
         return Some("nobody is alive".to_string());
     }

@@ -89,6 +89,8 @@ pub struct Harm {
     pub totals: u64,
     /// Sites that failed for ever.
     pub lost_sites: u64,
+    /// Pairs of sites that are cut for ever.
+    pub lasting_cuts: u64,
     /// Processes started again.
     pub restarts: u64,
     /// Processes that were evicted or closed.
@@ -128,6 +130,8 @@ pub struct World {
     pub turns: u64,
     /// Someone's engine sent without end.
     pub flooded: Option<Process>,
+    /// Two sites that are cut from each other for ever, one way or both.
+    pub cut: Option<(usize, usize)>,
     /// The latest delay of a death notice.
     pub notice_ns: u64,
     /// How long a process sleeps on after a packet came.
@@ -169,6 +173,7 @@ impl World {
             ended: Vec::new(),
             turns: 0,
             flooded: None,
+            cut: None,
             notice_ns: 20 * MILLISECOND,
             wake_ns: 2 * MICROSECOND,
             drift_ppm: 0,

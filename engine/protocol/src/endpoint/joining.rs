@@ -246,7 +246,7 @@ impl Endpoint {
             wants_state,
             max_pause_ns: shared.config.max_pause_ns,
         };
-        let message = Message::Join { joiner, system_view: shared.system_view.number };
+        let message = Message::Join { joiner, system_view: shared.system_view.number, heard: Vec::new() };
         self.shared.send(to, group, 0, &message);
     }
 

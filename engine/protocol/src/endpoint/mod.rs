@@ -164,6 +164,7 @@ impl Endpoint {
             let now = self.shared.now;
             for peer in self.shared.peers.values_mut() {
                 peer.detector.forgive(now);
+                peer.direct_at = peer.direct_at.max(peer.heard_at);
             }
             for group in self.groups.values_mut() {
                 group.forgive(now);

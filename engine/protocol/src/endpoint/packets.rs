@@ -47,6 +47,7 @@ impl Endpoint {
             peer.detector.heard(self.shared.now);
             peer.heard_at = self.shared.now;
             self.quorum_seen = None;
+            peer.direct_at = self.shared.now;
         }
         let result = match header.kind {
             PacketKind::Message => self.take_message(from, &header, known, packet.body),
@@ -200,6 +201,7 @@ impl Endpoint {
                 self.looking.note_candidate(self.shared.now, nonce, address, may_found);
             }
             Message::Found { system, contacts, stalled, founding } => {
+                self.looking.note_heard(self.shared.now, header.birth);
                 self.on_found(system, contacts, (stalled, founding), known);
             }
             Message::Pledge { ballot, expected, previous, free } => {

@@ -13,13 +13,14 @@ use crate::counters::Counter;
 use crate::event::{Event, SiteAnswer, SiteRequest};
 use crate::group::{Group, ViewRecord};
 use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SystemId};
+use crate::shared::Shared;
 use crate::time::Instant;
 use isis_wire::Address;
 use isis_wire::message::{Joiner, MemberEntry, Message, StateStatus, Value};
 use isis_wire::packet::Header;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many contacts an answer to DISCOVER names.
+/// How many contacts are asked at a time.
 const CONTACTS: usize = 8;
 /// So many addresses are asked all again when one more is known; of more than that only the new one is asked at once, and
 /// the others as much more rarely.
@@ -49,6 +50,10 @@ pub(super) struct Looking {
     /// The number of its founding (R12).
     found_number: u64,
     tries: usize,
+    /// All members have answered: the next question need not wait.
+    join_at_once: bool,
+    /// Members of systems that have answered this process, by birth, and when.
+    heard: BTreeMap<u64, Instant>,
     /// The site's record was asked for leave to found.
     asked_record: bool,
     /// What the record was asked for.
@@ -70,6 +75,8 @@ impl Looking {
             found: None,
             found_number: 0,
             tries: 0,
+            join_at_once: false,
+            heard: BTreeMap::new(),
             asked_record: false,
             founding: None,
             elsewhere: None,
@@ -117,6 +124,20 @@ impl Looking {
         }
     }
 
+    /// A member of a system answered.
+    pub(super) fn note_heard(&mut self, now: Instant, birth: u64) {
+        if self.heard.len() >= MAX_ADDRESSES {
+            self.heard.pop_first();
+        }
+        self.heard.insert(birth, now);
+    }
+
+    /// Who has answered lately.
+    fn heard(&self, shared: &Shared) -> Vec<u64> {
+        let lately = 4 * shared.config.suspect_max_ns.max(shared.config.discovery_ns);
+        self.heard.iter().filter(|(_, at)| shared.now.since(**at) < lately).map(|(birth, _)| *birth).collect()
+    }
+
     pub(super) fn note_candidate(&mut self, now: Instant, nonce: Nonce, address: Address, may_found: bool) {
         if self.seekers.len() < MAX_ADDRESSES || self.seekers.contains_key(&nonce) {
             self.seekers.insert(nonce, Seeker { address, seen: now, may_found });
@@ -144,6 +165,10 @@ impl Endpoint {
         }
     }
 
+    fn own_join(&self) -> Message {
+        Message::Join { joiner: self.own_joiner(), system_view: 0, heard: self.looking.heard(&self.shared) }
+    }
+
     /// "Is there a system?"
     pub(super) fn on_discover(&mut self, nonce: Nonce, address: Address, may_found: bool) {
         if nonce == self.shared.config.nonce {
@@ -151,7 +176,7 @@ impl Endpoint {
         }
         if self.process().is_some() {
             let view = &self.shared.system_view;
-            let contacts: Vec<Address> = view.members.iter().take(CONTACTS).map(|m| m.address).collect();
+            let contacts: Vec<Address> = view.members.iter().map(|m| m.address).collect();
             let message = Message::Found {
                 system: self.shared.system,
                 contacts,
@@ -194,6 +219,12 @@ impl Endpoint {
         if self.expects_sites() != (founding > 0) {
             return self.shared.count(Counter::IgnoreExpectedSites);
         }
+        if self.process().is_none() || system != self.shared.system {
+            // Whoever joins has to have heard every member.
+            for contact in contacts.iter().filter(|contact| **contact != self.shared.config.address) {
+                self.looking.add_address(*contact);
+            }
+        }
         if self.process().is_some() && system == self.shared.system {
             if teller.is_none() {
                 // Our own system, told of by a process that our view does not have: it went on without us, perhaps.
@@ -227,7 +258,7 @@ impl Endpoint {
                         self.shared.send(address, GroupId::SYSTEM, 0, &message);
                     }
                 }
-                let message = Message::Join { joiner: self.own_joiner(), system_view: 0 };
+                let message = self.own_join();
                 self.shared.send_as(
                     system,
                     contacts[self.looking.tries % contacts.len()],
@@ -251,8 +282,13 @@ impl Endpoint {
                     || (self.looking.found_number == founding && *known < system) =>
             {
                 if *known == system {
+                    // All have answered: there is nothing to wait for.
+                    let complete = self.looking.heard.len() == contacts.len();
                     *known_contacts = contacts;
                     *seen = now;
+                    if complete {
+                        self.looking.join_at_once = true;
+                    }
                 }
             }
             found => {
@@ -270,6 +306,9 @@ impl Endpoint {
             return;
         }
         self.ask_fresh_addresses();
+        if std::mem::take(&mut self.looking.join_at_once) && self.process().is_none() {
+            self.ask_to_join();
+        }
         if now < self.looking.ask_at {
             return;
         }
@@ -302,13 +341,7 @@ impl Endpoint {
         for address in self.looking.asked(&self.shared.config) {
             self.shared.send(address, GroupId::SYSTEM, 0, &message);
         }
-        let barred = |(system, _, _): &&(SystemId, _, _)| self.is_barred(*system, self.looking.found_number);
-        if let Some((system, contacts, _)) = self.looking.found.as_ref().filter(|found| !barred(found)) {
-            let to = contacts[self.looking.tries % contacts.len()];
-            let system = *system;
-            self.looking.tries += 1;
-            let message = Message::Join { joiner: self.own_joiner(), system_view: 0 };
-            self.shared.send_as(system, to, GroupId::SYSTEM, 0, &message);
+        if self.ask_to_join() {
             return;
         }
         if self.expects_sites() {
@@ -322,6 +355,19 @@ impl Endpoint {
             self.site_requests.push_back(SiteRequest::Found(SystemId(id | 1)));
             self.looking.founding = Some(SystemId(id | 1));
         }
+    }
+
+    /// Asks a member of the system that was found to admit this process; false: none was found, or it is barred from it.
+    fn ask_to_join(&mut self) -> bool {
+        let Some((system, contacts, _)) = &self.looking.found else { return false };
+        if self.is_barred(*system, self.looking.found_number) {
+            return false;
+        }
+        let (system, to) = (*system, contacts[self.looking.tries % contacts.len()]);
+        self.looking.tries += 1;
+        let message = self.own_join();
+        self.shared.send_as(system, to, GroupId::SYSTEM, 0, &message);
+        true
     }
 
     fn ask_fresh_addresses(&mut self) {
@@ -338,7 +384,7 @@ impl Endpoint {
         if self.process().is_some() && self.looking.addresses.is_empty() {
             return None;
         }
-        if !self.looking.fresh.is_empty() {
+        if !self.looking.fresh.is_empty() || (self.looking.join_at_once && self.process().is_none()) {
             return Some(self.shared.now);
         }
         Some(self.looking.ask_at)

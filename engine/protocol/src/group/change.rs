@@ -10,7 +10,7 @@
 //! The quorum of a group is all members that the system view holds; of the system group, a majority of sites (R10).
 
 use super::hung::Vigil;
-use super::{Fate, Group, rank_of};
+use super::{Candidate, Fate, Group, rank_of};
 use crate::counters::Counter;
 use crate::id::{Nonce, ProcessId};
 use crate::shared::Shared;
@@ -122,7 +122,11 @@ impl Group {
 
     /// The attempt cannot do without this member's answer.
     fn required(&self, shared: &Shared, process: ProcessId) -> bool {
-        if self.is_system() || mutant!(GroupSuspects) { !shared.suspected(process) } else { shared.in_system(process) }
+        if self.is_system() || mutant!(GroupSuspects) {
+            !shared.suspected(process) && !self.is_cut_off(shared, process)
+        } else {
+            shared.in_system(process)
+        }
     }
 
     /// Whether these answers, each with the dead that its sender lists, are a quorum.
@@ -139,14 +143,16 @@ impl Group {
     }
 
     fn eligible_joiners(&self, shared: &Shared) -> impl Iterator<Item = &Joiner> {
-        self.candidates.values().filter(|candidate| candidate.fresh).map(|candidate| &candidate.joiner).filter(
-            |joiner| {
+        self.candidates
+            .values()
+            .filter(|candidate| candidate.fresh && self.has_links(shared, candidate))
+            .map(|candidate| &candidate.joiner)
+            .filter(|joiner| {
                 self.is_system()
                     || (shared.in_system(joiner.process)
                         && shared.directory.is_entered(self.id, joiner.process)
                         && rank_of(&self.view.members, joiner.process).is_none())
-            },
-        )
+            })
     }
 
     /// Somebody may join.
@@ -158,7 +164,7 @@ impl Group {
     fn misses_somebody(&self, shared: &Shared) -> bool {
         if self.is_system() && self.view.number == shared.system_view.number {
             // Its members are this process and its peers.
-            return shared.peers.values().any(|peer| shared.suspects(peer));
+            return shared.peers.values().any(|peer| shared.suspects(peer)) || self.cut_off(shared).is_some();
         }
         if self.is_system() || mutant!(GroupSuspects) {
             return self.view.members.iter().any(|member| !self.required(shared, member.process));
@@ -171,6 +177,12 @@ impl Group {
         let misses = self.view.members.iter().any(|member| !shared.in_system(member.process));
         self.missing.set(((shared.peers_epoch, self.view.number), misses));
         misses
+    }
+
+    /// Whoever joins the system has links to all members: it would have to go at once. Nobody on its own site is cut off.
+    fn has_links(&self, shared: &Shared, candidate: &Candidate) -> bool {
+        let needed = |m: &&MemberEntry| m.site != candidate.joiner.site && self.required(shared, m.process);
+        !self.is_system() || self.view.members.iter().filter(needed).all(|m| candidate.heard.contains(&m.nonce.birth()))
     }
 
     fn wants_change(&self, shared: &Shared) -> bool {

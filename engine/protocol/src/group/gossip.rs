@@ -61,16 +61,7 @@ impl Group {
                 self.note_shown(member, self.view.number);
                 news = true;
             }
-            let Some(gossip) = &mut self.plane.gossip else { continue };
-            if entry.beat > gossip.beats[rank] {
-                gossip.beats[rank] = entry.beat;
-                if self.is_system()
-                    && let Some(peer) = shared.peers.get_mut(&member)
-                {
-                    peer.detector.heard(shared.now);
-                    peer.heard_at = shared.now;
-                }
-            }
+            self.note_sign(shared, rank, entry.sign);
         }
         if news {
             self.want_row(shared.now + self.row_delay_ns(shared));
@@ -97,12 +88,14 @@ impl Group {
     pub(super) fn send_digests(&mut self, shared: &mut Shared, beat: bool) {
         let unsettled = beat && self.is_unsettled();
         let told = self.told_row(shared);
+        if beat {
+            self.give_sign(shared);
+        }
         let is_system = self.is_system();
         let Some(mut gossip) = self.plane.gossip.take() else { return };
         let own = told.as_ref().unwrap_or(&self.plane.rows[self.rank]);
         if beat {
             self.row_sent_at = shared.now;
-            gossip.beats[self.rank] += 1;
             if unsettled && !is_system {
                 // The system's digests are repeated in any case.
                 gossip.ask_below = gossip.levels();
@@ -113,11 +106,17 @@ impl Group {
             gossip.partial(&mut entries, level, own, &self.plane.shown);
             let asked = gossip.asked >> level & 1 == 1;
             if gossip.tell(level, &entries) || beat || asked {
-                self.send_digest(shared, &gossip, gossip.next(level), (level, Ask::Nothing), &entries);
+                self.send_digest(shared, gossip.next(level), (level, Ask::Nothing), &entries);
             }
         }
+        let beats = self.plane.signs[self.rank].beat;
+        if beat && is_system && beats.is_multiple_of(2) {
+            // One of the others in turn, so that each learns which links are broken.
+            let turn = 1 + (beats / 2) as usize % (self.plane.members - 1);
+            self.send_digest(shared, (self.rank + turn) % self.plane.members, (0, Ask::Nothing), &[]);
+        }
         for level in 0..gossip.ask_below {
-            self.send_digest(shared, &gossip, gossip.previous(level), (0, Ask::Level(level as u8)), &[]);
+            self.send_digest(shared, gossip.previous(level), (0, Ask::Level(level as u8)), &[]);
         }
         if gossip.asked != 0 || !gossip.asked_sign.is_empty() {
             gossip.answered_at = shared.now;
@@ -126,13 +125,13 @@ impl Group {
         gossip.partial(&mut entries, 0, own, &self.plane.shown);
         let row = entries;
         for rank in std::mem::take(&mut gossip.asked_sign) {
-            self.send_digest(shared, &gossip, rank, (0, Ask::Nothing), &row);
+            self.send_digest(shared, rank, (0, Ask::Nothing), &row);
         }
         if unsettled {
             // Acknowledgements that this process waits for may have been lost.
             let waits_for: Vec<usize> = self.unicasts.keys().filter_map(|to| self.rank_of(*to)).collect();
             for rank in waits_for {
-                self.send_digest(shared, &gossip, rank, (0, Ask::Sign), &[]);
+                self.send_digest(shared, rank, (0, Ask::Sign), &[]);
             }
         }
         let patience_ns = shared.config.suspect_min_ns / 2;
@@ -140,7 +139,7 @@ impl Group {
         if beat && is_system && missed {
             shared.count(Counter::GossipAlarms);
             for rank in (0..self.plane.members).filter(|rank| *rank != self.rank) {
-                self.send_digest(shared, &gossip, rank, (0, Ask::Sign), &row);
+                self.send_digest(shared, rank, (0, Ask::Sign), &row);
             }
         }
         self.plane.gossip = Some(gossip);
@@ -148,14 +147,7 @@ impl Group {
     }
 
     /// Sends a digest, cut to the size of a datagram.
-    fn send_digest(
-        &self,
-        shared: &mut Shared,
-        gossip: &Gossip,
-        rank: usize,
-        (level, ask): (usize, Ask),
-        entries: &[Entry],
-    ) {
+    fn send_digest(&self, shared: &mut Shared, rank: usize, (level, ask): (usize, Ask), entries: &[Entry]) {
         let address = self.view.members[rank].address;
         let room = shared.datagram_to(address) - HEADER;
         let mut next = 0;
@@ -165,7 +157,7 @@ impl Group {
             // Only the first part asks.
             write_head(&mut out, level as u8, if next == 0 { ask } else { Ask::Nothing }, next as u16);
             while next < entries.len() && out.bytes.len() - HEADER + MAX_ENTRY <= room {
-                write_entry(&mut out, &Entry { beat: gossip.beats[next], ..entries[next] });
+                write_entry(&mut out, &Entry { sign: self.plane.signs[next], ..entries[next] });
                 next += 1;
             }
             shared.send_packet(Target::Address(address), out);

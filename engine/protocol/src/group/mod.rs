@@ -4,9 +4,9 @@
 //!
 //! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, rows),
 //! [`transmit`] (packets out, gaps, timers), [`gossip`] (rows of a large view), [`repair`] (who gets what was lost), [`change`]
-//! (the agreement on the next view), [`hung`] (who holds it up), [`value`] (what is agreed on), [`install`] (from one view to
-//! the next), [`transfer`] (state), [`clients`] (multicasts of no members), [`unicast`] (point to point), [`tickets`] (how a
-//! sender knows its own messages again).
+//! (the agreement on the next view), [`hung`] (who holds it up), [`links`] (who cannot hear whom), [`value`] (what is agreed
+//! on), [`install`] (from one view to the next), [`transfer`] (state), [`clients`] (multicasts of no members), [`unicast`]
+//! (point to point), [`tickets`] (how a sender knows its own messages again).
 
 pub mod change;
 pub mod clients;
@@ -15,6 +15,7 @@ pub mod deliver;
 pub mod gossip;
 pub mod hung;
 pub mod install;
+pub mod links;
 pub mod receive;
 pub mod repair;
 pub mod tickets;
@@ -96,6 +97,8 @@ pub struct OldView {
 pub struct Candidate {
     /// Its request.
     pub joiner: Joiner,
+    /// System only: whose answers have reached it, by birth.
+    pub heard: Vec<u64>,
     /// It asked since it was last passed over.
     pub fresh: bool,
 }

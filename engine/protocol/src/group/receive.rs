@@ -6,7 +6,8 @@ use crate::id::ProcessId;
 use crate::shared::Shared;
 use crate::stream::image::Inserted;
 use isis_wire::Address;
-use isis_wire::codec::DecodeError;
+use isis_wire::codec::{DecodeError, Reader};
+use isis_wire::digest::read_sign;
 use isis_wire::message::Message;
 use isis_wire::packet::DataHeader;
 
@@ -45,7 +46,15 @@ impl Group {
     pub fn on_row(&mut self, shared: &mut Shared, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
         let Some(sender) = self.rank_of(process) else { return Ok(()) };
         let (&wants, row) = body.split_first().ok_or(DecodeError::Truncated)?;
+        let mut reader = Reader::new(row);
+        let signs = if self.is_system() { self.plane.members } else { 0 };
+        let signs = (0..signs).map(|_| read_sign(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let row = reader.take(reader.remaining())?;
         self.plane.receive_row(sender, row)?;
+        for (rank, sign) in signs.into_iter().enumerate() {
+            self.note_sign(shared, rank, sign);
+        }
+        self.learn_ends(shared, sender);
         if wants != 0 {
             let at = (self.row_sent_at + shared.config.heartbeat_ns / 4).max(shared.now);
             self.want_row(at);
@@ -94,7 +103,7 @@ impl Group {
     /// A JOIN came: whoever is in already is told so; a new candidate is kept, and passed on to the proposer if that is
     /// another process.
     pub fn on_join(&mut self, shared: &mut Shared, from: Address, message: &Message) {
-        let Message::Join { joiner, system_view } = message else { return };
+        let Message::Join { joiner, system_view, heard } = message else { return };
         let member = self.view.members.iter().find(|m| m.nonce == joiner.nonce);
         if let Some(member) = member {
             // Admitted, and has not heard of it.
@@ -109,7 +118,7 @@ impl Group {
         {
             return;
         }
-        self.candidates.insert(joiner.nonce, Candidate { joiner: joiner.clone(), fresh: true });
+        self.candidates.insert(joiner.nonce, Candidate { joiner: joiner.clone(), heard: heard.clone(), fresh: true });
         if from == joiner.address {
             let proposer =
                 self.view.members.iter().find(|m| {

@@ -7,6 +7,7 @@ use crate::shared::{Shared, Target};
 use crate::time::Instant;
 use isis_memory::{CHUNK_SIZE, ChunkIndex};
 use isis_wire::Writer;
+use isis_wire::digest::write_sign;
 use isis_wire::message::StateStatus;
 use isis_wire::packet::{self, DATA_HEADER, DataHeader, HEADER, NakRange, PacketKind, write_naks};
 use isis_wire::row::Row;
@@ -123,7 +124,8 @@ impl Group {
             shared.count(Counter::DataSent);
             if !row.is_empty() {
                 row.clear();
-                if self.plane.gossip.is_none() {
+                // The system's rows carry signs of life, and go out by themselves too.
+                if self.plane.gossip.is_none() && !self.is_system() {
                     self.row_sent_at = shared.now;
                     self.plane.row_due = None;
                 }
@@ -329,6 +331,10 @@ impl Group {
         }
         let mut out = shared.begin_packet(PacketKind::Row, self.id, self.view.number, 1 + self.row_room());
         out.flag(self.is_unsettled());
+        if self.is_system() {
+            self.give_sign(shared);
+            self.plane.signs.iter().for_each(|sign| write_sign(&mut out, *sign));
+        }
         self.write_row(shared, &mut out);
         shared.send_packet(Target::Members(self.id), out);
         shared.count(Counter::RowsSent);

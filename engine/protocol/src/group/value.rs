@@ -50,7 +50,8 @@ impl Group {
                 shared.suspected(process)
             } else if self.is_system() {
                 // Whoever answered this attempt is out only if it is known dead: a suspicion since then is no reason.
-                shared.known_dead(process)
+                // So it is for broken links.
+                shared.known_dead(process) || self.is_cut_off(shared, process)
             } else {
                 !shared.in_system(process)
             }

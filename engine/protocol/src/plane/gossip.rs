@@ -33,14 +33,12 @@ pub struct Gossip {
     members: usize,
     /// By level and stream: what the member 2^level before this one has told.
     heard: Vec<Vec<Entry>>,
-    /// By level: what was told last, without beats; empty: nothing yet.
+    /// By level: what was told last, without signs of life; empty: nothing yet.
     told: Vec<Vec<Entry>>,
     /// By stream: what everybody has.
     pub floor: Vec<Entry>,
     /// By rank: the end of its stream, as far as known.
     pub ends: Vec<u64>,
-    /// By rank: its last heartbeat that is known of.
-    pub beats: Vec<u64>,
     /// By level: when a digest of the member 2^level before this one came last.
     pub heard_at: Vec<Instant>,
     /// Levels that were asked for: told again though nothing has changed. Bits.
@@ -57,10 +55,6 @@ impl Gossip {
     /// At the start of a view.
     pub fn new(me: usize, members: usize, now: Instant) -> Gossip {
         let levels = (usize::BITS - members.saturating_sub(1).leading_zeros()) as usize;
-        let mut beats = vec![0; members];
-        if let Some(own) = beats.get_mut(me) {
-            *own = 1;
-        }
         Gossip {
             me,
             members,
@@ -68,7 +62,6 @@ impl Gossip {
             told: vec![Vec::new(); levels],
             floor: vec![Entry::default(); members],
             ends: vec![0; members],
-            beats,
             heard_at: vec![now; levels],
             asked: 0,
             asked_sign: Vec::new(),
@@ -116,7 +109,7 @@ impl Gossip {
         news
     }
 
-    /// What this member tells at a level, without beats, into `entries`. `own`: its row.
+    /// What this member tells at a level, without signs of life, into `entries`. `own`: its row.
     pub fn partial(&self, entries: &mut Vec<Entry>, level: usize, own: &Row, shown: &[bool]) {
         entries.clear();
         for (rank, &shown) in shown.iter().enumerate() {

@@ -21,6 +21,7 @@ use crate::stream::{Image, Inbox, Log};
 use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
 use isis_wire::codec::Writer;
+use isis_wire::digest::Sign;
 use isis_wire::frame::{
     FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_RELAYED, FLAG_SAFE, Frame, FrameKind, frame_size, write_context,
     write_order, write_proposals,
@@ -75,6 +76,10 @@ pub struct Plane {
     pub inbox: Vec<Inbox>,
     /// Everybody's row; in a large view only the own one, and what rode on data.
     pub rows: Vec<Row>,
+    /// System group: the members' last signs that are known of.
+    pub signs: Vec<Sign>,
+    /// Somebody says that it misses somebody.
+    pub missing: bool,
     /// In a large view: what stands for the others' rows.
     pub gossip: Option<Box<gossip::Gossip>>,
     /// Per stream: up to which position every member has it.
@@ -130,6 +135,8 @@ impl Plane {
             images: (0..members).map(|_| Image::default()).collect(),
             inbox: (0..members).map(|_| Inbox::new(members)).collect(),
             rows: vec![Row::zero(members); members],
+            signs: vec![Sign::default(); members],
+            missing: false,
             gossip: None,
             stable: vec![0; members],
             consumed_messages: vec![0; members],

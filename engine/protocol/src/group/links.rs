@@ -1,0 +1,133 @@
+//! Broken links between processes that both live: who has to go (partial connectivity).
+//!
+//! Signs of life go round: whoever hears of a process by others' word does not take it for failed. But a member that misses
+//! another one's own packets cannot change views with it for ever, and its rows do not get through: somebody has to go.
+//!
+//! ```text
+//!  others hear it, here nothing came from it for a while ──▶ said in the own sign ──▶ goes round with the signs
+//!  all, from the same signs: by age, a member is kept iff it has links to all older ones that are kept
+//!  the oldest kept one ──▶ a system view without the others, if those kept are a quorum; else nothing is done
+//! ```
+//! A link is broken when either end says so: a way that is open in one direction only serves no agreement. Each says only which
+//! is the oldest member that it misses: the next one shows when that is decided. In a large view few links are
+//! in use all the time: a member tries the others in turn, one each second heartbeat, and they may be silent for longer.
+//!
+//! Owner: the system group. Invariant: the rule looks at signs of the present view only.
+
+use super::Group;
+use super::change::site_quorum;
+use crate::id::{ProcessId, SiteKey};
+use crate::shared::Shared;
+use isis_wire::digest::Sign;
+use std::collections::BTreeMap;
+
+impl Group {
+    /// What somebody knows of a member came: a later heartbeat is a sign of life, whoever brings it.
+    pub(super) fn note_sign(&mut self, shared: &mut Shared, rank: usize, sign: Sign) {
+        if rank == self.rank
+            || sign.beat <= self.plane.signs[rank].beat
+            || usize::from(sign.misses) > self.plane.members
+        {
+            return;
+        }
+        self.plane.signs[rank] = sign;
+        self.note_missing();
+        if self.is_system()
+            && let Some(peer) = shared.peers.get_mut(&self.view.members[rank].process)
+        {
+            peer.detector.heard(shared.now);
+            peer.heard_at = shared.now;
+        }
+    }
+
+    /// Of streams whose senders are not heard here: what another member has of them, by its row, is missing here.
+    pub(super) fn learn_ends(&mut self, shared: &Shared, teller: usize) {
+        let silent_ns = 2 * shared.config.heartbeat_ns;
+        for rank in (0..self.plane.members).filter(|rank| *rank != self.rank) {
+            let received = self.plane.rows[teller].received[rank];
+            if received <= self.plane.images[rank].known_end {
+                continue;
+            }
+            let peer = shared.peers.get(&self.view.members[rank].process);
+            if peer.is_some_and(|peer| shared.now.since(peer.direct_at) > silent_ns) {
+                self.plane.images[rank].known_end = received;
+            }
+        }
+    }
+
+    /// The next own sign: a heartbeat, and which member is missed here.
+    pub(super) fn give_sign(&mut self, shared: &Shared) {
+        let misses = self.oldest_missed(shared).map_or(0, |rank| rank as u16 + 1);
+        let own = &mut self.plane.signs[self.rank];
+        (own.beat, own.misses) = (own.beat + 1, misses);
+        self.note_missing();
+    }
+
+    fn note_missing(&mut self) {
+        self.plane.missing = self.plane.signs.iter().any(|sign| sign.misses > 0);
+    }
+
+    /// The oldest member that others hear and this one does not: how long its own packets may stay out, counted from the last one
+    /// to the last sign of life, says `2 × suspect_min_ns`; of one that is tried in turn, four turns more.
+    fn oldest_missed(&self, shared: &Shared) -> Option<usize> {
+        let limit_ns = 2 * shared.config.suspect_min_ns;
+        let in_turn_ns = 8 * self.plane.members as u64 * shared.config.heartbeat_ns;
+        let limit_of = |rank: usize| match &self.plane.gossip {
+            Some(gossip) if (0..gossip.levels()).all(|level| gossip.previous(level) != rank) => limit_ns + in_turn_ns,
+            _ => limit_ns,
+        };
+        (0..self.plane.members).find(|&rank| {
+            let member = &self.view.members[rank];
+            member.site != shared.config.site
+                && shared
+                    .peers
+                    .get(&member.process)
+                    .is_some_and(|peer| peer.heard_at.since(peer.direct_at) > limit_of(rank))
+        })
+    }
+
+    /// The members that have to go for their broken links, by rank; `None`: nobody, or the rest would be no quorum.
+    pub(super) fn cut_off(&self, shared: &Shared) -> Option<Vec<bool>> {
+        if !self.plane.missing || !self.is_system() || mutant!(KeepsCutOff) {
+            return None;
+        }
+        // Networks part sites, never the processes of a site: a link that is broken is so for both sites as a whole.
+        let members = &self.view.members;
+        let failed = |rank: usize| rank != self.rank && shared.suspected(members[rank].process);
+        let missed = |rank: usize| usize::from(self.plane.signs[rank].misses).checked_sub(1);
+        let broken: Vec<(SiteKey, SiteKey)> = (0..self.plane.members)
+            .filter_map(|rank| missed(rank).map(|missed| (rank, missed)))
+            .filter(|&(rank, missed)| !failed(rank) && !failed(missed))
+            .map(|(rank, missed)| (members[rank].site, members[missed].site))
+            .collect();
+        let broken = |a: usize, b: usize| {
+            let (a, b) = (members[a].site, members[b].site);
+            broken.contains(&(a, b)) || broken.contains(&(b, a))
+        };
+        let mut kept: Vec<usize> = Vec::new();
+        let mut gone = vec![false; self.plane.members];
+        for (rank, gone) in gone.iter_mut().enumerate() {
+            if failed(rank) {
+                continue;
+            }
+            if kept.iter().any(|&older| broken(rank, older)) {
+                *gone = true;
+            } else {
+                kept.push(rank);
+            }
+        }
+        if !gone.contains(&true) {
+            return None;
+        }
+        let dead: Vec<ProcessId> = members.iter().map(|m| m.process).filter(|&p| shared.known_dead(p)).collect();
+        let answers: BTreeMap<ProcessId, &[ProcessId]> =
+            kept.iter().map(|&rank| (members[rank].process, dead.as_slice())).collect();
+        site_quorum(members, &answers, usize::from(shared.config.expected_sites)).then_some(gone)
+    }
+
+    /// The member has to go for its broken links.
+    pub(super) fn is_cut_off(&self, shared: &Shared, process: ProcessId) -> bool {
+        self.plane.missing
+            && self.cut_off(shared).is_some_and(|gone| self.rank_of(process).is_some_and(|rank| gone[rank]))
+    }
+}
