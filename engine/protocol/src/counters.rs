@@ -61,6 +61,10 @@ counters! {
     RepairsToGroup = "repairs_to_group",
     /// Rows sent alone.
     RowsSent = "rows_sent",
+    /// Protocol messages sent through a third process, for a broken link.
+    DetoursSent = "detours_sent",
+    /// Packets passed on between two processes that do not reach each other.
+    DetoursServed = "detours_served",
     /// Digests of a large view's rows sent.
     DigestsSent = "digests_sent",
     /// Heartbeats at which everybody was asked, because a predecessor in a large view was silent.

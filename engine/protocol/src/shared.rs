@@ -13,10 +13,10 @@ use crate::receipts::{Received, Sent};
 use crate::time::Instant;
 use isis_memory::Region;
 use isis_wire::message::{Code, MemberEntry, Message, PieceHeader};
-use isis_wire::packet::{self, HEADER, Header, PacketKind};
+use isis_wire::packet::{self, HEADER, Header, PacketKind, RELAY_OVERHEAD};
 use isis_wire::{Address, Writer};
 use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Room for a piece's header and packet header in a datagram.
 const PIECE_OVERHEAD: usize = HEADER + 16;
@@ -131,6 +131,8 @@ pub struct Shared {
     pub system: SystemId,
     /// The system view installed here.
     pub system_view: SystemView,
+    /// Over a broken link: the address that is not reached, or does not reach this process, and that of a third which links both.
+    pub detours: BTreeMap<Address, Address>,
     /// The other processes of it.
     pub peers: FewMap<ProcessId, Peer>,
     /// Counts the changes of which processes the peers are: what follows from that alone need not be worked out again
@@ -174,6 +176,7 @@ impl Shared {
             me: ProcessId::default(),
             system: SystemId::default(),
             system_view: SystemView::default(),
+            detours: BTreeMap::new(),
             peers: FewMap::new(),
             peers_epoch: 1,
             births: FxHashMap::default(),
@@ -227,6 +230,7 @@ impl Shared {
                 kill_asked_at: None,
             });
         }
+        self.detours.clear();
         self.births = members.iter().map(|m| (m.nonce.birth(), m.process)).collect();
     }
 
@@ -311,16 +315,19 @@ impl Shared {
     pub fn send_as(&mut self, system: SystemId, to: Address, group: GroupId, view: u64, message: &Message) {
         let mut header = self.header(PacketKind::Message, group, view);
         header.system = system;
+        let detour = self.detours.get(&to).copied();
+        let room = match detour {
+            Some(via) => self.datagram_to(to).min(self.datagram_to(via)) - RELAY_OVERHEAD,
+            None => self.datagram_to(to),
+        } - PIECE_OVERHEAD;
         // Most messages fit in one datagram: written where they stay.
         let mut writer = Writer { bytes: Vec::with_capacity(USUAL_MESSAGE) };
         packet::begin(&mut writer.bytes, &header);
         message.encode(&mut writer);
         let mut packet = writer.bytes;
-        let room = self.datagram_to(to) - PIECE_OVERHEAD;
         if packet.len() - HEADER <= room {
             packet::seal(&mut packet, &[]);
-            self.outbox.push_back(Outgoing { to: Target::Address(to), packet });
-            return;
+            return self.post(to, detour, packet);
         }
         let bytes = &packet[HEADER..];
         header.kind = PacketKind::Piece;
@@ -338,8 +345,26 @@ impl Shared {
             packet.extend_from_slice(&writer.bytes);
             packet.extend_from_slice(piece);
             packet::seal(&mut packet, &[]);
-            self.outbox.push_back(Outgoing { to: Target::Address(to), packet });
+            self.post(to, detour, packet);
         }
+    }
+
+    /// Sends a packet directly and, over a broken link, also by a third process.
+    fn post(&mut self, to: Address, detour: Option<Address>, packet: Vec<u8>) {
+        if let Some(via) = detour {
+            self.send_relay(via, to, &packet);
+            self.count(Counter::DetoursSent);
+        }
+        self.outbox.push_back(Outgoing { to: Target::Address(to), packet });
+    }
+
+    /// Sends a packet for `to` to `via`.
+    pub fn send_relay(&mut self, via: Address, to: Address, packet: &[u8]) {
+        let view = self.system_view.number;
+        let mut out = self.begin_packet(PacketKind::Relay, GroupId::SYSTEM, view, RELAY_OVERHEAD + packet.len());
+        to.write(&mut out);
+        out.bytes.extend_from_slice(packet);
+        self.send_packet(Target::Address(via), out);
     }
 
     /// A packet whose body is to be written, and then given to [`send_packet`](Self::send_packet): room for so many bytes of it.

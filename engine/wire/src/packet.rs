@@ -47,7 +47,12 @@ pub enum PacketKind {
     ChannelAck = 7,
     /// Rows of a large view, gathered ([`crate::digest::Digest`]).
     Digest = 8,
+    /// A datagram for somebody whom its sender does not reach: the address, then the whole datagram.
+    Relay = 9,
 }
+
+/// What [`PacketKind::Relay`] adds to a datagram: a header and an address.
+pub const RELAY_OVERHEAD: usize = HEADER + 18;
 
 /// Why a datagram is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,6 +118,7 @@ impl<'a> Packet<'a> {
             6 => PacketKind::Channel,
             7 => PacketKind::ChannelAck,
             8 => PacketKind::Digest,
+            9 => PacketKind::Relay,
             _ => return Err(PacketError::BadKind),
         };
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));

@@ -566,12 +566,15 @@ impl Run {
     }
 
     /// A system that lost its quorum for good does not end by itself: an operator starts the processes of a site again. Where
-    /// a number of sites is expected, the operator first sees to it that there are as many.
+    /// a number of sites is expected, the operator first sees to it that there are as many. Where two sites are cut from each
+    /// other for ever, and no third one is left that could help, a process that stays stalled is started again.
     fn operate(&mut self) {
         let stuck = |n: usize| self.world.nodes[n].app.stalled || self.world.nodes[n].app.admitted.is_none();
         let alive: Vec<usize> = self.world.alive().collect();
         let expects = self.world.template.expected_sites > 0;
-        if alive.is_empty() || !alive.iter().any(|&n| self.world.nodes[n].app.stalled || expects && stuck(n)) {
+        let cut = self.world.cut.is_some();
+        let any_stalled = alive.iter().any(|&n| self.world.nodes[n].app.stalled);
+        if alive.is_empty() || !(any_stalled || cut || expects && alive.iter().any(|&n| stuck(n))) {
             return;
         }
         let empty: Vec<usize> = (0..self.world.sites.len())
@@ -582,10 +585,10 @@ impl Run {
             for site in empty {
                 self.later(self.world.now(), Task::Restart(site, None));
             }
-        } else if alive.iter().all(|&n| stuck(n)) {
+        } else if alive.iter().all(|&n| stuck(n)) || cut && any_stalled {
             let first = alive.iter().copied().find(|&n| self.world.nodes[n].app.stalled).unwrap_or(alive[0]);
             let site = self.world.nodes[first].site;
-            self.world.note(format!("operator: nobody has a quorum, the processes of site {site} start again"));
+            self.world.note(format!("operator: the processes of site {site}, which is stalled, start again"));
             for node in alive.into_iter().filter(|&n| self.world.nodes[n].site == site).collect::<Vec<_>>() {
                 let slot = self.world.nodes[node].slot;
                 self.world.crash(node);

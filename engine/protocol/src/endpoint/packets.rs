@@ -30,10 +30,15 @@ impl Endpoint {
             Err(PacketError::BadChecksum) => return self.shared.count(Counter::IgnoreBadChecksum),
             Err(_) => return self.shared.count(Counter::IgnoreNotOurs),
         };
-        let header = packet.header;
-        if header.birth == self.shared.config.nonce.birth() {
+        if packet.header.birth == self.shared.config.nonce.birth() {
             return;
         }
+        self.take_parsed(from, &packet, false);
+    }
+
+    /// A packet that came by itself, or was `relayed`.
+    fn take_parsed(&mut self, from: Address, packet: &Packet<'_>, relayed: bool) {
+        let header = packet.header;
         let known = (header.system == self.shared.system && self.process().is_some())
             .then(|| {
                 let at = |m: &&isis_wire::message::MemberEntry| mutant!(TrustsAddress) && m.address == from;
@@ -41,8 +46,12 @@ impl Endpoint {
                 self.shared.births.get(&header.birth).copied().or_else(there)
             })
             .flatten();
+        // What a process says as a joiner is no sign of the member that it may be without knowing: it does not hear us.
+        let as_joiner = header.group == GroupId::SYSTEM && header.view == 0;
         if let Some(process) = known
             && let Some(peer) = self.shared.peers.get_mut(&process)
+            && !relayed
+            && !as_joiner
         {
             peer.detector.heard(self.shared.now);
             peer.heard_at = self.shared.now;
@@ -52,6 +61,8 @@ impl Endpoint {
         let result = match header.kind {
             PacketKind::Message => self.take_message(from, &header, known, packet.body),
             PacketKind::Piece => self.take_piece(from, &header, known, packet.body),
+            PacketKind::Relay if relayed => Err(DecodeError::BadValue),
+            PacketKind::Relay => self.take_relay(known, packet.body),
             _ => match known {
                 Some(process) => self.take_body(from, &header, process, packet.body),
                 None => {
@@ -63,6 +74,28 @@ impl Endpoint {
         if result.is_err() {
             self.shared.count(Counter::IgnoreMalformed);
         }
+    }
+
+    /// A packet for a process that its sender does not reach: it goes on to that one, or is taken here as if it had come by
+    /// itself, from where its sender lives.
+    fn take_relay(&mut self, known: Option<ProcessId>, body: &[u8]) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(body);
+        let to = Address::read(&mut reader)?;
+        let bytes = reader.take(reader.remaining())?;
+        if known.is_none() {
+            self.shared.count(Counter::IgnoreUnknownBirth);
+        } else if to != self.shared.config.address {
+            if self.shared.peers.values().any(|peer| peer.entry.address == to) {
+                self.shared.count(Counter::DetoursServed);
+                self.shared.send_relay(to, to, bytes);
+            }
+        } else if let Ok(packet) = Packet::parse(bytes) {
+            let sender = self.shared.births.get(&packet.header.birth).and_then(|sender| self.shared.peers.get(sender));
+            if let Some(from) = sender.map(|peer| peer.entry.address) {
+                self.take_parsed(from, &packet, true);
+            }
+        }
+        Ok(())
     }
 
     /// A packet of nobody in this system view (R14). One that was in an earlier view learns what became of it.

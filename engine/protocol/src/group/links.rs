@@ -18,6 +18,7 @@ use super::Group;
 use super::change::site_quorum;
 use crate::id::{ProcessId, SiteKey};
 use crate::shared::Shared;
+use isis_wire::Address;
 use isis_wire::digest::Sign;
 use std::collections::BTreeMap;
 
@@ -31,7 +32,7 @@ impl Group {
             return;
         }
         self.plane.signs[rank] = sign;
-        self.note_missing();
+        self.note_missing(shared);
         if self.is_system()
             && let Some(peer) = shared.peers.get_mut(&self.view.members[rank].process)
         {
@@ -56,34 +57,60 @@ impl Group {
     }
 
     /// The next own sign: a heartbeat, and which member is missed here.
-    pub(super) fn give_sign(&mut self, shared: &Shared) {
+    pub(super) fn give_sign(&mut self, shared: &mut Shared) {
         let misses = self.oldest_missed(shared).map_or(0, |rank| rank as u16 + 1);
         let own = &mut self.plane.signs[self.rank];
         (own.beat, own.misses) = (own.beat + 1, misses);
-        self.note_missing();
+        self.note_missing(shared);
     }
 
-    fn note_missing(&mut self) {
+    fn note_missing(&mut self, shared: &mut Shared) {
         self.plane.missing = self.plane.signs.iter().any(|sign| sign.misses > 0);
+        if self.is_system() {
+            shared.detours.clear();
+            if self.plane.missing {
+                shared.detours = self.detours(shared);
+            }
+        }
+    }
+
+    /// For each member with whom the link is broken: the oldest one that has links to both.
+    fn detours(&self, shared: &Shared) -> BTreeMap<Address, Address> {
+        let members = &self.view.members;
+        let misses = |one: usize, other: usize| usize::from(self.plane.signs[one].misses) == other + 1;
+        let broken = |one: usize, other: usize| {
+            misses(one, other)
+                || misses(other, one)
+                || one == self.rank && self.is_missed(shared, other)
+                || other == self.rank && self.is_missed(shared, one)
+        };
+        let there = |rank: &usize| *rank != self.rank && !shared.suspected(members[*rank].process);
+        let ranks = || (0..self.plane.members).filter(there);
+        ranks()
+            .filter(|&rank| broken(self.rank, rank))
+            .filter_map(|rank| {
+                let via = ranks().find(|&via| via != rank && !broken(self.rank, via) && !broken(via, rank))?;
+                Some((members[rank].address, members[via].address))
+            })
+            .collect()
     }
 
     /// The oldest member that others hear and this one does not: how long its own packets may stay out, counted from the last one
     /// to the last sign of life, says `2 × suspect_min_ns`; of one that is tried in turn, four turns more.
     fn oldest_missed(&self, shared: &Shared) -> Option<usize> {
+        (0..self.plane.members).find(|&rank| self.is_missed(shared, rank))
+    }
+
+    fn is_missed(&self, shared: &Shared, rank: usize) -> bool {
         let limit_ns = 2 * shared.config.suspect_min_ns;
         let in_turn_ns = 8 * self.plane.members as u64 * shared.config.heartbeat_ns;
-        let limit_of = |rank: usize| match &self.plane.gossip {
+        let limit_ns = match &self.plane.gossip {
             Some(gossip) if (0..gossip.levels()).all(|level| gossip.previous(level) != rank) => limit_ns + in_turn_ns,
             _ => limit_ns,
         };
-        (0..self.plane.members).find(|&rank| {
-            let member = &self.view.members[rank];
-            member.site != shared.config.site
-                && shared
-                    .peers
-                    .get(&member.process)
-                    .is_some_and(|peer| peer.heard_at.since(peer.direct_at) > limit_of(rank))
-        })
+        let member = &self.view.members[rank];
+        let peer = || shared.peers.get(&member.process);
+        member.site != shared.config.site && peer().is_some_and(|peer| peer.heard_at.since(peer.direct_at) > limit_ns)
     }
 
     /// The members that have to go for their broken links, by rank; `None`: nobody, or the rest would be no quorum.
