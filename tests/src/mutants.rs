@@ -65,6 +65,7 @@ pub const FIRST_SEEDS: &[(&str, Option<u64>)] = &[
     ("flush-forgets-followed", None),
     ("flush-by-one", Some(1)),
     ("keeps-cut-off", Some(51)),
+    ("no-detours", None),
     ("gossip-forgets-last", Some(110)),
     ("never-stalls", None),
     ("priority-undecided", Some(7)),

@@ -294,6 +294,12 @@ impl Scenario {
         self.delivered(node).contains(&key)
     }
 
+    /// One of a living process's counters.
+    pub fn counter(&self, node: usize, name: &str) -> u64 {
+        let counters = self.world.nodes[node].endpoint.as_ref().expect("alive").counters();
+        counters.into_iter().find(|(counter, _)| *counter == name).expect("a counter").1
+    }
+
     /// The trace so far.
     pub fn text(&self) -> String {
         self.world.records.trace.text()

@@ -77,6 +77,17 @@ fn a_short_cut_is_bridged_by_the_third() {
     s.finish();
 }
 
+/// Of five sites each reaches the middle only.
+fn star(s: &mut Scenario, middle: usize) {
+    for one in 0..5 {
+        for other in 0..5 {
+            if one != other && one != middle && other != middle {
+                s.part_one_way(one, other);
+            }
+        }
+    }
+}
+
 /// A star: everybody reaches the middle only. By age two would be left, of five: that is no quorum, and nothing is done; when
 /// the ways are whole, nobody is missing.
 #[test]
@@ -85,20 +96,34 @@ fn where_the_rest_is_no_quorum_nothing_is_done() {
     let nodes: [usize; 5] = s.start_all();
     s.form_group(&nodes);
     s.pass(SECOND);
-    let middle = 2;
-    for one in 0..5 {
-        for other in 0..5 {
-            if one != other && one != middle && other != middle {
-                s.part_one_way(one, other);
-            }
-        }
-    }
+    star(&mut s, 2);
     s.pass(3 * SECOND);
-    assert_eq!(evictions(&s), 0);
+    assert_eq!(evictions(&s), 0, "{}", s.text());
     assert!(nodes.iter().all(|&n| s.system_is(n, &nodes)), "nobody has to go");
     s.mend();
     let message = s.multicast_when_possible(nodes[4], Kind::Total);
     s.until("all go on", |s| nodes.iter().all(|&n| s.has(n, message)));
+    s.finish();
+}
+
+/// A star again, and one of its rays dies: the view without it takes the answers of three, and the proposer, the oldest, reaches
+/// the middle only. The others' answers come by way of the middle. Of the four that are left the oldest and the middle are
+/// half, with the oldest: from then on they are a quorum, and go on without the other two.
+#[test]
+fn a_view_change_takes_detours() {
+    let mut s = Scenario::new(&[1; 5]);
+    let nodes: [usize; 5] = s.start_all();
+    s.form_group(&nodes);
+    s.pass(SECOND);
+    star(&mut s, 2);
+    s.pass(3 * SECOND);
+    s.crash_site(4);
+    let rest = [nodes[0], nodes[1], nodes[2], nodes[3]];
+    s.until("the view without the dead one", |s| s.system_is(nodes[0], &rest));
+    assert!(s.counter(nodes[2], "detours_served") > 0);
+    s.until("the oldest and the middle go on", |s| {
+        [0, 2].iter().all(|&n| s.view_is(n, &[nodes[0], nodes[2]])) && evictions(s) == 2
+    });
     s.finish();
 }
 

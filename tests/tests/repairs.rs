@@ -9,11 +9,6 @@ use isis_wire::packet::{Packet, PacketKind};
 
 const MEMBERS: usize = 8;
 
-fn counter(s: &Scenario, node: usize, name: &str) -> u64 {
-    let counters = s.world.nodes[node].endpoint.as_ref().expect("alive").counters();
-    counters.into_iter().find(|(counter, _)| *counter == name).expect("a counter").1
-}
-
 /// What one loss, of one datagram to the last `losers` of all members, cost.
 struct Cost {
     naks: u64,
@@ -40,7 +35,7 @@ fn lose(losers: usize) -> Cost {
         }
         Verdict::Pass
     });
-    let sum = |s: &Scenario, name| nodes.iter().map(|&node| counter(s, node, name)).sum::<u64>();
+    let sum = |s: &Scenario, name| nodes.iter().map(|&node| s.counter(node, name)).sum::<u64>();
     let names = ["naks_sent", "repairs_sent", "repairs_to_group", "ignore_duplicate_data"];
     let before = names.map(|name| sum(&s, name));
     let message = s.multicast(nodes[0], Kind::Fifo, false, 3_000);

@@ -136,11 +136,10 @@ fn a_member_that_loses_all_its_successors_is_heard_all_the_same() {
         rest.iter().all(|&node| s.view(node).is_some_and(|v| v.members.len() <= 9))
     });
     assert!(rest.contains(&lonely) && rest.iter().all(|&node| s.view_is(node, &rest)), "nobody else is excluded");
-    let alarms = |node: usize| {
-        let counters = s.world.nodes[node].endpoint.as_ref().expect("alive").counters();
-        counters.into_iter().find(|(name, _)| *name == "gossip_alarms").expect("a counter").1
-    };
-    assert!(rest.iter().any(|&node| alarms(node) > 0), "nobody missed a predecessor, or this shows nothing");
+    assert!(
+        rest.iter().any(|&node| s.counter(node, "gossip_alarms") > 0),
+        "nobody missed a predecessor, or this shows nothing"
+    );
     let last = s.multicast_when_possible(nodes[lonely], Kind::Total);
     s.until("it speaks to all", |s| rest.iter().all(|&node| s.has(node, last)));
     s.finish();

@@ -11,7 +11,7 @@ use crate::packet::MAX_POSITION;
 /// The most members that a digest can speak of.
 pub const MAX_MEMBERS: usize = 1 << 15;
 /// More bytes than an entry can take.
-pub const MAX_ENTRY: usize = 48;
+pub const MAX_ENTRY: usize = 58;
 /// No entry takes fewer bytes.
 const MIN_ENTRY: usize = 6;
 /// Digests of a higher level do not exist: the levels are as many as the bits of a rank.
@@ -54,23 +54,61 @@ pub struct Entry {
 pub struct Sign {
     /// Its last heartbeat.
     pub beat: u64,
-    /// One more than the rank of the oldest member that it misses though others hear it; 0: none.
-    pub misses: u16,
+    /// Whom it misses, though others hear them.
+    pub misses: Missed,
+}
+
+/// Some members, by rank: the oldest of them, and which of the 64 after that one. (Of more, the next ones show when the view is
+/// without these.)
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Missed {
+    /// One more than the oldest one's rank; 0: none.
+    oldest: u16,
+    /// Bit n: the one with the rank `oldest` + n.
+    after: u64,
+}
+
+impl Missed {
+    /// Those with these ranks, in ascending order.
+    pub fn new(ranks: impl IntoIterator<Item = usize>) -> Missed {
+        let mut ranks = ranks.into_iter();
+        let Some(oldest) = ranks.next().map(|rank| rank + 1) else { return Missed::default() };
+        let bit = |rank: usize| 1u64.checked_shl((rank - oldest) as u32).unwrap_or(0);
+        Missed { oldest: oldest as u16, after: ranks.fold(0, |after, rank| after | bit(rank)) }
+    }
+
+    /// Nobody.
+    pub fn is_empty(self) -> bool {
+        self.oldest == 0
+    }
+
+    /// The one with this rank is among them.
+    pub fn contains(self, rank: usize) -> bool {
+        let oldest = usize::from(self.oldest);
+        let is_after = || rank >= oldest && rank - oldest < 64 && self.after >> (rank - oldest) & 1 == 1;
+        oldest > 0 && (rank + 1 == oldest || is_after())
+    }
+}
+
+fn limited(value: u64, most: u64) -> Result<u64, DecodeError> {
+    if value > most { Err(DecodeError::BadValue) } else { Ok(value) }
 }
 
 /// Appends a sign.
 pub fn write_sign(out: &mut Writer, sign: Sign) {
     out.varint(sign.beat);
-    out.varint(u64::from(sign.misses));
+    out.varint(u64::from(sign.misses.oldest));
+    if !sign.misses.is_empty() {
+        out.varint(sign.misses.after);
+    }
 }
 
 /// Reads a sign.
 pub fn read_sign(reader: &mut Reader<'_>) -> Result<Sign, DecodeError> {
-    let (beat, misses) = (reader.varint()?, reader.varint()?);
-    if beat > MAX_NUMBER || misses > MAX_MEMBERS as u64 {
-        return Err(DecodeError::BadValue);
-    }
-    Ok(Sign { beat, misses: misses as u16 })
+    let beat = limited(reader.varint()?, MAX_NUMBER)?;
+    let oldest = limited(reader.varint()?, MAX_MEMBERS as u64)? as u16;
+    let after = if oldest == 0 { 0 } else { reader.varint()? };
+    Ok(Sign { beat, misses: Missed { oldest, after } })
 }
 
 /// See the module.
@@ -108,7 +146,6 @@ pub fn write_entry(out: &mut Writer, entry: &Entry) {
 }
 
 fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, DecodeError> {
-    let limited = |value: u64, most: u64| if value > most { Err(DecodeError::BadValue) } else { Ok(value) };
     let received = limited(reader.varint()?, MAX_POSITION)?;
     let consumed = received - limited(reader.varint()?, received)?;
     let delivered = limited(reader.varint()?, MAX_NUMBER)?;
@@ -153,6 +190,9 @@ mod tests {
 
     fn sample(values: (u64, u64, u64, u64)) -> Entry {
         let received = values.0.max(values.1);
+        let missed = values.1.is_multiple_of(3).then_some([values.2, values.3]);
+        let misses =
+            missed.map_or_else(Missed::default, |[oldest, after]| Missed { oldest: 1 + oldest as u16 % 40, after });
         Entry {
             received,
             consumed: values.0.min(values.1),
@@ -160,7 +200,7 @@ mod tests {
             slowest: (values.2 % 40) as u16,
             shown: values.3.is_multiple_of(2),
             end: received + values.3,
-            sign: Sign { beat: values.3 % MAX_NUMBER, misses: (values.2 % 40) as u16 },
+            sign: Sign { beat: values.3 % MAX_NUMBER, misses },
         }
     }
 
@@ -185,6 +225,16 @@ mod tests {
                 // One entry more than the view has members.
                 let few = usize::from(first) + entries.len();
                 prop_assert!(entries.is_empty() || read_digest(&out.bytes, few - 1).is_err());
+            }
+        }
+
+        #[test]
+        fn the_missed_are_those_that_were_named(ranks in proptest::collection::btree_set(0usize..200, 0..8)) {
+            let missed = Missed::new(ranks.iter().copied());
+            prop_assert_eq!(missed.is_empty(), ranks.is_empty());
+            let window = ranks.first().map_or(0, |oldest| oldest + 64);
+            for rank in 0..300 {
+                prop_assert_eq!(missed.contains(rank), ranks.contains(&rank) && rank <= window, "rank {}", rank);
             }
         }
 

@@ -3,7 +3,7 @@
 
 use isis_protocol::TotalOrder;
 use isis_protocol::directory::{Directory, Operation};
-use isis_wire::digest::{Ask, Entry, Sign, write_entry, write_head};
+use isis_wire::digest::{Ask, Entry, Missed, Sign, write_entry, write_head};
 use isis_wire::founding::{Ballot, Foundation};
 use isis_wire::frame::{FLAG_BEGIN, FLAG_END, Frame, FrameKind, write_context, write_order, write_proposals};
 use isis_wire::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
@@ -66,7 +66,7 @@ fn packets() -> Vec<(String, Vec<u8>)> {
                     slowest: 5,
                     shown: true,
                     end,
-                    sign: Sign { beat: 300, misses: 2 },
+                    sign: Sign { beat: 300, misses: Missed::new([1, 4]) },
                 };
                 write_entry(&mut out, &entry);
             }

@@ -8,9 +8,14 @@
 //!  all, from the same signs: by age, a member is kept iff it has links to all older ones that are kept
 //!  the oldest kept one ──▶ a system view without the others, if those kept are a quorum; else nothing is done
 //! ```
-//! A link is broken when either end says so: a way that is open in one direction only serves no agreement. Each says only which
-//! is the oldest member that it misses: the next one shows when that is decided. In a large view few links are
-//! in use all the time: a member tries the others in turn, one each second heartbeat, and they may be silent for longer.
+//! A link is broken when either end says so: a way that is open in one direction only serves no agreement. In a large view few
+//! links are in use all the time: a member tries the others in turn, one each second heartbeat, and they may be silent for
+//! longer. Nobody acts on signs that have changed within `suspect_min_ns`: the ends of broken links notice one after the other,
+//! and by a part of what they say others would have to go.
+//!
+//! Until somebody goes, and where nobody has to, since too few would be left, view changes go on over the links that are there:
+//! protocol messages over a broken one take a second way, over the oldest member that has links to both ends (a *detour*).
+//! The streams need none: what is missing comes by repairs from whoever has it.
 //!
 //! Owner: the system group. Invariant: the rule looks at signs of the present view only.
 
@@ -19,20 +24,16 @@ use super::change::site_quorum;
 use crate::id::{ProcessId, SiteKey};
 use crate::shared::Shared;
 use isis_wire::Address;
-use isis_wire::digest::Sign;
-use std::collections::BTreeMap;
+use isis_wire::digest::{Missed, Sign};
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Group {
     /// What somebody knows of a member came: a later heartbeat is a sign of life, whoever brings it.
     pub(super) fn note_sign(&mut self, shared: &mut Shared, rank: usize, sign: Sign) {
-        if rank == self.rank
-            || sign.beat <= self.plane.signs[rank].beat
-            || usize::from(sign.misses) > self.plane.members
-        {
+        if rank == self.rank || sign.beat <= self.plane.signs[rank].beat {
             return;
         }
-        self.plane.signs[rank] = sign;
-        self.note_missing(shared);
+        self.set_sign(shared, rank, sign);
         if self.is_system()
             && let Some(peer) = shared.peers.get_mut(&self.view.members[rank].process)
         {
@@ -56,51 +57,48 @@ impl Group {
         }
     }
 
-    /// The next own sign: a heartbeat, and which member is missed here.
+    /// The next own sign: a heartbeat, and which members are missed here.
     pub(super) fn give_sign(&mut self, shared: &mut Shared) {
-        let misses = self.oldest_missed(shared).map_or(0, |rank| rank as u16 + 1);
-        let own = &mut self.plane.signs[self.rank];
-        (own.beat, own.misses) = (own.beat + 1, misses);
-        self.note_missing(shared);
+        let misses = Missed::new((0..self.plane.members).filter(|&rank| self.is_missed(shared, rank)));
+        let beat = self.plane.signs[self.rank].beat + 1;
+        self.set_sign(shared, self.rank, Sign { beat, misses });
     }
 
-    fn note_missing(&mut self, shared: &mut Shared) {
-        self.plane.missing = self.plane.signs.iter().any(|sign| sign.misses > 0);
-        if self.is_system() {
-            shared.detours.clear();
-            if self.plane.missing {
-                shared.detours = self.detours(shared);
-            }
+    fn set_sign(&mut self, shared: &mut Shared, rank: usize, sign: Sign) {
+        let before = std::mem::replace(&mut self.plane.signs[rank], sign);
+        if sign.misses != before.misses {
+            self.plane.missing_since = shared.now;
+            self.plane.missing = self.plane.signs.iter().any(|sign| !sign.misses.is_empty());
         }
+        if self.is_system() && (self.plane.missing || !shared.detours.is_empty()) {
+            let wanted = self.plane.missing && !mutant!(NoDetours);
+            shared.detours = if wanted { self.detours(shared) } else { BTreeMap::new() };
+        }
+    }
+
+    /// Either end says that it misses the other.
+    fn is_broken(&self, one: usize, other: usize) -> bool {
+        let signs = &self.plane.signs;
+        signs[one].misses.contains(other) || signs[other].misses.contains(one)
     }
 
     /// For each member with whom the link is broken: the oldest one that has links to both.
     fn detours(&self, shared: &Shared) -> BTreeMap<Address, Address> {
         let members = &self.view.members;
-        let misses = |one: usize, other: usize| usize::from(self.plane.signs[one].misses) == other + 1;
-        let broken = |one: usize, other: usize| {
-            misses(one, other)
-                || misses(other, one)
-                || one == self.rank && self.is_missed(shared, other)
-                || other == self.rank && self.is_missed(shared, one)
-        };
         let there = |rank: &usize| *rank != self.rank && !shared.suspected(members[*rank].process);
         let ranks = || (0..self.plane.members).filter(there);
         ranks()
-            .filter(|&rank| broken(self.rank, rank))
+            .filter(|&rank| self.is_broken(self.rank, rank))
             .filter_map(|rank| {
-                let via = ranks().find(|&via| via != rank && !broken(self.rank, via) && !broken(via, rank))?;
-                Some((members[rank].address, members[via].address))
+                let linked =
+                    |via: &usize| *via != rank && !self.is_broken(self.rank, *via) && !self.is_broken(*via, rank);
+                Some((members[rank].address, members[ranks().find(linked)?].address))
             })
             .collect()
     }
 
-    /// The oldest member that others hear and this one does not: how long its own packets may stay out, counted from the last one
-    /// to the last sign of life, says `2 × suspect_min_ns`; of one that is tried in turn, four turns more.
-    fn oldest_missed(&self, shared: &Shared) -> Option<usize> {
-        (0..self.plane.members).find(|&rank| self.is_missed(shared, rank))
-    }
-
+    /// Others hear the member, and this one does not: how long its own packets may stay out, counted from the last one to the
+    /// last sign of life, says `2 × suspect_min_ns`; of one that is tried in turn, four turns more.
     fn is_missed(&self, shared: &Shared, rank: usize) -> bool {
         let limit_ns = 2 * shared.config.suspect_min_ns;
         let in_turn_ns = 8 * self.plane.members as u64 * shared.config.heartbeat_ns;
@@ -115,30 +113,25 @@ impl Group {
 
     /// The members that have to go for their broken links, by rank; `None`: nobody, or the rest would be no quorum.
     pub(super) fn cut_off(&self, shared: &Shared) -> Option<Vec<bool>> {
-        if !self.plane.missing || !self.is_system() || mutant!(KeepsCutOff) {
+        let settled = shared.now.since(self.plane.missing_since) >= shared.config.suspect_min_ns;
+        if !self.plane.missing || !self.is_system() || !settled || mutant!(KeepsCutOff) {
             return None;
         }
         // Networks part sites, never the processes of a site: a link that is broken is so for both sites as a whole.
         let members = &self.view.members;
         let failed = |rank: usize| rank != self.rank && shared.suspected(members[rank].process);
-        let missed = |rank: usize| usize::from(self.plane.signs[rank].misses).checked_sub(1);
-        let broken: Vec<(SiteKey, SiteKey)> = (0..self.plane.members)
-            .filter_map(|rank| missed(rank).map(|missed| (rank, missed)))
-            .filter(|&(rank, missed)| !failed(rank) && !failed(missed))
-            .map(|(rank, missed)| (members[rank].site, members[missed].site))
+        let living: Vec<usize> = (0..self.plane.members).filter(|&rank| !failed(rank)).collect();
+        let pairs = living.iter().flat_map(|&one| living.iter().map(move |&other| (one, other)));
+        let broken: BTreeSet<(SiteKey, SiteKey)> = pairs
+            .filter(|&(one, other)| self.is_broken(one, other))
+            .map(|(one, other)| (members[one].site, members[other].site))
             .collect();
-        let broken = |a: usize, b: usize| {
-            let (a, b) = (members[a].site, members[b].site);
-            broken.contains(&(a, b)) || broken.contains(&(b, a))
-        };
+        let broken = |one: usize, other: usize| broken.contains(&(members[one].site, members[other].site));
         let mut kept: Vec<usize> = Vec::new();
         let mut gone = vec![false; self.plane.members];
-        for (rank, gone) in gone.iter_mut().enumerate() {
-            if failed(rank) {
-                continue;
-            }
+        for rank in living {
             if kept.iter().any(|&older| broken(rank, older)) {
-                *gone = true;
+                gone[rank] = true;
             } else {
                 kept.push(rank);
             }

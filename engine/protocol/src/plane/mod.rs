@@ -80,6 +80,8 @@ pub struct Plane {
     pub signs: Vec<Sign>,
     /// Somebody says that it misses somebody.
     pub missing: bool,
+    /// Since when the signs say the same of who misses whom.
+    pub missing_since: Instant,
     /// In a large view: what stands for the others' rows.
     pub gossip: Option<Box<gossip::Gossip>>,
     /// Per stream: up to which position every member has it.
@@ -137,6 +139,7 @@ impl Plane {
             rows: vec![Row::zero(members); members],
             signs: vec![Sign::default(); members],
             missing: false,
+            missing_since: Instant::ZERO,
             gossip: None,
             stable: vec![0; members],
             consumed_messages: vec![0; members],
