@@ -168,8 +168,6 @@ mod planted {
             "a flush waits for a byte beyond the last one that it covers";
         KeepsCutOff "keeps-cut-off" None, 21
             "nobody has to go for a broken link between two members that others reach";
-        NoDetours "no-detours" None, 21
-            "protocol messages over a broken link take no way over a third process";
         GossipForgetsLast "gossip-forgets-last" None, 12
             "in a large view the members of the last level are not counted in what all have";
         NeverStalls "never-stalls" None, 20

@@ -2,7 +2,7 @@
 //! used as an index, a sender's number believed, counts that wrap when they are added, a short message taken for a whole
 //! one, a token's length believed. (The sixth, key material that is not wiped, waits for keys.) Fuzzing begins near them.
 
-use super::seeds::{all_messages, datagram, made_up};
+use super::seeds::{all_messages, datagram, made_up, relay};
 use isis_wire::Writer;
 use isis_wire::id::{GroupId, ProcessId};
 use isis_wire::message::{Attempt, Code, Message, PieceHeader, StateBlock};
@@ -41,6 +41,8 @@ fn bodies() -> Vec<(&'static str, PacketKind, Vec<u8>)> {
         ("sender-deaths", PacketKind::Message, message(Message::Deaths { dead: vec![ProcessId::new(1, 0, 2)] })),
         ("counts-wrap", PacketKind::Message, [vec![17], varints([0xffff_ffff, 2])].concat()),
         ("counts-row", PacketKind::Row, [vec![1], varints([u64::MAX; 10])].concat()),
+        ("sender-relay", PacketKind::Relay, relay(&made_up(PacketKind::Relay, 0, &relay(&[])))),
+        ("short-relay", PacketKind::Relay, relay(&[])[..9].to_vec()),
         ("short-row", PacketKind::Row, vec![1]),
         ("short-data", PacketKind::Data, data(1, 0, 0)[..15].to_vec()),
         ("short-message", PacketKind::Message, vec![9]),

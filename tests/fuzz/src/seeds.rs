@@ -1,6 +1,7 @@
 //! Seeds of the corpus: for each target a few inputs that get past its first checks. `corpus/` holds them as files, with
 //! what fuzzing found besides; a test of the project says whether the files are there.
 
+use super::world::address;
 use isis_protocol::TotalOrder;
 use isis_protocol::directory::{Directory, Operation};
 use isis_wire::digest::{Ask, Entry, Missed, Sign, write_entry, write_head};
@@ -39,6 +40,14 @@ pub(crate) fn datagram(kind: PacketKind, body: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What carries a datagram to the first process of the made-up world by way of another one.
+pub fn relay(datagram: &[u8]) -> Vec<u8> {
+    let mut out = Writer::new();
+    address(0).write(&mut out);
+    out.bytes.extend_from_slice(datagram);
+    out.bytes
+}
+
 fn packets() -> Vec<(String, Vec<u8>)> {
     let kinds = [
         PacketKind::Data,
@@ -49,6 +58,7 @@ fn packets() -> Vec<(String, Vec<u8>)> {
         PacketKind::Channel,
         PacketKind::ChannelAck,
         PacketKind::Digest,
+        PacketKind::Relay,
     ];
     let seed = |kind: PacketKind| {
         let mut body = Vec::new();
@@ -71,6 +81,8 @@ fn packets() -> Vec<(String, Vec<u8>)> {
                 write_entry(&mut out, &entry);
             }
             body = out.bytes;
+        } else if kind == PacketKind::Relay {
+            body = relay(&datagram(PacketKind::Nak, &[1, 1, 0, 8]));
         } else {
             body.extend_from_slice(&[1, 2, 3]);
         }

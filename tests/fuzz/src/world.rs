@@ -92,7 +92,7 @@ fn nonce(node: usize) -> Nonce {
     Nonce(0x1000 + node as u128)
 }
 
-fn address(node: usize) -> Address {
+pub(crate) fn address(node: usize) -> Address {
     Address { ip: [0; 16], port: 1 + node as u16 }
 }
 

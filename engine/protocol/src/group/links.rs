@@ -71,8 +71,7 @@ impl Group {
             self.plane.missing = self.plane.signs.iter().any(|sign| !sign.misses.is_empty());
         }
         if self.is_system() && (self.plane.missing || !shared.detours.is_empty()) {
-            let wanted = self.plane.missing && !mutant!(NoDetours);
-            shared.detours = if wanted { self.detours(shared) } else { BTreeMap::new() };
+            shared.detours = self.detours(shared);
         }
     }
 
