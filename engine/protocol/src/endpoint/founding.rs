@@ -47,6 +47,8 @@ enum Entering {
 pub(super) struct Founding {
     /// The site's record as it was told last; `None`: not yet.
     record: Option<SiteRecord>,
+    /// The last operation whose answer told it: answers may overtake each other.
+    record_number: u64,
     /// The system in which some process of the site was then.
     lives_in: SystemId,
     pending: BTreeMap<u64, Pending>,
@@ -184,8 +186,11 @@ impl Endpoint {
         if self.process().is_some() && record.foundation.system == self.shared.system {
             self.founding.number = record.decided;
         }
-        self.founding.lives_in = lives_in;
-        self.founding.record = Some((*record).clone());
+        if number > self.founding.record_number {
+            self.founding.record_number = number;
+            self.founding.lives_in = lives_in;
+            self.founding.record = Some((*record).clone());
+        }
         match pending {
             Pending::Pledge(to, ballot) if done => self.give_pledge(to, ballot, &record, lives_in),
             Pending::Accept(to, ballot) if done => {
