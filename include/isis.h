@@ -957,6 +957,26 @@ int32_t isis_multicast(struct isis_group_t *group,
                        uint64_t len);
 
 /**
+ * Multicasts `len` bytes (copied) to all members of `count` groups (1 to 64, each once, all of one isis_t), at their entry point
+ * `entry`. `kind`: ISIS_TOTAL, + ISIS_SAFE if wanted. Each group delivers the message once to each of its members, or none
+ * of them does, whoever fails; and all members, of whichever groups, deliver the messages that they share in one order. A
+ * process that is in several of the groups gets it in each. At most 23 bytes, and 10 for each group, less than `max_message`. This process is a member of all of them, no client, and none is
+ * in sending-view mode. Never blocks. The ticket that isis_last_sent tells of a group's handle is the message's there.
+ *
+ * In threaded mode what only the core can know comes by ISIS_EVENT_REFUSED, one for each of the groups with its ticket there.
+ *
+ * Errors: ISIS_EAGAIN (one of the windows is full, 64 such messages of this process are on their way, or it is stalled: try
+ * again after ISIS_EVENT_WRITABLE for one of the groups), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED,
+ * ISIS_EINVAL, ISIS_EKIND (also: a group in sending-view mode), ISIS_ETOOLONG, ISIS_ENOTMEMBER, ISIS_EENDED.
+ */
+int32_t isis_multicast_groups(struct isis_group_t *const *groups,
+                              uint32_t count,
+                              uint32_t kind,
+                              uint32_t entry,
+                              const void *data,
+                              uint64_t len);
+
+/**
  * Sends `len` bytes (copied) to one member of the group, at its entry point `entry`, after everything that this process
  * has delivered or multicast in the group. Members may send to a registered client as well, who has no other way to hear of
  * what happens in the group; what a client sends to a process that is no member is dropped there.
@@ -982,8 +1002,8 @@ int32_t isis_reply(const struct isis_message_t *message,
                    uint64_t len);
 
 /**
- * The ticket of the last message that this handle sent with success, by isis_multicast, isis_commit, isis_send or
- * isis_reply; 0 if there was none. The message shows it when it is delivered here, and each reply to it does:
+ * The ticket of the last message that this handle sent with success, by isis_multicast, isis_multicast_groups, isis_commit,
+ * isis_send or isis_reply; 0 if there was none. The message shows it when it is delivered here, and each reply to it does:
  * `ticket` in isis_message_t. It says nothing else: compare it for equality only.
  *
  * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ENOTMEMBER.

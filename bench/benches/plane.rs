@@ -30,7 +30,7 @@ impl World {
         let count = message.len().div_ceil(fragment).max(1);
         for (index, part) in message.chunks(fragment).enumerate() {
             let (begin, end) = (index == 0, index + 1 == count);
-            self.planes[rank].append_fragment(&mut self.regions[rank], options, part, begin, end, false).expect("room");
+            self.planes[rank].append_fragment(&mut self.regions[rank], options, part, begin, end).expect("room");
         }
     }
 

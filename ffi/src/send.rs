@@ -6,7 +6,7 @@ use crate::group::{isis_group_t, ordinary};
 use crate::instance::Instance;
 use crate::message::{self, isis_message_t};
 use crate::table::{self, Noun};
-use isis_protocol::{GroupHandle, Kind, ProcessId, SendOptions};
+use isis_protocol::{GroupHandle, Kind, MAX_GROUPS, ProcessId, SendOptions};
 use isis_runtime::NodeError;
 use std::ffi::c_void;
 
@@ -77,6 +77,71 @@ pub unsafe extern "C" fn isis_multicast(
     })
 }
 
+/// Multicasts `len` bytes (copied) to all members of `count` groups (1 to 64, each once, all of one isis_t), at their entry point
+/// `entry`. `kind`: ISIS_TOTAL, + ISIS_SAFE if wanted. Each group delivers the message once to each of its members, or none
+/// of them does, whoever fails; and all members, of whichever groups, deliver the messages that they share in one order. A
+/// process that is in several of the groups gets it in each. At most 23 bytes, and 10 for each group, less than `max_message`. This process is a member of all of them, no client, and none is
+/// in sending-view mode. Never blocks. The ticket that isis_last_sent tells of a group's handle is the message's there.
+///
+/// In threaded mode what only the core can know comes by ISIS_EVENT_REFUSED, one for each of the groups with its ticket there.
+///
+/// Errors: ISIS_EAGAIN (one of the windows is full, 64 such messages of this process are on their way, or it is stalled: try
+/// again after ISIS_EVENT_WRITABLE for one of the groups), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED,
+/// ISIS_EINVAL, ISIS_EKIND (also: a group in sending-view mode), ISIS_ETOOLONG, ISIS_ENOTMEMBER, ISIS_EENDED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn isis_multicast_groups(
+    groups: *const *mut isis_group_t,
+    count: u32,
+    kind: u32,
+    entry: u32,
+    data: *const c_void,
+    len: u64,
+) -> i32 {
+    enter(|| {
+        // SAFETY: the pointer contract: `count` handles are readable there.
+        let handles = unsafe { group_handles(groups, count)? };
+        let found = table::find(Noun::Group, handles[0] as u64)?;
+        guarded(found.object, |instance| {
+            let mut cores = Vec::with_capacity(handles.len());
+            for &handle in handles {
+                let other = table::find(Noun::Group, handle as u64)?;
+                if other.object != found.object {
+                    return Err(fail(error::ISIS_EINVAL, format_args!("the groups are not of one isis_t")));
+                }
+                let core = ordinary(GroupHandle(other.detail as u32))?;
+                if cores.contains(&core) {
+                    return Err(fail(error::ISIS_EINVAL, format_args!("a group is named twice")));
+                }
+                cores.push(core);
+            }
+            let options = send_options(kind, entry)?;
+            // SAFETY: the pointer contract.
+            let data = unsafe { bytes(data, len)? };
+            let sent = instance.node().multicast_groups(&cores, options, data);
+            let tickets = sent.map_err(|why| instance.failure(why))?;
+            for (core, ticket) in cores.into_iter().zip(tickets) {
+                instance.with_group(core, |group| group.last_sent = ticket);
+            }
+            Ok(ISIS_OK)
+        })
+    })
+}
+
+/// The handles that C hands in.
+///
+/// # Safety
+/// `groups` must be NULL or readable for `count` handles for as long as the result is used.
+unsafe fn group_handles<'a>(groups: *const *mut isis_group_t, count: u32) -> Result<&'a [*mut isis_group_t], Failure> {
+    if groups.is_null() || !groups.is_aligned() {
+        return Err(fail(error::ISIS_EINVAL, format_args!("groups is NULL, or not aligned")));
+    }
+    if !(1..=MAX_GROUPS).contains(&(count as usize)) {
+        return Err(fail(error::ISIS_EINVAL, format_args!("count is {count}, but goes from 1 to {MAX_GROUPS}")));
+    }
+    // SAFETY: neither NULL nor misaligned; the caller promises `count` readable handles.
+    Ok(unsafe { std::slice::from_raw_parts(groups, count as usize) })
+}
+
 /// Sends `len` bytes (copied) to one member of the group, at its entry point `entry`, after everything that this process
 /// has delivered or multicast in the group. Members may send to a registered client as well, who has no other way to hear of
 /// what happens in the group; what a client sends to a process that is no member is dropped there.
@@ -128,8 +193,8 @@ impl Instance {
     }
 }
 
-/// The ticket of the last message that this handle sent with success, by isis_multicast, isis_commit, isis_send or
-/// isis_reply; 0 if there was none. The message shows it when it is delivered here, and each reply to it does:
+/// The ticket of the last message that this handle sent with success, by isis_multicast, isis_multicast_groups, isis_commit,
+/// isis_send or isis_reply; 0 if there was none. The message shows it when it is delivered here, and each reply to it does:
 /// `ticket` in isis_message_t. It says nothing else: compare it for equality only.
 ///
 /// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ENOTMEMBER.

@@ -54,6 +54,7 @@ static void bad_group(isis_group_t *group)
     EXPECT(ISIS_EHANDLE, isis_view_client_count(group));
     EXPECT(ISIS_EHANDLE, isis_view_client(group, 0, &number));
     EXPECT(ISIS_EHANDLE, isis_multicast(group, ISIS_FIFO, 0, "x", 1));
+    EXPECT(ISIS_EHANDLE, isis_multicast_groups(&group, 1, ISIS_TOTAL, 0, "x", 1));
     EXPECT(ISIS_EHANDLE, isis_send(group, 1, 0, "x", 1));
     EXPECT(ISIS_EHANDLE, isis_last_sent(group, &number));
     EXPECT(ISIS_EHANDLE, isis_flush(group, &number));
@@ -235,7 +236,7 @@ static void bad_arguments(const char *mode)
     isis_options_t options;
     isis_join_options_t join;
     isis_t *isis;
-    isis_group_t *group, *system_group, *none;
+    isis_group_t *group, *system_group, *none, *several[2];
     isis_sender_t *sender;
     isis_claim_t claim;
     isis_stat_t stats[1];
@@ -328,6 +329,21 @@ static void bad_arguments(const char *mode)
     EXPECT(ISIS_EKIND, isis_multicast(group, ISIS_UNICAST, 0, "x", 1));
     EXPECT(ISIS_EKIND, isis_multicast(group, ISIS_FIFO | 0x80000000u, 0, "x", 1));
     EXPECT(ISIS_ETOOLONG, isis_multicast(group, ISIS_FIFO, 0, "x", UINT64_MAX));
+    several[0] = several[1] = group;
+    EXPECT(ISIS_EINVAL, isis_multicast_groups(NULL, 1, ISIS_TOTAL, 0, "x", 1));
+    EXPECT(ISIS_EINVAL, isis_multicast_groups((isis_group_t *const *)crooked, 1, ISIS_TOTAL, 0, "x", 1));
+    EXPECT(ISIS_EINVAL, isis_multicast_groups(several, 0, ISIS_TOTAL, 0, "x", 1));
+    EXPECT(ISIS_EINVAL, isis_multicast_groups(several, 65, ISIS_TOTAL, 0, "x", 1));
+    EXPECT(ISIS_EINVAL, isis_multicast_groups(several, 2, ISIS_TOTAL, 0, "x", 1)); /* twice the same */
+    EXPECT(ISIS_EINVAL, isis_multicast_groups(several, 1, ISIS_TOTAL, 256, "x", 1));
+    EXPECT(ISIS_EINVAL, isis_multicast_groups(several, 1, ISIS_TOTAL, 0, NULL, 1));
+    EXPECT(ISIS_EKIND, isis_multicast_groups(several, 1, ISIS_CAUSAL, 0, "x", 1));
+    EXPECT(ISIS_EKIND, isis_multicast_groups(several, 1, ISIS_GLOBAL, 0, "x", 1));
+    EXPECT(ISIS_ETOOLONG, isis_multicast_groups(several, 1, ISIS_TOTAL, 0, "x", UINT64_MAX));
+    several[1] = system_group;
+    EXPECT(ISIS_ENOTMEMBER, isis_multicast_groups(several, 2, ISIS_TOTAL, 0, "x", 1));
+    several[1] = NULL;
+    EXPECT(ISIS_EHANDLE, isis_multicast_groups(several, 2, ISIS_TOTAL, 0, "x", 1));
     EXPECT(ISIS_EINVAL, isis_last_sent(group, NULL));
     OK(isis_last_sent(group, &number));
     CHECK_EQ(number, 0); /* nothing was sent yet */

@@ -111,6 +111,7 @@ fn encode(time: u64, event: &Event, line: &mut String) {
         Event::GroupEnded { .. } => "group-ended",
         Event::View { .. } => "view",
         Event::Send { .. } => "send",
+        Event::SendMany { .. } => "send-many",
         Event::SendTo { .. } => "send-to",
         Event::Deliver(_) => "deliver",
         Event::StateCaptured { .. } => "captured",
@@ -175,6 +176,16 @@ fn encode(time: u64, event: &Event, line: &mut String) {
             out.put(*len);
             out.put(group.0);
             out.put(*view);
+        }
+        Event::SendMany { copies, safe, len } => {
+            out.put(*safe);
+            out.put(*len);
+            out.put(copies.len() as u64);
+            for (key, group, view) in copies {
+                out.key(*key);
+                out.put(group.0);
+                out.put(*view);
+            }
         }
         Event::SendTo { key, kind, to, len, group, view } => {
             out.key(*key);
@@ -328,6 +339,11 @@ fn decode(line: &str) -> Option<(u64, Event)> {
             group: GroupId(words.take()?),
             view: words.take()?,
         },
+        "send-many" => {
+            let (safe, len, count) = (words.flag()?, words.take()?, words.take::<usize>()?);
+            let copy = |_| Some((words.key()?, GroupId(words.take()?), words.take()?));
+            Event::SendMany { copies: (0..count).map(copy).collect::<Option<_>>()?, safe, len }
+        }
         "send-to" => Event::SendTo {
             key: words.key()?,
             kind: words.kind()?,
@@ -436,6 +452,7 @@ mod tests {
             Event::ViewEnds { join: 1, view: 2, order: 3, state: Some(4) },
             Event::ViewEnds { join: 1, view: 2, order: 3, state: None },
             Event::Send { key, kind: Kind::Total, safe: true, len: 4, group, view: 3 },
+            Event::SendMany { copies: vec![(key, group, 3), (key, GroupId(8), 1)], safe: false, len: 40 },
             Event::SendTo { key, kind: Kind::Unicast, to: Process(8), len: 4, group, view: 3 },
             Event::Deliver(delivered(Some(key))),
             Event::Deliver(delivered(None)),

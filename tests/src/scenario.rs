@@ -25,13 +25,16 @@ use crate::sim::application::{Application, Context};
 use crate::sim::network::{Packet, Verdict};
 use crate::sim::world::{Passed, World};
 use crate::trace::{Event, Key, Process, ViewSeen};
+use isis_memory::CHUNK_SIZE;
 use isis_protocol::event::{Kind, Refused};
 use isis_protocol::id::GroupId;
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_protocol::{Config, JoinOptions, TotalOrder};
-use isis_wire::Writer;
-use isis_wire::message::Message;
-use isis_wire::packet::{self, PacketKind};
+use isis_wire::frame::{FLAG_MULTI_FINAL, FRAME_HEADER, Frame, FrameKind};
+use isis_wire::message::{Code, Message};
+use isis_wire::multi::Finals;
+use isis_wire::packet::{self, DataHeader, PacketKind};
+use isis_wire::{Reader, Writer};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -219,6 +222,25 @@ impl Scenario {
         }
     }
 
+    /// Lets the processes join a group one after another, each as its last join, and waits until all have the view of all.
+    pub fn form(&mut self, name: u8, domain: u32, nodes: &[usize]) {
+        let options =
+            JoinOptions { wants_state: true, domain, total_order: self.total_order, ..JoinOptions::default() };
+        for (count, &node) in nodes.iter().enumerate() {
+            self.join_as(node, name, &options);
+            let present = &nodes[..=count];
+            self.until("the group is formed", |s| present.iter().all(|&n| s.view_is(n, present)));
+        }
+    }
+
+    /// Multicasts by ABCAST to the groups of these joins of the process. Gives the message's key in each.
+    pub fn multicast_groups(&mut self, node: usize, joins: &[usize], safe: bool) -> Vec<Key> {
+        match self.call(node, |app, ctx| app.multicast_groups(ctx, joins, safe, 100)) {
+            Ok(keys) => keys,
+            Err(refused) => self.fail(&format!("P{node} may not multicast to several groups: {refused:?}")),
+        }
+    }
+
     /// Multicasts in the process's last join.
     pub fn multicast(&mut self, node: usize, kind: Kind, safe: bool, len: usize) -> Key {
         match self.try_multicast(node, kind, safe, len) {
@@ -384,4 +406,25 @@ pub fn on_channel_to(place: u32, packet: &Packet) -> bool {
 pub fn on_channel(packet: &Packet) -> bool {
     packet::Packet::parse(&packet.bytes)
         .is_ok_and(|p| matches!(p.header.kind, PacketKind::Channel | PacketKind::ChannelAck))
+}
+
+/// The ABCASTs to several groups whose final priorities are in a packet with bytes of a stream, by their senders' numbers.
+pub fn finals_in(packet: &Packet) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    let Ok(packet) = packet::Packet::parse(&packet.bytes) else { return numbers };
+    if packet.header.kind != PacketKind::Data {
+        return numbers;
+    }
+    let Ok((header, _, mut bytes)) = DataHeader::parse(packet.body) else { return numbers };
+    let mut at = header.position as usize % CHUNK_SIZE;
+    while let Ok(frame) = Frame::parse(bytes, CHUNK_SIZE - at) {
+        let payload = bytes.get(FRAME_HEADER..FRAME_HEADER + frame.len as usize).unwrap_or(&[]);
+        if frame.kind == FrameKind::Total && frame.flags & FLAG_MULTI_FINAL != 0 {
+            let finals = Finals::read(&mut Reader::new(payload)).map_or(Vec::new(), |it| it.finals);
+            numbers.extend(finals.iter().map(|(id, _)| id.number));
+        }
+        at += frame.size();
+        bytes = bytes.get(frame.size()..).unwrap_or(&[]);
+    }
+    numbers
 }

@@ -226,6 +226,15 @@ pub enum Event {
         /// The last view that the sender was told.
         view: u64,
     },
+    /// It sends an ABCAST to several groups; the call was accepted.
+    SendMany {
+        /// Per group: the message's key there, the group, the last view that the sender was told.
+        copies: Vec<(Key, GroupId, u64)>,
+        /// Safe.
+        safe: bool,
+        /// Its bytes.
+        len: u32,
+    },
     /// It sends to one member, or replies; the call was accepted.
     SendTo {
         /// The message.
@@ -367,6 +376,10 @@ impl fmt::Display for Record {
             }
             Event::Send { key, kind, safe: s, len, group, view } => {
                 write!(f, "send {key:?} {kind:?}{} {len} bytes in {group:?} view {view}", safe(s))
+            }
+            Event::SendMany { copies, safe: s, len } => {
+                write!(f, "send Total{} {len} bytes to several groups:", safe(s))?;
+                copies.iter().try_for_each(|(key, group, view)| write!(f, " {key:?} in {group:?} view {view}"))
             }
             Event::SendTo { key, kind, to, len, group, view } => {
                 write!(f, "send {key:?} {kind:?} to {to:?} {len} bytes in {group:?} view {view}")

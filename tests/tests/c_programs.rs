@@ -220,6 +220,26 @@ fn clients_threaded() {
     checks("clients", &["threaded"], 50);
 }
 
+/// ABCASTs to two groups, one member of both being killed in the midst of them.
+#[test]
+fn several_groups_inline() {
+    checks("groups", &["inline", "200"], 100);
+}
+
+/// The same with a thread for each engine.
+#[test]
+fn several_groups_threaded() {
+    checks("groups", &["threaded", "100"], 100);
+}
+
+/// The same with datagrams lost, doubled and delayed.
+#[test]
+fn several_groups_over_a_bad_network() {
+    let faults = [("ISIS_FAULTS", "drop=5,dup=2,delay_ms=1,seed=7")];
+    run_with("groups", &["inline", "50"], &faults);
+    run_with("groups", &["threaded", "50"], &faults);
+}
+
 /// A hung process of the host: waited for and named, killed by consent, not killed without.
 #[test]
 fn a_hung_process() {

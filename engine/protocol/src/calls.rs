@@ -40,6 +40,9 @@ calls! {
     fn join(&mut self, now: Instant, name: &str, options: JoinOptions) -> Result<GroupHandle, Refused>;
     fn leave(&mut self, now: Instant, group: GroupHandle) -> Result<(), Refused>;
     fn multicast(&mut self, now: Instant, group: GroupHandle, options: SendOptions, data: &[u8]) -> Result<u64, Refused>;
+    fn multicast_groups(
+        &mut self, now: Instant, groups: &[GroupHandle], options: SendOptions, data: &[u8]
+    ) -> Result<Vec<u64>, Refused>;
     fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused>;
     fn claimed(&mut self, group: GroupHandle) -> Result<&mut [u8], Refused>;
     fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused>;

@@ -25,6 +25,7 @@ pub mod founding;
 pub mod group;
 pub mod id;
 pub mod memory;
+pub mod multis;
 pub mod plane;
 pub mod random;
 pub mod receipts;
@@ -34,7 +35,7 @@ pub mod time;
 
 pub use calls::Calls;
 pub use config::{Config, Hang, JoinOptions, TotalOrder};
-pub use endpoint::{Destination, Endpoint, Transmit};
+pub use endpoint::{Destination, Endpoint, MAX_GROUPS, Transmit};
 pub use event::{
     Body, Delivery, Departure, Event, Kind, Member, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest,
     SlowReason, View,

@@ -172,6 +172,22 @@ mod planted {
             "in a large view the members of the last level are not counted in what all have";
         NeverStalls "never-stalls" None, 20
             "a process without contact to a quorum goes on";
+        MultiUndecided "multi-undecided" None, 13
+            "an ABCAST to several groups is put in its place by one group's proposal";
+        NeverSettles "never-settles" Some(2), 17
+            "a view change does not ask other groups for final priorities";
+        SettlesByFirst "settles-by-first" Some(2), 17
+            "one answer of the other groups' processes settles what is open";
+        AnswersUnfrozen "answers-unfrozen" Some(2), 17
+            "a member that may still learn of a final priority answers that it knows none";
+        FinalsUntold "finals-untold" Some(2), 17
+            "a joiner is not told the final priorities that its state may rest on";
+        FinalByGroup "final-by-group" Some(2), 22
+            "a final priority is said in the groups that take it now, without waiting for the others";
+        StartsApart "starts-apart" None, 22
+            "the copies of an ABCAST to several groups do not wait for each other";
+        ForgetsOtherGroups "forgets-other-groups" Some(4), 12
+            "a message does not wait until what came here through one group has come through the others that it goes to";
         PriorityUndecided "priority-undecided" None, 13
             "an ABCAST is put in its place by the priorities proposed so far, without waiting for the others";
     }

@@ -8,6 +8,7 @@ use crate::directory::{Directory, Operation, Outcome};
 use crate::event::{Event, FIRST_UNICAST};
 use crate::few::FewMap;
 use crate::id::{GroupId, Nonce, ProcessId, SystemId};
+use crate::multis::Multis;
 use crate::random::Random;
 use crate::receipts::{Received, Sent};
 use crate::time::Instant;
@@ -162,6 +163,8 @@ pub struct Shared {
     pub places: u64,
     /// Processes that were in an earlier system view, with the first view without each.
     excluded: VecDeque<(ProcessId, u64)>,
+    /// What this process knows of ABCASTs to several groups.
+    pub multis: Multis,
     next_piece: u64,
 }
 
@@ -191,6 +194,7 @@ impl Shared {
             unicast_number: FIRST_UNICAST,
             places: 0,
             excluded: VecDeque::new(),
+            multis: Multis::default(),
             next_piece: 0,
         }
     }

@@ -1,7 +1,7 @@
 //! Commands on a group as values: what the application asks, in the form that rings and waiting queues hold.
 //!
-//! In a ring a command is `tag · kind · flags · entry · group u32`, then 0-5 words of arguments, then its data:
-//! [`Command::encode`], [`decode`]. Both ends are this process, so a malformed record is a broken invariant and panics.
+//! In a ring a command is `tag · kind · flags · entry · group u32`, then 0-5 words of arguments, then two words for each
+//! further group of an ABCAST to several (group, ticket), then its data: [`Command::encode`], [`decode`]. Both ends are this process, so a malformed record is a broken invariant and panics.
 
 use crate::event::CommandName;
 use crate::machine::Machine;
@@ -32,6 +32,12 @@ pub(crate) enum Action<D> {
         view: u64,
         data: D,
     },
+    /// An ABCAST to the command's group and to these, each with its ticket there.
+    MulticastGroups {
+        options: SendOptions,
+        others: Vec<(GroupHandle, u64)>,
+        data: D,
+    },
     Send {
         member: ProcessId,
         entry: u8,
@@ -56,6 +62,7 @@ impl<D: AsRef<[u8]>> Command<D> {
     pub fn data(&self) -> &[u8] {
         match &self.action {
             Action::Multicast { data, .. }
+            | Action::MulticastGroups { data, .. }
             | Action::Send { data, .. }
             | Action::Reply { data, .. }
             | Action::StateBlock { data, .. } => data.as_ref(),
@@ -65,17 +72,28 @@ impl<D: AsRef<[u8]>> Command<D> {
 
     /// It sends a message: a stalled process has no sends.
     pub fn is_send(&self) -> bool {
-        matches!(self.action, Action::Multicast { .. } | Action::Send { .. } | Action::Reply { .. })
+        matches!(
+            self.action,
+            Action::Multicast { .. } | Action::MulticastGroups { .. } | Action::Send { .. } | Action::Reply { .. }
+        )
+    }
+
+    /// The groups besides the command's own, each with its ticket there.
+    pub fn others(&self) -> &[(GroupHandle, u64)] {
+        match &self.action {
+            Action::MulticastGroups { others, .. } => others,
+            _ => &[],
+        }
     }
 
     /// What it counts for in a group's backlog, in bytes: its data and its own size, roughly.
     pub fn cost(&self) -> u64 {
-        self.data().len() as u64 + 64
+        (self.data().len() + 16 * self.others().len()) as u64 + 64
     }
 
     pub fn name(&self) -> CommandName {
         match self.action {
-            Action::Multicast { .. } => CommandName::Multicast,
+            Action::Multicast { .. } | Action::MulticastGroups { .. } => CommandName::Multicast,
             Action::Send { .. } => CommandName::Send,
             Action::Reply { .. } => CommandName::Reply,
             Action::StateBlock { .. } => CommandName::StateBlock,
@@ -99,6 +117,9 @@ impl<D: AsRef<[u8]>> Command<D> {
             Action::Multicast { options, view, data } => {
                 Action::Multicast { options: *options, view: *view, data: data.as_ref().into() }
             }
+            Action::MulticastGroups { options, others, data } => {
+                Action::MulticastGroups { options: *options, others: others.clone(), data: data.as_ref().into() }
+            }
             Action::Send { member, entry, data } => {
                 Action::Send { member: *member, entry: *entry, data: data.as_ref().into() }
             }
@@ -112,11 +133,12 @@ impl<D: AsRef<[u8]>> Command<D> {
         Command { group: self.group, ticket: self.ticket, action }
     }
 
-    /// Carries it out on the core, where the group has this handle. Gives the core's ticket of a message, its number of a
-    /// flush, else 0.
+    /// Carries it out on the core, where its group has this handle. Gives the core's ticket of a message, its number of a
+    /// flush, else 0. One on several groups is refused: it needs them all.
     pub fn execute(&self, machine: &mut dyn Machine, now: Instant, group: GroupHandle) -> Result<u64, Refused> {
         match &self.action {
             Action::Multicast { options, data, .. } => machine.multicast(now, group, *options, data.as_ref()),
+            Action::MulticastGroups { .. } => Err(Refused::BadKind),
             Action::Send { member, entry, data } => machine.send(now, group, *member, *entry, data.as_ref()),
             Action::Reply { to, data } => machine.reply(now, group, *to, data.as_ref()),
             Action::StateBlock { transfer, done, data } => {
@@ -127,6 +149,21 @@ impl<D: AsRef<[u8]>> Command<D> {
         }
     }
 
+    /// Carries an ABCAST to several groups out on the core, where they have these handles. Gives the core's ticket in each.
+    pub fn execute_in_groups(
+        &self,
+        machine: &mut dyn Machine,
+        now: Instant,
+        groups: &[GroupHandle],
+    ) -> Result<Vec<u64>, Refused> {
+        match &self.action {
+            Action::MulticastGroups { options, data, .. } => {
+                machine.multicast_groups(now, groups, *options, data.as_ref())
+            }
+            _ => Err(Refused::BadKind),
+        }
+    }
+
     /// Tag, kind, flags, entry and arguments.
     fn parts(&self) -> ([u8; 4], [u64; 5], usize) {
         let ticket = self.ticket;
@@ -134,6 +171,10 @@ impl<D: AsRef<[u8]>> Command<D> {
             Action::Multicast { options, view, .. } => {
                 let flags = u8::from(options.safe) | if *view > 0 { IN_VIEW } else { 0 };
                 ([1, options.kind as u8, flags, options.entry], [ticket, *view, 0, 0, 0], 1 + usize::from(*view > 0))
+            }
+            Action::MulticastGroups { options, others, .. } => {
+                let arguments = [ticket, others.len() as u64, 0, 0, 0];
+                ([7, options.kind as u8, u8::from(options.safe), options.entry], arguments, 2)
             }
             Action::Send { member, entry, .. } => ([2, 0, 0, *entry], [ticket, member.0, 0, 0, 0], 2),
             Action::Reply { to, .. } => {
@@ -148,7 +189,7 @@ impl<D: AsRef<[u8]>> Command<D> {
 
     /// Bytes of its record.
     pub fn encoded_len(&self) -> usize {
-        8 + 8 * self.parts().2 + self.data().len()
+        8 + 8 * self.parts().2 + 16 * self.others().len() + self.data().len()
     }
 
     /// Writes its record into `record`, which is `encoded_len` long.
@@ -158,6 +199,10 @@ impl<D: AsRef<[u8]>> Command<D> {
         record[4..8].copy_from_slice(&self.group.0.to_le_bytes());
         let (words, data) = record[8..].split_at_mut(8 * count);
         put_words(words, &arguments[..count]);
+        let (others, data) = data.split_at_mut(16 * self.others().len());
+        for (words, (group, ticket)) in others.chunks_exact_mut(16).zip(self.others()) {
+            put_words(words, &[u64::from(group.0), *ticket]);
+        }
         data.copy_from_slice(self.data());
     }
 }
@@ -191,6 +236,16 @@ pub(crate) fn decode(record: &[u8]) -> Option<Command<&[u8]>> {
         4 => Action::StateBlock { transfer: word(rest, 0), done: flags != 0, data: &rest[8..] },
         5 => Action::Flush { number: word(rest, 0) },
         6 => Action::Leave,
+        7 => {
+            ticket = word(rest, 0);
+            let (others, data) = rest[16..].split_at(16 * word(rest, 1) as usize);
+            let others = others.chunks_exact(16).map(|it| (GroupHandle(word(it, 0) as u32), word(it, 1))).collect();
+            Action::MulticastGroups {
+                options: SendOptions { kind: kind(kind_number), safe: flags & 1 != 0, entry },
+                others,
+                data,
+            }
+        }
         _ => panic!("no command has the tag {tag}"),
     };
     Some(Command { group, ticket, action })
@@ -249,6 +304,11 @@ mod tests {
         let actions = [
             Action::Multicast { options, view: 0, data: &b"seven b"[..] },
             Action::Multicast { options, view: 11, data: b"" },
+            Action::MulticastGroups {
+                options,
+                others: vec![(GroupHandle(3), 1 << 50), (GroupHandle(u32::MAX), 4)],
+                data: b"all",
+            },
             Action::Send { member: ProcessId(u64::MAX), entry: 255, data: b"" },
             Action::Reply { to, data: b"yes" },
             Action::StateBlock { transfer: 3, done: true, data: b"state" },

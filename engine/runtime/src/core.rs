@@ -425,7 +425,10 @@ impl Core {
         self.groups.tickets.remove(&group);
         self.groups.views.remove(&group);
         for inbox in &mut self.inboxes {
-            inbox.lanes.close(app);
+            for (group, number) in inbox.lanes.close(app) {
+                let (command, reason) = (CommandName::Multicast, Refused::NotMember);
+                self.own.push_back(NodeEvent::Refused { group, command, reason, number });
+            }
         }
         self.inboxes[0].lanes.remove(app);
         app
@@ -446,6 +449,9 @@ fn carry_out<D: AsRef<[u8]>>(
     now: Instant,
     command: &Command<D>,
 ) -> bool {
+    if matches!(command.action, Action::MulticastGroups { .. }) {
+        return multicast_groups(engine, groups, own, now, command);
+    }
     // Sending view: the message was meant for the view that the application knew of. It is not put off to another one.
     let mut in_time = true;
     let outcome = match groups.to_core.get(&command.group) {
@@ -474,6 +480,36 @@ fn carry_out<D: AsRef<[u8]>>(
             reason,
             number: command.number(),
         }),
+    }
+    true
+}
+
+/// `carry_out`, of an ABCAST to several groups.
+fn multicast_groups<D: AsRef<[u8]>>(
+    engine: &mut CoreLoop,
+    groups: &mut Names,
+    own: &mut VecDeque<NodeEvent>,
+    now: Instant,
+    command: &Command<D>,
+) -> bool {
+    let names = || std::iter::once((command.group, command.ticket)).chain(command.others().iter().copied());
+    let handles: Option<Vec<GroupHandle>> = names().map(|(group, _)| groups.to_core.get(&group).copied()).collect();
+    let outcome = handles.ok_or(Refused::NotMember).and_then(|handles| {
+        let tickets = command.execute_in_groups(&mut *engine.machine, now, &handles)?;
+        Ok(handles.into_iter().zip(tickets))
+    });
+    match outcome {
+        Ok(sent) => {
+            for ((handle, ticket), (_, told)) in sent.zip(names()) {
+                groups.tickets.entry(handle).or_default().note(ticket, told);
+            }
+        }
+        Err(Refused::WouldBlock) => return false,
+        Err(reason) => {
+            let refused =
+                |(group, number)| NodeEvent::Refused { group, command: CommandName::Multicast, reason, number };
+            own.extend(names().map(refused));
+        }
     }
     true
 }

@@ -189,6 +189,19 @@ impl Calls for Fake {
         }
         Ok(self.deliver(group, options.kind, options.entry, None, data))
     }
+    fn multicast_groups(
+        &mut self,
+        now: Instant,
+        groups: &[GroupHandle],
+        options: SendOptions,
+        data: &[u8],
+    ) -> Result<Vec<u64>, Refused> {
+        self.call(format!("to {} groups", groups.len()));
+        if self.shared.get().window < groups.len() {
+            return Err(Refused::WouldBlock);
+        }
+        groups.iter().map(|group| self.multicast(now, *group, options, data)).collect()
+    }
     fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused> {
         self.member(group)?;
         self.claim = Some(vec![0; len]);

@@ -97,13 +97,23 @@ pub(crate) struct Lane {
     pub parked: VecDeque<Parked>,
     /// The places of those that are messages with causal order.
     causal: VecDeque<u64>,
+    /// The places of ABCASTs to several groups, this one among them, that are parked in another one's lane.
+    elsewhere: VecDeque<u64>,
     /// Something was taken since the bell was looked at.
     pub touched: bool,
 }
 
 impl Lane {
     pub fn new(gate: Arc<Gate>, domain: u32) -> Lane {
-        Lane { gate, taken: 0, domain, parked: VecDeque::new(), causal: VecDeque::new(), touched: false }
+        Lane {
+            gate,
+            taken: 0,
+            domain,
+            parked: VecDeque::new(),
+            causal: VecDeque::new(),
+            elsewhere: VecDeque::new(),
+            touched: false,
+        }
     }
 
     /// A command has to wait.
@@ -114,19 +124,34 @@ impl Lane {
         self.parked.push_back(parked);
     }
 
-    /// The oldest parked command is done with.
-    pub fn unpark(&mut self) {
-        if let Some(parked) = self.parked.pop_front() {
-            if parked.causal {
-                self.causal.pop_front();
-            }
-            self.take(parked.command.cost());
+    /// The oldest parked command is done with. Gives it.
+    pub fn unpark(&mut self) -> Option<Parked> {
+        let parked = self.parked.pop_front()?;
+        if parked.causal {
+            self.causal.pop_front();
         }
+        self.take(parked.command.cost());
+        Some(parked)
     }
 
-    /// The place of the oldest parked message with causal order.
+    /// The place of the oldest parked message with causal order that goes to the group.
     pub fn first_causal(&self) -> Option<u64> {
-        self.causal.front().copied()
+        self.causal.front().into_iter().chain(self.elsewhere.front()).min().copied()
+    }
+
+    /// The place of the oldest parked command on the group.
+    pub fn first(&self) -> Option<u64> {
+        self.parked.front().map(|parked| parked.place).into_iter().chain(self.elsewhere.front().copied()).min()
+    }
+
+    /// A message to this group as well is parked in another one's lane.
+    pub fn park_elsewhere(&mut self, place: u64) {
+        self.elsewhere.push_back(place);
+    }
+
+    /// It is parked no more.
+    pub fn unpark_elsewhere(&mut self, place: u64) {
+        self.elsewhere.retain(|it| *it != place);
     }
 
     /// A command of this cost is done with.
@@ -143,12 +168,12 @@ impl Lane {
         self.gate.waiting.ring()
     }
 
-    /// The group is gone: what waits is dropped.
-    pub fn close(&mut self) {
-        self.parked.clear();
+    /// The group is gone: what waits is dropped. Gives it.
+    pub fn close(&mut self) -> VecDeque<Parked> {
         self.causal.clear();
         // Release: pairs with the Acquire load in `Valve::is_closed`.
         self.gate.closed.store(true, Ordering::Release);
+        std::mem::take(&mut self.parked)
     }
 }
 
@@ -171,7 +196,7 @@ mod tests {
         valve.submit(600);
         assert!(!valve.admits(600, true));
         assert!(valve.admits(400, true));
-        lane.close();
+        assert!(lane.close().is_empty());
         assert!(valve.is_closed());
     }
 }

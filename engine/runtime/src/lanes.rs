@@ -4,6 +4,8 @@
 //! But not with what it may have caused: within a domain of causality a message, of any kind but FIFO, does not overtake one
 //! that waits in another group (R4). The core cannot see to that, for it knows only what has reached it.
 //!
+//! An ABCAST to several groups is parked in the lane of its first one, and keeps its place in those of the others.
+//!
 //! Between producers there is no such order: they are threads of the application, which ISIS does not see speak.
 //!
 //! Owner: the core thread. Invariant: the parked commands of a domain that are messages with causal order leave in the order
@@ -28,10 +30,23 @@ impl Lanes {
         self.by_group.insert(group, lane);
     }
 
-    /// This process is no member of the group any more: what waits is dropped. The lane stays, for what still comes.
-    pub fn close(&mut self, group: GroupHandle) {
-        if let Some(lane) = self.by_group.get_mut(&group) {
-            lane.close();
+    /// This process is no member of the group any more: what waits is dropped. The lane stays, for what still comes. Gives what
+    /// other groups do not get with it: the group, and the ticket there.
+    pub fn close(&mut self, group: GroupHandle) -> Vec<(GroupHandle, u64)> {
+        let dropped = self.by_group.get_mut(&group).map(Lane::close).unwrap_or_default();
+        for parked in &dropped {
+            self.release(&parked.command, parked.place);
+        }
+        dropped.iter().flat_map(|parked| parked.command.others()).copied().collect()
+    }
+
+    /// A command that was parked at that place is done with: its further groups' lanes.
+    fn release<D: AsRef<[u8]>>(&mut self, command: &Command<D>, place: u64) {
+        for (other, _) in command.others() {
+            if let Some(lane) = self.by_group.get_mut(other) {
+                lane.unpark_elsewhere(place);
+                lane.take(command.cost());
+            }
         }
     }
 
@@ -55,14 +70,33 @@ impl Lanes {
     pub fn offer<D: AsRef<[u8]>>(&mut self, command: &Command<D>, carry_out: impl FnOnce(&Command<D>) -> bool) {
         let place = self.parked + 1;
         let causal = is_causal(&command.action);
-        let held_up = causal && self.follows_another(command.group, place);
-        let Some(lane) = self.by_group.get_mut(&command.group) else { return };
-        if lane.parked.is_empty() && !held_up && carry_out(command) {
+        let held_up = self.is_held_up(command, causal, place);
+        let Some(lane) = self.by_group.get_mut(&command.group) else {
+            if !command.others().is_empty() && carry_out(command) {
+                // It is refused; the other groups hear so.
+                self.release(command, place);
+            }
+            return;
+        };
+        if !held_up && carry_out(command) {
             lane.take(command.cost());
+            self.release(command, place);
         } else {
             self.parked = place;
             lane.park(Parked { place, causal, command: command.to_owned() });
+            for (other, _) in command.others() {
+                if let Some(lane) = self.by_group.get_mut(other) {
+                    lane.park_elsewhere(place);
+                }
+            }
         }
+    }
+
+    /// Something before it waits: in one of its groups, or, where it has causal order, in another one of their domains.
+    fn is_held_up<D: AsRef<[u8]>>(&self, command: &Command<D>, causal: bool, place: u64) -> bool {
+        let groups = || std::iter::once(command.group).chain(command.others().iter().map(|(other, _)| *other));
+        let waits_in = |group| self.by_group.get(&group).and_then(Lane::first).is_some_and(|first| first < place);
+        groups().any(waits_in) || (causal && groups().any(|group| self.follows_another(group, place)))
     }
 
     /// Tries again what is parked, oldest first; how many commands the core took.
@@ -73,19 +107,15 @@ impl Lanes {
         while let Some(index) = (0..waiting.len()).min_by_key(|&index| self.first(waiting[index]).map(|it| it.place)) {
             let group = waiting[index];
             let goes = self.first(group).is_some_and(|first| {
-                !(first.causal && self.follows_another(group, first.place)) && carry_out(&first.command)
+                !self.is_held_up(&first.command, first.causal, first.place) && carry_out(&first.command)
             });
-            match self.by_group.get_mut(&group) {
-                Some(lane) if goes => {
-                    lane.unpark();
-                    work += 1;
-                    if lane.parked.is_empty() {
-                        waiting.swap_remove(index);
-                    }
-                }
-                _ => {
-                    waiting.swap_remove(index);
-                }
+            let done = if goes { self.by_group.get_mut(&group).and_then(Lane::unpark) } else { None };
+            if let Some(parked) = &done {
+                self.release(&parked.command, parked.place);
+                work += 1;
+            }
+            if done.is_none() || self.first(group).is_none() {
+                waiting.swap_remove(index);
             }
         }
         work
@@ -108,7 +138,7 @@ impl Lanes {
 fn is_causal<D>(action: &Action<D>) -> bool {
     match action {
         Action::Multicast { options, .. } => options.kind != Kind::Fifo,
-        Action::Send { .. } | Action::Reply { .. } => true,
+        Action::MulticastGroups { .. } | Action::Send { .. } | Action::Reply { .. } => true,
         Action::StateBlock { .. } | Action::Flush { .. } | Action::Leave => false,
     }
 }
@@ -136,6 +166,12 @@ mod tests {
     fn multicast(group: GroupHandle, kind: Kind, ticket: u64) -> Command<&'static [u8]> {
         let options = SendOptions { kind, safe: false, entry: 1 };
         Command { group, ticket, action: Action::Multicast { options, view: 0, data: b"" } }
+    }
+
+    fn to_both(ticket: u64) -> Command<&'static [u8]> {
+        let options = SendOptions { kind: Kind::Total, safe: false, entry: 1 };
+        let others = vec![(B, ticket)];
+        Command { group: A, ticket, action: Action::MulticastGroups { options, others, data: b"" } }
     }
 
     fn send(group: GroupHandle, ticket: u64) -> Command<&'static [u8]> {
@@ -187,11 +223,38 @@ mod tests {
     }
 
     #[test]
+    fn a_message_to_several_groups_has_its_place_in_each() {
+        let mut lanes = lanes();
+        assert!(parks(&mut lanes, &multicast(B, Kind::Fifo, 1), false));
+        assert!(parks(&mut lanes, &to_both(2), true), "first in, first out in its second group");
+        assert!(parks(&mut lanes, &multicast(B, Kind::Fifo, 3), true), "behind it, and behind the first");
+        assert!(parks(&mut lanes, &multicast(A, Kind::Fifo, 4), true));
+        assert!(!parks(&mut lanes, &send(C, 5), true), "another domain");
+        assert_eq!(retry(&mut lanes, |group| group == A), []);
+        assert_eq!(retry(&mut lanes, |group| group == B), [1], "it waits for its first group");
+        assert_eq!(retry(&mut lanes, |_| true), [2, 3, 4]);
+        assert!(lanes.is_idle());
+        assert!(!parks(&mut lanes, &multicast(B, Kind::Fifo, 6), true));
+    }
+
+    #[test]
+    fn a_message_to_a_group_that_is_gone_is_given_back_to_the_others() {
+        let mut lanes = lanes();
+        assert!(parks(&mut lanes, &to_both(7), false));
+        assert!(parks(&mut lanes, &multicast(B, Kind::Fifo, 8), true));
+        assert_eq!(lanes.close(A), [(B, 7)]);
+        assert_eq!(retry(&mut lanes, |_| true), [8]);
+        lanes.remove(A);
+        assert!(!parks(&mut lanes, &to_both(9), true), "it is refused, and holds nothing up");
+        assert!(!parks(&mut lanes, &multicast(B, Kind::Fifo, 10), true));
+    }
+
+    #[test]
     fn what_waits_in_a_group_that_is_gone_holds_nobody_up() {
         let mut lanes = lanes();
         assert!(parks(&mut lanes, &send(A, 1), false));
         assert!(parks(&mut lanes, &send(B, 2), true));
-        lanes.close(A);
+        assert!(lanes.close(A).is_empty());
         assert_eq!(retry(&mut lanes, |_| true), [2]);
     }
 }

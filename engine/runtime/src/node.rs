@@ -17,7 +17,8 @@ use crate::remote::{Pipe, Producer, Remote, check_client, check_kind};
 use crate::turn::CoreLoop;
 use isis_memory::{ForkMark, Region};
 use isis_protocol::{
-    Config, Endpoint, GroupHandle, JoinOptions, MessageId, Nonce, ProcessId, SendOptions, SiteKey, SystemId, View,
+    Config, Endpoint, GroupHandle, JoinOptions, Kind, MAX_GROUPS, MessageId, Nonce, ProcessId, SendOptions, SiteKey,
+    SystemId, View,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -213,6 +214,30 @@ impl Node {
     pub fn multicast(&mut self, group: GroupHandle, options: SendOptions, data: &[u8]) -> Result<u64, NodeError> {
         check_kind(options)?;
         self.command(group, Action::Multicast { options, view: 0, data })
+    }
+
+    /// Multicasts `data` to several groups, 64 at most, by ABCAST (`options.kind` is `Total`): each delivers it once to each
+    /// of its members, or none does, and all deliver what they share in one order. This process is a member of all of them;
+    /// none is in sending-view mode. Gives the message's ticket in each, in the order of `groups`. `WouldBlock` (a
+    /// `Writable` follows for one of the groups), `TooLong`, `BadKind` (also: no group, too many, or one twice).
+    pub fn multicast_groups(
+        &mut self,
+        groups: &[GroupHandle],
+        options: SendOptions,
+        data: &[u8],
+    ) -> Result<Vec<u64>, NodeError> {
+        let twice = groups.iter().enumerate().any(|(index, group)| groups[..index].contains(group));
+        if options.kind != Kind::Total || groups.is_empty() || groups.len() > MAX_GROUPS || twice {
+            self.live()?;
+            return Err(NodeError::BadKind);
+        }
+        match self.live()? {
+            Engine::Inline(inline) => {
+                let (engine, now) = inline.command();
+                Ok(engine.machine.multicast_groups(now, groups, options, data)?)
+            }
+            Engine::Threaded(remote) => remote.multicast_groups(groups, options, data),
+        }
     }
 
     /// Sends to one member. Gives the message's ticket. `WouldBlock`, `TooLong`, `NoSuchProcess`.

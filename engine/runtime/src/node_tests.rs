@@ -640,3 +640,51 @@ fn a_second_join_of_a_group_says_so() {
     join(&mut node);
     assert!(matches!(node.join("twice", JoinOptions::default()), Err(NodeError::AlreadyMember)));
 }
+
+/// A message to several groups shows the ticket that the call gave for each; what only the core knows is told for each.
+#[test]
+fn a_message_to_several_groups_has_a_ticket_in_each() {
+    const TOTAL: SendOptions = SendOptions { kind: Kind::Total, ..FIFO };
+    everywhere(|mut node, shared| {
+        let (first, second) = (join(&mut node), join(&mut node));
+        node.multicast(second, FIFO, b"alone").expect("taken");
+        next(&mut node);
+        let groups = [first, second];
+        let tickets = node.multicast_groups(&groups, TOTAL, b"both").expect("taken");
+        assert_eq!(tickets.len(), 2);
+        for (group, ticket) in groups.into_iter().zip(tickets) {
+            let NodeEvent::Message(message) = next(&mut node) else { panic!("a message") };
+            assert_eq!((message.group, message.ticket, node.payload(&message)), (group, ticket, &b"both"[..]));
+        }
+        for (bad, options) in [(&groups[..], FIFO), (&[], TOTAL), (&[first, second, first], TOTAL)] {
+            assert!(matches!(node.multicast_groups(bad, options, b"x"), Err(NodeError::BadKind)));
+        }
+        let stranger = [first, GroupHandle(77)];
+        assert!(matches!(node.multicast_groups(&stranger, TOTAL, b"x"), Err(NodeError::NotMember)));
+        if node.mode() == Mode::Threaded {
+            shared.get().window = 1;
+            node.multicast_groups(&groups, TOTAL, b"waits").expect("taken");
+            node.multicast(second, FIFO, b"behind it").expect("taken");
+            shared.get().window = 9;
+            node.multicast(first, FIFO, b"last").expect("taken");
+            let seen: Vec<Vec<u8>> = (0..4)
+                .map(|_| {
+                    let event = next(&mut node);
+                    bytes(&node, &event)
+                })
+                .collect();
+            assert_eq!(seen[..2], [b"waits", b"waits"]);
+            assert!(seen[2..].contains(&b"behind it".to_vec()) && seen[2..].contains(&b"last".to_vec()));
+            let tickets = node.multicast_groups(&groups, TOTAL, b"refuse").expect("taken");
+            for (group, ticket) in groups.into_iter().zip(tickets) {
+                match next(&mut node) {
+                    NodeEvent::Refused { group: of, command, reason, number } => {
+                        assert_eq!((of, command, reason), (group, CommandName::Multicast, Refused::Ended));
+                        assert_eq!(number, ticket);
+                    }
+                    other => panic!("unexpected {other:?}"),
+                }
+            }
+        }
+    });
+}

@@ -19,6 +19,7 @@ use isis_memory::sync::{AtomicBool, AtomicU64, Ordering};
 use isis_memory::{Doorbell, NoRoom};
 use isis_protocol::{GroupHandle, JoinOptions, Kind, SendOptions};
 use isis_wire::client::RELAY_HEADER;
+use isis_wire::multi::MultiHeader;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -315,6 +316,51 @@ impl Remote {
         state.leaving = leave;
         state.tickets = state.tickets.max(ticket);
         Ok(ticket)
+    }
+
+    /// Submits an ABCAST to these groups; the node has checked how many, and the kind. Gives its tickets in them.
+    pub fn multicast_groups(
+        &mut self,
+        groups: &[GroupHandle],
+        options: SendOptions,
+        data: &[u8],
+    ) -> Result<Vec<u64>, NodeError> {
+        self.pipe.check()?;
+        let mut tickets = Vec::with_capacity(groups.len());
+        for &group in groups {
+            let state = self.group(group).ok_or(NodeError::NotMember)?;
+            if !state.member || state.client || state.leaving || state.valve.is_closed() {
+                return Err(NodeError::NotMember);
+            }
+            if state.told.is_some() {
+                return Err(NodeError::BadKind);
+            }
+            tickets.push(state.tickets + 1);
+        }
+        if data.len() + MultiHeader::most_bytes(groups.len()) > self.options.max_message {
+            return Err(NodeError::TooLong);
+        }
+        let mut named = groups.iter().copied().zip(tickets.iter().copied());
+        let Some((group, ticket)) = named.next() else { return Err(NodeError::BadKind) };
+        let action = Action::MulticastGroups { options, others: named.collect(), data };
+        let command = Command { group, ticket, action };
+        let cost = command.cost();
+        for other in &groups[1..] {
+            let Some(Some(state)) = self.groups.get(other.0 as usize) else { return Err(NodeError::NotMember) };
+            if !state.valve.admits(cost, true) {
+                return Err(NodeError::WouldBlock);
+            }
+        }
+        let Some(Some(state)) = self.groups.get_mut(group.0 as usize) else { return Err(NodeError::NotMember) };
+        self.pipe.submit(&mut state.valve, command, true)?;
+        state.tickets = ticket;
+        for (other, &ticket) in groups.iter().zip(&tickets).skip(1) {
+            if let Some(state) = self.group(*other) {
+                state.valve.submit(cost);
+                state.tickets = ticket;
+            }
+        }
+        Ok(tickets)
     }
 
     pub fn join(&mut self, name: &str, options: JoinOptions) -> Result<GroupHandle, NodeError> {

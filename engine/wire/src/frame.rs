@@ -44,6 +44,11 @@ pub const FLAG_CONTEXT_FOLLOWS: u8 = 4;
 pub const FLAG_SAFE: u8 = 8;
 /// A client's: the message begins with a [`crate::client::RelayHeader`].
 pub const FLAG_RELAYED: u8 = 16;
+/// The ABCAST is a copy of one to several groups: its payload begins with a [`crate::multi::MultiHeader`].
+pub const FLAG_MULTI_COPY: u8 = 32;
+/// The ABCAST is not the application's: it says final priorities of the sender's ABCASTs to several groups
+/// ([`crate::multi::Finals`]).
+pub const FLAG_MULTI_FINAL: u8 = 64;
 
 /// A frame header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,9 +5,11 @@
 //! who sends what to whom.
 
 use crate::address::Address;
+pub use crate::channel::{ChannelAck, ChannelHeader, Envelope, StateBlock};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::founding::{Ballot, Foundation};
 use crate::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
+use crate::multi::{Final, MultiId, MultiReport, Open};
 use crate::packet::MAX_POSITION;
 pub use crate::packet::PieceHeader;
 
@@ -114,7 +116,7 @@ macro_rules! code_struct {
     };
 }
 
-pub(crate) use code_struct;
+pub(crate) use {code_lists, code_struct};
 
 /// Names one attempt to change a view. Attempts are ordered: by system view (R9), counter, proposer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -237,6 +239,11 @@ code_struct! {
         executed: Vec<(ProcessId, u64)>,
         /// System only: the next site number never used so far.
         next_site: u16,
+        /// The clock of ABCASTs to several groups at the start of the view.
+        clock: u64,
+        /// Final priorities of ABCASTs to several groups whose senders fail with this change, as another group has them (R2);
+        /// those that are not named and have no final up to the cut are void.
+        settled: Vec<Final>,
     }
 }
 
@@ -255,6 +262,8 @@ code_struct! {
         leaving: u64,
         /// The processes of its own site that it knows dead for certain (R10).
         dead: Vec<ProcessId>,
+        /// What it has of ABCASTs to several groups.
+        multis: MultiReport,
     }
 }
 
@@ -471,6 +480,31 @@ code_messages! {
             /// What was decided.
             foundation: Foundation,
         },
+        /// R2: asks the processes of other groups for final priorities of ABCASTs whose senders have failed.
+        Settle = 24 {
+            /// The attempt that needs them.
+            attempt: Attempt,
+            /// Which.
+            open: Vec<Open>,
+        },
+        /// The answer: what is not named its sender does not know, and will not learn from the streams of the groups.
+        Settled = 25 {
+            /// To which attempt.
+            attempt: Attempt,
+            /// The finals that it knows.
+            finals: Vec<Final>,
+        },
+        /// R4: asks whether ABCASTs to several groups are delivered everywhere: their sender, or, when it has failed, the
+        /// processes of their groups.
+        Pending = 26 {
+            /// Which.
+            open: Vec<Open>,
+        },
+        /// The answer: those that are, as far as it depends on who answers.
+        Complete = 27 {
+            /// Which.
+            done: Vec<MultiId>,
+        },
     }
 }
 
@@ -529,75 +563,6 @@ impl Message {
     }
 }
 
-code_struct! {
-    /// The start of a [`crate::packet::PacketKind::Channel`] body; the frame's payload follows.
-    ChannelHeader {
-        /// For which process (its incarnation): a frame to an earlier one is dropped.
-        to: ProcessId,
-        /// 0: point-to-point messages. 1: state transfer. 2: clients and their relays.
-        lane: u16,
-        /// Number of the frame: 1, 2, 3 …
-        number: u64,
-        /// First frame of its message.
-        begin: bool,
-        /// Last frame of its message.
-        end: bool,
-    }
-}
-
-code_struct! {
-    /// The body of a [`crate::packet::PacketKind::ChannelAck`].
-    ChannelAck {
-        /// For which process.
-        to: ProcessId,
-        /// The lane.
-        lane: u16,
-        /// The first frame not received.
-        next: u64,
-        /// Bit i: frame `next + 1 + i` was received.
-        bitmap: u64,
-        /// Lane 0: so many messages of the channel, from its first, are delivered or dropped for good.
-        delivered: u64,
-    }
-}
-
-code_struct! {
-    /// A point-to-point message as it travels on lane 0 of a channel. It is delivered when its receiver has delivered
-    /// what `vector` counts in that view of that group, or is in a later view.
-    Envelope {
-        /// The group in which it was sent.
-        group: GroupId,
-        /// The sender's view of it.
-        view: u64,
-        /// How many messages of each rank the sender had delivered, its own sent ones included.
-        vector: Vec<u64>,
-        /// The entry point.
-        entry: u16,
-        /// For a reply, the message that it answers: view, sender, number.
-        answers: Option<((u64, ProcessId), u64)>,
-        /// Numbers the sender's point-to-point messages to this receiver.
-        number: u64,
-        /// The payload.
-        data: Vec<u8>,
-    }
-}
-
-code_struct! {
-    /// A block of a group's state as it travels on lane 1 of a channel.
-    StateBlock {
-        /// The group.
-        group: GroupId,
-        /// The view at whose start the state was captured.
-        view: u64,
-        /// Offset of the block in the state.
-        offset: u64,
-        /// This is the last block.
-        done: bool,
-        /// The bytes.
-        data: Vec<u8>,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -622,6 +587,18 @@ mod tests {
             joined: vec![ProcessId(4)],
             executed: vec![(ProcessId(1), 2)],
             next_site: 3,
+            clock: 9,
+            settled: vec![(MultiId { sender: ProcessId(77), number: 4 }, 8)],
+        }
+    }
+
+    fn sample_report() -> MultiReport {
+        let id = MultiId { sender: ProcessId(5), number: 6 };
+        MultiReport {
+            clock: 7,
+            copies: 1,
+            open: vec![Open { id, groups: vec![GroupId(1), GroupId(4)] }],
+            finals: vec![(MultiId { number: 5, ..id }, 3)],
         }
     }
 
@@ -646,6 +623,7 @@ mod tests {
                 state: StateStatus::Needs,
                 leaving: 0,
                 dead: vec![ProcessId(9)],
+                multis: sample_report(),
             },
         });
         round_trip(&Message::Accept {

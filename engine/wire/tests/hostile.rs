@@ -9,6 +9,7 @@ use isis_wire::message::{
     Accept, Attempt, ChannelAck, ChannelHeader, Code, Envelope, MAX_BYTES, MAX_NUMBER, Message, PieceHeader, Promise,
     StateBlock, StateStatus, Value,
 };
+use isis_wire::multi::{Finals, MAX_GROUPS, MultiHeader, MultiId, MultiReport, Open};
 use isis_wire::packet::{
     self, DataHeader, HEADER, Header, MAX_POSITION, NakRange, Packet, PacketKind, read_naks, write_naks,
 };
@@ -89,6 +90,8 @@ fn with_position(position: u64) -> [Message; 4] {
         joined: Vec::new(),
         executed: Vec::new(),
         next_site: 1,
+        clock: 0,
+        settled: Vec::new(),
     };
     let accept = |cut, held| Accept { attempt, value: value(cut), holders: vec![(ProcessId(1), held)] };
     let promise = Promise {
@@ -98,6 +101,7 @@ fn with_position(position: u64) -> [Message; 4] {
         state: StateStatus::Has,
         leaving: 0,
         dead: Vec::new(),
+        multis: MultiReport { clock: 0, copies: 0, open: Vec::new(), finals: Vec::new() },
     };
     [
         Message::Promised { promise },
@@ -233,4 +237,49 @@ fn a_length_is_compared_before_it_is_used() {
     DataHeader { rank: 0, row_len: u16::MAX, position: 0 }.write(&mut body);
     body.extend_from_slice(&[0; 64]);
     assert_eq!(DataHeader::parse(&body).err(), Some(DecodeError::Truncated));
+}
+
+/// The header of a copy is counted on from, and its groups are looked up one by one: neither overflows, nor is it long.
+#[test]
+fn a_copy_to_several_groups_is_of_some_and_not_too_many() {
+    let read = |header: &MultiHeader| MultiHeader::read(&mut Reader::new(&written(|out| header.write(out))));
+    let good = MultiHeader { number: 2, complete: 1, clock: MAX_NUMBER, safe: true, groups: vec![GroupId(3)] };
+    assert_eq!(read(&good), Ok(good.clone()));
+    let all = MultiHeader { groups: (0..MAX_GROUPS as u64).map(GroupId).collect(), ..good.clone() };
+    assert_eq!(read(&all), Ok(all.clone()));
+    let bad = [
+        MultiHeader { number: MAX_NUMBER + 1, ..good.clone() },
+        MultiHeader { clock: MAX_NUMBER + 1, ..good.clone() },
+        MultiHeader { complete: 2, ..good.clone() },
+        MultiHeader { number: 0, complete: 0, ..good.clone() },
+        MultiHeader { groups: Vec::new(), ..good.clone() },
+        MultiHeader { groups: (0..=MAX_GROUPS as u64).map(GroupId).collect(), ..good.clone() },
+    ];
+    for header in bad {
+        assert_eq!(read(&header), Err(DecodeError::BadValue), "{header:?}");
+    }
+    let most = (u64::MAX - MAX_GROUPS as u64..u64::MAX).map(GroupId).collect();
+    let longest = MultiHeader { number: MAX_NUMBER, complete: MAX_NUMBER - 1, groups: most, ..good.clone() };
+    assert_eq!(written(|out| longest.write(out)).len(), MultiHeader::most_bytes(MAX_GROUPS));
+    let whole = written(|out| good.write(out));
+    for len in 0..whole.len() {
+        assert_eq!(
+            MultiHeader::read(&mut Reader::new(&whole[..len])),
+            Err(DecodeError::Truncated),
+            "{len} bytes of it"
+        );
+    }
+    // Nor is a message's name, or a list longer than its bytes.
+    let id = |number| written(|out| MultiId { sender: ProcessId(1), number }.write(out));
+    assert!(MultiId::read(&mut Reader::new(&id(MAX_NUMBER))).is_ok());
+    assert_eq!(MultiId::read(&mut Reader::new(&id(MAX_NUMBER + 1))), Err(DecodeError::BadValue));
+    for count in [2, 1 << 16, u64::MAX] {
+        let long = varints([count, 0]);
+        assert!(Finals::read(&mut Reader::new(&long)).is_err(), "{count} finals");
+        let open = written(|out| {
+            MultiId::default().write(out);
+            out.bytes.extend_from_slice(&long);
+        });
+        assert!(Open::read(&mut Reader::new(&open)).is_err(), "{count} groups");
+    }
 }

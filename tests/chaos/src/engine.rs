@@ -123,6 +123,16 @@ impl Calls for NodeEngine {
         let ticket = self.node.multicast(group, options, data).map_err(refused)?;
         Ok(self.multicast_ticket(group, ticket))
     }
+    fn multicast_groups(
+        &mut self,
+        _: Instant,
+        groups: &[GroupHandle],
+        options: SendOptions,
+        data: &[u8],
+    ) -> Result<Vec<u64>, Refused> {
+        let tickets = self.node.multicast_groups(groups, options, data).map_err(refused)?;
+        Ok(groups.iter().zip(tickets).map(|(group, ticket)| self.multicast_ticket(*group, ticket)).collect())
+    }
     fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused> {
         self.node.claim(group, len).map_err(refused)
     }

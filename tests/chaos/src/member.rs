@@ -106,6 +106,8 @@ fn profile(threaded: bool, arguments: &Arguments) -> Profile {
         close_permille: 0,
         client_percent: if arguments.client { 100 } else { 0 },
         contrary_percent: 0,
+        // Whose messages are whose in each group stands in the sender's records only.
+        multi_percent: 0,
         budget: u32::MAX,
     }
 }

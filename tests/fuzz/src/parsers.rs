@@ -6,6 +6,7 @@ use isis_wire::frame::{
     FRAME_HEADER, Frame, read_context, read_order, read_proposals, write_context, write_order, write_proposals,
 };
 use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, Message, PieceHeader, StateBlock};
+use isis_wire::multi::{Finals, MultiHeader};
 use isis_wire::packet::{self, DataHeader, HEADER, Packet, PacketKind, read_naks, write_naks};
 use isis_wire::row::Row;
 use isis_wire::{Reader, Writer};
@@ -124,8 +125,8 @@ fn round_trip<T: Code + PartialEq + std::fmt::Debug>(data: &[u8]) {
 /// Protocol messages, what travels on channels, directory operations and snapshots.
 pub fn message(data: &[u8]) {
     let Some((&which, data)) = data.split_first() else { return };
-    match which % 8 {
-        0 | 7 => {
+    match which % 9 {
+        0 => {
             if let Ok(message) = Message::decode(data) {
                 let mut out = Writer::new();
                 message.encode(&mut out);
@@ -137,6 +138,8 @@ pub fn message(data: &[u8]) {
         3 => round_trip::<ChannelAck>(data),
         4 => round_trip::<Envelope>(data),
         5 => round_trip::<StateBlock>(data),
+        7 => round_trip::<MultiHeader>(data),
+        8 => round_trip::<Finals>(data),
         _ => {
             if let Ok(operation) = Operation::decode(data) {
                 assert_eq!(Operation::decode(&operation.encode()), Ok(operation));

@@ -12,6 +12,7 @@ use isis_wire::message::{
     Accept, Attempt, ChannelAck, ChannelHeader, Code, Envelope, Joiner, MemberEntry, Message, PieceHeader, Promise,
     StateBlock, StateStatus, Value,
 };
+use isis_wire::multi::{Finals, MultiHeader, MultiId, MultiReport, Open};
 use isis_wire::packet::{self, DataHeader, Header, PacketKind};
 use isis_wire::row::Row;
 use isis_wire::{Address, Writer};
@@ -145,6 +146,8 @@ fn sample_value() -> Value {
         joined: vec![ProcessId::new(0, 2, 1)],
         executed: vec![(donor, 2)],
         next_site: 1,
+        clock: 12,
+        settled: vec![(MultiId { sender: ProcessId(7), number: 3 }, 11)],
     }
 }
 
@@ -153,6 +156,7 @@ pub fn all_messages() -> Vec<Message> {
     let attempt = Attempt { system_view: 2, counter: 1, proposer: ProcessId::new(0, 0, 1) };
     let (nonce, site, address) = (Nonce(5), SiteKey(100), Address { ip: [2; 16], port: 9 });
     let joiner = Joiner { process: ProcessId(1), nonce, site, address, request: 1, wants_state: true, max_pause_ns: 0 };
+    let open = Open { id: MultiId { sender: ProcessId(7), number: 3 }, groups: vec![GroupId(1), GroupId(4)] };
     let promise = Promise {
         attempt,
         received: vec![8, 16],
@@ -160,6 +164,7 @@ pub fn all_messages() -> Vec<Message> {
         state: StateStatus::Has,
         leaving: 0,
         dead: vec![ProcessId(3)],
+        multis: MultiReport { clock: 12, copies: 1, open: vec![open.clone()], finals: vec![(open.id, 11)] },
     };
     let ballot = Ballot { founding: 2, counter: 1, founder: nonce };
     let member = sample_value().members.remove(0);
@@ -189,6 +194,10 @@ pub fn all_messages() -> Vec<Message> {
         Message::FoundingAccept { ballot, foundation: foundation.clone() },
         Message::FoundingAccepted { ballot, site },
         Message::Founded { number: 2, foundation },
+        Message::Settle { attempt, open: vec![open.clone()] },
+        Message::Settled { attempt, finals: vec![(open.id, 11)] },
+        Message::Complete { done: vec![open.id] },
+        Message::Pending { open: vec![open] },
     ]
 }
 
@@ -226,6 +235,12 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         let mut directory = Directory::default();
         directory.apply(&Operation::Enter { name: "g".into(), process: to, total_order: TotalOrder::Sequencer });
         out.bytes.extend(directory.encode());
+    });
+    add("multi-header", 7, &|out| {
+        MultiHeader { number: 9, complete: 3, clock: 11, safe: true, groups: vec![GroupId(1), GroupId(4)] }.write(out);
+    });
+    add("multi-finals", 8, &|out| {
+        Finals { finals: vec![(MultiId { sender: to, number: 3 }, 11)] }.write(out);
     });
     list
 }

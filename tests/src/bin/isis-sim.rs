@@ -67,6 +67,9 @@ struct Arguments {
     /// In so many of 100 runs the number of sites is expected.
     #[arg(long, default_value_t = 25)]
     expected_percent: u64,
+    /// All runs have several groups, and most ABCASTs go to all groups of their sender.
+    #[arg(long)]
+    several_groups: bool,
     /// Go on after a violation; the seeds that fail are listed at the end.
     #[arg(long)]
     keep_going: bool,
@@ -206,6 +209,9 @@ fn replay_command(arguments: &Arguments, seed: u64, reductions: &[Reduction]) ->
     if !reductions.is_empty() {
         command.push_str(&format!(" --reduce {}", reduce::text(reductions)));
     }
+    if arguments.several_groups {
+        command.push_str(" --several-groups");
+    }
     if arguments.expected_percent != 25 {
         command.push_str(&format!(" --expected-percent {}", arguments.expected_percent));
     }
@@ -313,6 +319,7 @@ fn main() -> ExitCode {
     if let Some(members) = &arguments.members {
         options.members = members.clone();
     }
+    options.several_groups = arguments.several_groups;
     options.reductions.clone_from(&arguments.reduce);
     if let Some(name) = &arguments.enumerate {
         return enumerate(name, &arguments);

@@ -2,6 +2,7 @@
 
 use super::Violation;
 use super::history::{GroupKey, History, Taken, is_multicast};
+use super::multi;
 use crate::trace::{Channel, Key, Process};
 use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, SystemId};
@@ -137,8 +138,9 @@ pub fn virtual_synchrony(history: &History<'_>, found: &mut Vec<Violation>) {
     });
 }
 
-/// 17. What any survivor of a view delivers in it, all its survivors deliver.
+/// 17. What any survivor of a view delivers in it, all its survivors deliver; and what goes to several groups, all of them.
 pub fn atomicity(history: &History<'_>, found: &mut Vec<Violation>) {
+    multi::atomicity(history, found);
     survivors(history, |group, number, sets| {
         let mut holders: BTreeMap<Key, (usize, usize)> = BTreeMap::new();
         for (_, set) in sets {

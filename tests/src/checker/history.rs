@@ -9,6 +9,7 @@ use isis_protocol::Config;
 use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, ProcessId, SystemId};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What the checker has to know of the configuration.
@@ -152,6 +153,8 @@ pub struct History<'a> {
     pub groups: BTreeMap<GroupKey, Vec<usize>>,
     /// All sends.
     pub sends: BTreeMap<Key, Sent>,
+    /// An ABCAST to several groups has a key in each: each key → all of them.
+    pub parts: BTreeMap<Key, Rc<[Key]>>,
     /// Where each multicast was first delivered by anyone: group, view, record.
     pub homes: BTreeMap<Key, (GroupKey, u64, usize)>,
     /// Record of [`Event::Healed`].
@@ -170,6 +173,7 @@ impl<'a> History<'a> {
             memberships: Vec::new(),
             groups: BTreeMap::new(),
             sends: BTreeMap::new(),
+            parts: BTreeMap::new(),
             homes: BTreeMap::new(),
             healed: None,
             end: None,
@@ -254,6 +258,14 @@ impl<'a> History<'a> {
             Event::Send { key, kind, safe, group, view, .. } => {
                 let sent = Sent { record: index, kind: *kind, safe: *safe, to: None, group: *group, view: *view };
                 self.sends.entry(*key).or_insert(sent);
+            }
+            Event::SendMany { copies, safe, .. } => {
+                let keys: Rc<[Key]> = copies.iter().map(|(key, _, _)| *key).collect();
+                for &(key, group, view) in copies {
+                    let sent = Sent { record: index, kind: Kind::Total, safe: *safe, to: None, group, view };
+                    self.sends.entry(key).or_insert(sent);
+                    self.parts.entry(key).or_insert_with(|| Rc::clone(&keys));
+                }
             }
             Event::SendTo { key, kind, to, group, view, .. } => {
                 let sent = Sent { record: index, kind: *kind, safe: false, to: Some(*to), group: *group, view: *view };

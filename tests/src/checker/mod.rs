@@ -2,8 +2,8 @@
 //!
 //! The guarantees are those of Chockler, Keidar & Vitenberg (2001) [CKV01], specialised to a primary component whose
 //! views are ordered by age; `docs/guarantees.md` lists them with the numbers used here. Read in this
-//! order: [`history`] (the trace, sorted by process, group and view), [`views`], [`delivery`], [`order`], [`transfer`],
-//! [`liveness`].
+//! order: [`history`] (the trace, sorted by process, group and view), [`views`], [`delivery`], [`order`], [`multi`] (what goes to
+//! several groups), [`transfer`], [`liveness`].
 //!
 //! Owner: tests and the simulator. Invariant: a checker function reads nothing but the trace, so a bug of the engine
 //! cannot hide itself; each is shown to bite by doctored traces (`doctored`).
@@ -14,9 +14,12 @@ pub mod digests;
 mod doctored;
 #[cfg(test)]
 mod doctored_apart;
+#[cfg(test)]
+mod doctored_several;
 pub mod foundings;
 mod history;
 pub mod liveness;
+mod multi;
 pub mod order;
 pub mod transfer;
 pub mod views;

@@ -8,6 +8,7 @@ use super::Violation;
 use super::delivery::{carries_causality, group_of};
 use super::digests;
 use super::history::{GroupKey, History};
+use super::multi;
 use crate::trace::{Channel, Event, Key, Process};
 use isis_protocol::event::Kind;
 use isis_protocol::id::GroupId;
@@ -53,6 +54,22 @@ impl Clocks {
         self.stamps.entry(key).or_insert(Stamp { domain, index, past });
     }
 
+    /// The parts of one message, one for each group: none of them happened before another.
+    fn send_parts(&mut self, parts: &[(Domain, Key)]) {
+        for (domain, key) in parts {
+            let sent = self.sent.entry((*domain, key.sender)).or_default();
+            sent.push(*key);
+            let index = sent.len() as u32;
+            self.clock(*domain, key.sender)[key.sender.0 as usize] = index;
+        }
+        for &(domain, key) in parts {
+            let past = Rc::from(self.clock(domain, key.sender).as_slice());
+            let sent = &self.sent[&(domain, key.sender)];
+            let index = sent.iter().rposition(|sent| *sent == key).map_or(0, |at| at as u32 + 1);
+            self.stamps.entry(key).or_insert(Stamp { domain, index, past });
+        }
+    }
+
     fn deliver(&mut self, process: Process, stamp: &Stamp) {
         let clock = self.clock(stamp.domain, process);
         for (mine, theirs) in clock.iter_mut().zip(stamp.past.iter()) {
@@ -75,6 +92,11 @@ fn walk(history: &History<'_>, mut visit: impl FnMut(&Clocks, usize, Process, Ke
                 if carries_causality(*kind) =>
             {
                 clocks.send(domain(history, record.process, *group), *key);
+            }
+            Event::SendMany { copies, .. } => {
+                let parts: Vec<(Domain, Key)> =
+                    copies.iter().map(|&(key, group, _)| (domain(history, record.process, group), key)).collect();
+                clocks.send_parts(&parts);
             }
             Event::Deliver(delivered) if carries_causality(delivered.kind) => {
                 let Some(key) = delivered.key else { continue };
@@ -110,17 +132,36 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
         }
     }
     let mut checked: BTreeMap<(Domain, Process), Vec<u32>> = BTreeMap::new();
+    // What was passed over below, to be looked at again: sender and index.
+    let mut passed_over: BTreeMap<(Domain, Process), Vec<(usize, u32)>> = BTreeMap::new();
     walk(history, |clocks, record, process, key, stamp| {
         let done = checked.entry((stamp.domain, process)).or_insert_with(|| vec![0; clocks.width]);
+        let mut again = Vec::new();
+        let kept = std::mem::take(passed_over.entry((stamp.domain, process)).or_default());
+        let here = history.sends.get(&key).map(|sent| sent.group);
         for (number, &upto) in stamp.past.iter().enumerate() {
             let sender = Process(number as u32);
             // Only what was checked for a multicast is done with: a point-to-point message demands less.
-            for index in done[number]..upto {
+            let kept =
+                kept.iter().filter(|(of, _)| *of == number).map(|(_, index)| *index).filter(|i| *i < done[number]);
+            for index in kept.chain(done[number]..upto) {
+                if index >= upto {
+                    again.push((number, index));
+                    continue;
+                }
                 let earlier = clocks.sent[&(stamp.domain, sender)][index as usize];
                 if earlier == key || sender == process && key.sender == process {
                     continue;
                 }
                 let sent = &history.sends[&earlier];
+                // Of an ABCAST to several groups this group's part comes before what follows the message in this group. Those of
+                // other groups come before what follows it there, or in groups that it does not go to.
+                let has_part_here =
+                    || history.parts[&earlier].iter().any(|part| Some(history.sends[part].group) == here);
+                if history.parts.contains_key(&earlier) && Some(sent.group) != here && has_part_here() {
+                    again.push((number, index));
+                    continue;
+                }
                 let group = group_of(history, sender, sent.group);
                 let Some(stay) = stay_at(process, group, record) else { continue };
                 let destination = match sent.to {
@@ -152,6 +193,9 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                 done[number] = done[number].max(upto);
             }
         }
+        again.sort_unstable();
+        again.dedup();
+        passed_over.insert((stamp.domain, process), again);
     });
 }
 
@@ -215,6 +259,7 @@ pub fn total(history: &History<'_>, found: &mut Vec<Violation>) {
             }
         }
     });
+    multi::order(history, found);
     digests::order(history, found);
     // The numbers that the engine gives are 1, 2, 3 … in each view.
     for membership in &history.memberships {

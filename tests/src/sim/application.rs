@@ -100,6 +100,8 @@ pub struct Member {
     /// The last messages that were delivered from others, to reply to.
     pub recent: VecDeque<(MessageId, Process)>,
     wants_state: bool,
+    /// In sending-view mode.
+    pub sending_view: bool,
     incoming: Vec<u8>,
     incoming_broken: bool,
     snapshots: Vec<Snapshot>,
@@ -229,6 +231,7 @@ impl Application {
             client_tickets: BTreeMap::new(),
             recent: VecDeque::new(),
             wants_state,
+            sending_view,
             incoming: Vec::new(),
             incoming_broken: false,
             snapshots: Vec::new(),
@@ -292,6 +295,44 @@ impl Application {
         it.own_undelivered += 1;
         ctx.records.ledger.note(key, group, len);
         Ok(key)
+    }
+
+    /// An ABCAST to the groups of several members, of at least [`payload::NAMED`] bytes. Gives its key in each group.
+    pub fn multicast_groups(
+        &mut self,
+        ctx: &mut Context<'_>,
+        members: &[usize],
+        safe: bool,
+        len: usize,
+    ) -> Result<Vec<Key>, Refused> {
+        let len = len.max(payload::NAMED);
+        let copy = |&member: &usize| {
+            let it = &self.members[member];
+            let key =
+                Key { sender: self.process, join: it.join, channel: Channel::Multicast, number: it.multicasts + 1 };
+            (key, it.group(), it.view_number())
+        };
+        let copies: Vec<(Key, GroupId, u64)> = members.iter().map(copy).collect();
+        let handles: Vec<GroupHandle> = members.iter().map(|&member| self.members[member].handle).collect();
+        let mut bytes = vec![0; len];
+        payload::write(copies[0].0, &mut bytes);
+        let options = SendOptions { kind: Kind::Total, safe, entry: payload::entry(copies[0].0) };
+        ctx.records.note(ctx.time, self.process, Seen::SendMany { copies: copies.clone(), safe, len: len as u32 });
+        let tickets = match ctx.endpoint.multicast_groups(ctx.now, &handles, options, &bytes) {
+            Ok(tickets) => tickets,
+            Err(refused) => {
+                ctx.records.withdraw();
+                return Err(refused);
+            }
+        };
+        assert_eq!(tickets.len(), members.len(), "a ticket for each group");
+        for ((&member, ticket), (key, _, _)) in members.iter().zip(tickets).zip(&copies) {
+            assert_eq!(ticket, u64::from(key.number), "tickets count the multicasts that were accepted");
+            self.members[member].multicasts = key.number;
+            self.members[member].own_undelivered += 1;
+        }
+        ctx.records.ledger.note_parts(&copies);
+        Ok(copies.into_iter().map(|(key, _, _)| key).collect())
     }
 
     /// Claims and gives up.
@@ -559,6 +600,7 @@ impl Application {
         } else {
             ctx.records.ledger.read((sender, delivery.id.group), channel, delivery.entry, bytes)
         };
+        let key = key.map(|key| ctx.records.ledger.key_in(key, delivery.id.group));
         let own = self.admitted.map(|a| a.1);
         // A reply names the message that it answers, and that was this process's.
         intact &= (delivery.kind == Kind::Reply) == delivery.answers.is_some();

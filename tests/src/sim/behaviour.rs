@@ -19,6 +19,8 @@ pub struct Profile {
     pub kinds: [u64; 4],
     /// Of 100 multicasts, so many are safe.
     pub safe_percent: u64,
+    /// Of 100 ABCASTs of a process that is in several groups, so many go to all of them.
+    pub multi_percent: u64,
     /// Of 100 deliveries, so many are answered at once by an action.
     pub react_percent: u64,
     /// Bytes in a fragment (`Config::fragment`).
@@ -186,6 +188,24 @@ impl Behaviour {
             }
             let _ = app.flush(ctx, member);
         }
+        if self.profile.multi_percent > 0 {
+            self.multicast_groups(app, ctx, false, 20);
+        }
+    }
+
+    /// The members through which an ABCAST may go to several groups.
+    fn several(app: &Application) -> Vec<usize> {
+        let fits = |it: &super::application::Member| it.active() && !it.client && !it.sending_view;
+        (0..app.members.len()).filter(|&member| fits(&app.members[member])).collect()
+    }
+
+    /// An ABCAST to all groups that take one. Whether there are several.
+    fn multicast_groups(&mut self, app: &mut Application, ctx: &mut Context<'_>, safe: bool, len: usize) -> bool {
+        let members = Behaviour::several(app);
+        if members.len() > 1 && app.multicast_groups(ctx, &members, safe, len) == Err(Refused::WouldBlock) {
+            self.next_ns = self.next_ns.min(ctx.time + MILLISECOND);
+        }
+        members.len() > 1
     }
 
     fn length(&mut self) -> usize {
@@ -273,6 +293,13 @@ impl Behaviour {
                     }
                     self.profile.budget -= 1;
                     let (mut how, len) = (self.kind(), self.length());
+                    let several = self.profile.multi_percent > 0
+                        && how.0 == Kind::Total
+                        && !app.members[member].client
+                        && self.random.below(100) < self.profile.multi_percent;
+                    if several && self.multicast_groups(app, ctx, how.1, len) {
+                        continue;
+                    }
                     let mut claim = len <= self.profile.fragment && self.random.below(3) == 0;
                     if app.members[member].client {
                         claim = false;

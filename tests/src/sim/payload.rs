@@ -7,6 +7,7 @@
 
 use crate::trace::{Channel, Key, Process, mix};
 use isis_protocol::id::GroupId;
+use std::collections::BTreeMap;
 
 /// From this length on a message carries its key.
 pub const NAMED: usize = 12;
@@ -63,6 +64,8 @@ pub fn write(key: Key, bytes: &mut [u8]) {
 #[derive(Debug, Default)]
 pub struct Ledger {
     short: Vec<(Key, GroupId, usize)>,
+    /// ABCASTs to several groups carry their key in the first one: their keys in the others.
+    parts: BTreeMap<(Key, GroupId), Key>,
 }
 
 impl Ledger {
@@ -71,6 +74,18 @@ impl Ledger {
         if len < NAMED {
             self.short.push((key, group, len));
         }
+    }
+
+    /// Notes an ABCAST to several groups, with its key in each.
+    pub fn note_parts(&mut self, parts: &[(Key, GroupId, u64)]) {
+        for &(key, group, _) in parts {
+            self.parts.insert((parts[0].0, group), key);
+        }
+    }
+
+    /// The key of a message that carries this one, in this group.
+    pub fn key_in(&self, key: Key, group: GroupId) -> Key {
+        self.parts.get(&(key, group)).copied().unwrap_or(key)
     }
 
     /// Which message these bytes are, and whether they are whole. `sender`: who the engine says sent it.

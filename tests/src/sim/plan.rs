@@ -30,6 +30,8 @@ pub struct Options {
     pub expected_percent: u64,
     /// In so many of 100 runs with faults two sites stay cut from each other for ever.
     pub cut_percent: u64,
+    /// Every run has two or three groups, and most of its ABCASTs go to several of them.
+    pub several_groups: bool,
     /// What is taken out of the plan that the seed draws.
     pub reductions: Vec<Reduction>,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
             healing_ns: 40 * SECOND,
             expected_percent: 25,
             cut_percent: 15,
+            several_groups: false,
             reductions: Vec::new(),
         }
     }
@@ -169,6 +172,20 @@ impl Plan {
         self.profile.contrary_percent = [0, 0, 30][random.below(3) as usize];
     }
 
+    /// See [`Options::several_groups`].
+    pub fn exercise_several_groups(&mut self, random: &mut Random) {
+        let groups = &mut self.profile.groups;
+        for name in groups.len() as u8..2 + random.below(2) as u8 {
+            let options = JoinOptions { domain: u32::from(name) * groups[0].1.domain.min(1), ..groups[0].1.clone() };
+            groups.push((name, options));
+        }
+        let all_take = random.below(4) > 0;
+        groups.iter_mut().filter(|_| all_take).for_each(|(_, options)| options.sending_view = false);
+        self.profile.kinds[2] += 10;
+        self.profile.multi_percent = 50 + random.below(51);
+        self.second_group_percent = 100 - random.below(3) * 20;
+    }
+
     fn profile(random: &mut Random, brief: bool) -> Profile {
         let stateful = random.below(4) > 0;
         let one_domain = random.below(4) > 0;
@@ -207,6 +224,7 @@ impl Plan {
             close_permille: [0, 0, 3][random.below(3) as usize],
             client_percent,
             contrary_percent: 0,
+            multi_percent: if aside.below(2) == 0 { 0 } else { 10 + aside.below(90) },
             budget: budgets[random.below(3) as usize],
         }
     }

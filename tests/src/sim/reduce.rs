@@ -61,6 +61,7 @@ traits! {
     Reactions "reactions" "Answers to deliveries.";
     Leaves "leaves" "Leaving and closing.";
     Clients "clients" "Clients of groups: all join as members.";
+    SeveralGroups "several-groups" "ABCASTs to several groups.";
     Long "long" "Long messages.";
 }
 
@@ -160,6 +161,7 @@ fn remove(plan: &mut Plan, which: Trait) {
         Trait::Reactions => profile.react_percent = 0,
         Trait::Leaves => (profile.leave_permille, profile.close_permille) = (0, 0),
         Trait::Clients => profile.client_percent = 0,
+        Trait::SeveralGroups => profile.multi_percent = 0,
         Trait::Long => profile.large = profile.large.min(100),
     }
 }

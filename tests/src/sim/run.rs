@@ -110,6 +110,9 @@ impl Run {
     pub fn new(seed: u64, options: Options) -> Run {
         let mut random = Random::new(seed);
         let mut plan = Plan::draw(&mut random, &options);
+        if options.several_groups {
+            plan.exercise_several_groups(&mut Random::new(mix(seed.rotate_left(23))));
+        }
         plan.draw_total_orders(&mut Random::new(mix(seed.rotate_left(41))));
         reduce::apply(&mut plan, &options.reductions);
         let mut world = World::new(mix(seed), plan.sites);
@@ -290,6 +293,8 @@ impl Run {
         let mut profile = self.plan.profile.clone();
         if profile.groups.len() > 1 && random.below(100) >= self.plan.second_group_percent {
             profile.groups.truncate(1);
+        } else if profile.groups.len() > 2 && random.below(3) == 0 {
+            profile.groups.remove(random.below(3) as usize);
         }
         let mut behaviour = Behaviour::new(random.next(), profile, self.world.now());
         behaviour.quiet = self.healed;

@@ -16,15 +16,17 @@ impl Endpoint {
         // The system group, and this one or this process as its client: nothing else to look at.
         let own = self.group_of(handle);
         let alone = self.groups.len() + self.clients.len() <= 2;
+        // An own ABCAST to several groups that a message of this group must not overtake.
+        let multi = self.multi_debt(own, None);
         if kind == Kind::Fifo || (alone && to.is_none()) || mutant!(CausalWithinGroupOnly) {
-            return Vec::new();
+            return multi.into_iter().collect();
         }
         if own.is_none() && !self.clients.contains_key(&handle) {
             return Vec::new();
         }
         let Some(domain) = self.handles.get(handle.0 as usize).map(|it| it.options.domain) else { return Vec::new() };
-        let mut debts = Vec::new();
-        let mut others = false;
+        let mut debts: Vec<Debt> = self.multi_debt(own, Some(domain)).into_iter().collect();
+        let mut others = self.owe_multis(&mut debts, own, domain, to);
         for (&id, group) in &mut self.groups {
             if id == GroupId::SYSTEM || group.options.domain != domain {
                 continue;
@@ -52,6 +54,26 @@ impl Endpoint {
             debts.push(Debt::View { group: group.id, view: group.view.number });
         }
         debts
+    }
+
+    /// Others' ABCASTs to several groups that are delivered here in a group of the domain, and may not be delivered by all that
+    /// get the message. In a group where they are delivered here its order takes care of that; not with a client. Whether
+    /// there are any.
+    fn owe_multis(&self, debts: &mut Vec<Debt>, own: Option<GroupId>, domain: u32, to: Option<ProcessId>) -> bool {
+        let group = own.and_then(|id| self.groups.get(&id));
+        let own = group.filter(|group| to.is_none_or(|to| group.rank_of(to).is_some())).map(|group| group.id);
+        let before = debts.len();
+        for (&id, pending) in &self.shared.multis.pending {
+            if mutant!(ForgetsOtherGroups) {
+                break;
+            }
+            let known = pending.delivered.iter().any(|(_, delivered_in)| *delivered_in == domain);
+            if known && !pending.delivered.iter().any(|(group, _)| Some(*group) == own) {
+                let or_here = own.filter(|group| pending.groups.contains(group));
+                debts.push(Debt::Multi { id, or_here });
+            }
+        }
+        debts.len() > before
     }
 
     /// Crosses out what is paid. Whether a message became free to go.
@@ -132,6 +154,12 @@ fn is_paid(
 ) -> bool {
     match debt {
         Debt::Client { handle, .. } => clients.get(handle).is_none_or(|client| client.is_paid(debt)),
+        Debt::Together => false,
+        Debt::Multi { id, .. } if id.sender == shared.me => shared.multis.complete >= id.number,
+        Debt::Multi { id, or_here } => {
+            let here = |group| move |(id, _): &(GroupId, u32)| Some(*id) == group;
+            shared.multis.pending.get(id).is_none_or(|pending| pending.delivered.iter().any(here(*or_here)))
+        }
         _ => debt.group().and_then(|id| groups.get(&id)).is_none_or(|group| group.is_paid(shared, debt)),
     }
 }

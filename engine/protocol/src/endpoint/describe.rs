@@ -20,6 +20,11 @@ impl Endpoint {
             self.operations.len(),
             shared.peers.keys().filter(|p| shared.suspected(**p)).collect::<Vec<_>>(),
         );
+        let _ = writeln!(
+            text,
+            "  to several groups: complete {}, open {:?}, others' {:?}",
+            shared.multis.complete, self.multicasts, shared.multis.pending,
+        );
         for handle in &self.handles {
             let _ = writeln!(text, "  {:?} abandoned {} {:?}", handle.name, handle.abandoned, handle.phase);
         }
@@ -56,6 +61,7 @@ impl Endpoint {
                 group.unicasts,
             );
             group.clients.describe(&mut text);
+            let _ = writeln!(text, "    {:?} {:?}", group.copies, group.own_copies);
             let _ = writeln!(
                 text,
                 "    promised {:?} accepted {:?} fetching {} decided {} proposer {:?}",

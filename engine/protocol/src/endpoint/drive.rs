@@ -29,7 +29,8 @@ impl Endpoint {
                 return;
             }
             let before = self.shared.system_view.number;
-            let any = self.take_outcomes() | self.settle_debts();
+            let any = self.take_outcomes() | self.settle_debts() | self.drive_multicasts();
+            self.ask_pending();
             self.drive_joins();
             self.drive_clients();
             self.take_early();
@@ -84,6 +85,7 @@ impl Endpoint {
         }
         take(self.joins_deadline());
         take(self.clients_deadline());
+        take(self.pending_deadline());
         take(self.quorum_deadline());
         take(self.closing);
         if self.process().is_some() {

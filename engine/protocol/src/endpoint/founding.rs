@@ -419,7 +419,8 @@ impl Endpoint {
         let Some(me) = members.iter().find(|m| m.nonce == nonce).map(|m| m.process) else { return };
         let sites: BTreeSet<SiteKey> = members.iter().map(|m| m.site).collect();
         self.shared.system = system;
-        let view = ViewRecord { number: 1, members, executed: BTreeMap::new(), next_site: sites.len() as u16 };
+        let view =
+            ViewRecord { number: 1, members, executed: BTreeMap::new(), next_site: sites.len() as u16, clock: 0 };
         self.enter_system(me, view, &[]);
     }
 

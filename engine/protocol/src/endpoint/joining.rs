@@ -20,6 +20,7 @@ use crate::id::{GroupHandle, GroupId, ProcessId};
 use crate::time::Instant;
 use isis_wire::Address;
 use isis_wire::message::{Attempt, Joiner, MAX_NAME, MemberEntry, Message, StateStatus, Value};
+use isis_wire::multi::Final;
 use std::collections::BTreeMap;
 
 /// How many members a joiner asks at a time.
@@ -341,7 +342,8 @@ impl Endpoint {
     }
 
     fn found_group(&mut self, index: usize, id: GroupId) {
-        let view = ViewRecord { number: 1, members: vec![self.own_entry()], executed: [].into(), next_site: 0 };
+        let view =
+            ViewRecord { number: 1, members: vec![self.own_entry()], executed: [].into(), next_site: 0, clock: 0 };
         let options = self.handles[index].options.clone();
         let mut group = Group::new(&self.shared, id, GroupHandle(index as u32), options, view, StateStatus::Has);
         group.tell_first_view(&mut self.shared, &[]);
@@ -366,12 +368,12 @@ impl Endpoint {
         if value.system_view > self.shared.system_view.number {
             return false;
         }
-        let clients = snapshot.and_then(|bytes| Clients::decode(bytes, value.number).ok());
-        self.enter_by_decision(id, value, clients)
+        let told = snapshot.and_then(|bytes| Group::decode_snapshot(bytes, value.number).ok());
+        self.enter_by_decision(id, value, told)
     }
 
     /// `false`: whoever told has not delivered up to the cut yet, and could not say what is known of clients.
-    fn enter_by_decision(&mut self, id: GroupId, value: Value, clients: Option<Clients>) -> bool {
+    fn enter_by_decision(&mut self, id: GroupId, value: Value, told: Option<(Vec<Final>, Clients)>) -> bool {
         let me = self.shared.me;
         // The admission may answer an earlier request than the present one, but not one from before the last leave.
         let executed = value.executed.iter().find(|(process, _)| *process == me).map_or(0, |(_, request)| *request);
@@ -384,7 +386,7 @@ impl Endpoint {
         let index = match asking {
             Some(index) => index,
             None if self.is_on_its_way(id) => return true,
-            None if clients.is_none() => return false,
+            None if told.is_none() => return false,
             None => self.ghost(),
         };
         if !value.members.iter().any(|m| m.state == StateStatus::Has) {
@@ -393,7 +395,7 @@ impl Endpoint {
             self.handles[index].phase = Phase::Disclaiming(id);
             return true;
         }
-        let Some(clients) = clients else { return false };
+        let Some(told) = told else { return false };
         let ghost = self.handles[index].name.is_empty();
         let state = if ghost { StateStatus::Needs } else { value.members[rank].state };
         let view = ViewRecord {
@@ -401,6 +403,7 @@ impl Endpoint {
             members: value.members.clone(),
             executed: value.executed.iter().copied().collect(),
             next_site: 0,
+            clock: value.clock,
         };
         let options = self.handles[index].options.clone();
         let handle = GroupHandle(index as u32);
@@ -408,7 +411,7 @@ impl Endpoint {
         // As at the others, `joined` are those that the view before did not have.
         let old: Vec<MemberEntry> =
             value.members.iter().filter(|m| !value.joined.contains(&m.process)).cloned().collect();
-        group.start_with(clients);
+        group.start_with(&mut self.shared, told);
         group.decided.push_back((value.number - 1, value));
         group.tell_first_view(&mut self.shared, &old);
         self.enter_group(index, group);

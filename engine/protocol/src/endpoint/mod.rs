@@ -1,14 +1,16 @@
 //! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`system`]: finding or
 //! founding a system, leaving it. [`quorum`]: losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a
-//! name to a member. [`client`]: multicasting without being one. [`drive`]: what is due.
+//! name to a member. [`client`]: multicasting without being one. [`multi`]: ABCASTs to several groups. [`drive`]: what is due.
 
 mod causality;
 mod channels;
 mod client;
+mod complete;
 mod describe;
 mod drive;
 mod founding;
 mod joining;
+mod multi;
 mod packets;
 mod quorum;
 mod system;
@@ -25,6 +27,7 @@ use crate::time::Instant;
 use isis_memory::Region;
 use isis_wire::{Address, packet};
 use joining::Handle;
+pub use multi::MAX_GROUPS;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use system::Looking;
@@ -99,6 +102,7 @@ pub struct Endpoint {
     next_flush: u64,
     /// The number of the last leave from each group: admissions by earlier requests are stale.
     left_requests: BTreeMap<GroupId, u64>,
+    multicasts: multi::Multicasts,
     closing: Option<Instant>,
     ended: Option<Ended>,
     early: Vec<(ProcessId, channels::Early)>,
@@ -139,6 +143,7 @@ impl Endpoint {
             next_request: 0,
             next_flush: 0,
             left_requests: BTreeMap::new(),
+            multicasts: multi::Multicasts::default(),
             closing: None,
             ended: None,
             early: Vec::new(),

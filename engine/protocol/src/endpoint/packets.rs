@@ -319,6 +319,11 @@ impl Endpoint {
         match &message {
             Message::NotHere { directory } => return self.on_not_here(process, header.group, *directory),
             Message::Deaths { dead } => return self.on_deaths(process, dead),
+            Message::Settle { attempt, open } => {
+                return self.on_settle(from, (header.group, header.view), *attempt, open);
+            }
+            Message::Pending { open } => return self.on_pending(from, open),
+            Message::Complete { done } => return self.on_complete(process, done),
             _ => {}
         }
         let Some(group) = self.groups.get_mut(&header.group) else {

@@ -420,7 +420,7 @@ impl Endpoint {
             max_pause_ns: config.max_pause_ns,
         };
         self.shared.system = system;
-        let view = ViewRecord { number: 1, members: vec![entry], executed: BTreeMap::new(), next_site: 1 };
+        let view = ViewRecord { number: 1, members: vec![entry], executed: BTreeMap::new(), next_site: 1, clock: 0 };
         self.enter_system(me, view, &[]);
     }
 
@@ -485,6 +485,7 @@ impl Endpoint {
             members: value.members.clone(),
             executed: value.executed.iter().copied().collect(),
             next_site: value.next_site,
+            clock: value.clock,
         };
         self.enter_system(me, view, &old);
         if let Some(group) = self.groups.get_mut(&GroupId::SYSTEM) {

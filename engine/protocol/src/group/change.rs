@@ -10,6 +10,7 @@
 //! The quorum of a group is all members that the system view holds; of the system group, a majority of sites (R10).
 
 use super::hung::Vigil;
+use super::settle::Settling;
 use super::{Candidate, Fate, Group, rank_of};
 use crate::counters::Counter;
 use crate::id::{Nonce, ProcessId};
@@ -55,6 +56,8 @@ pub struct Proposer {
     pub resend_at: Instant,
     /// What it is at.
     pub phase: Phase,
+    /// What other groups are asked before the value is formed (R2).
+    pub settling: Option<Settling>,
 }
 
 /// The change of one view, as member and as proposer.
@@ -291,6 +294,7 @@ impl Group {
             started: shared.now,
             resend_at: shared.now,
             phase: Phase::Preparing { promises: BTreeMap::new(), ready: BTreeMap::new() },
+            settling: None,
         });
         self.change.highest = attempt;
         if let Some(promise) = self.promise(shared, attempt) {
@@ -306,7 +310,9 @@ impl Group {
         loop {
             let Some(proposer) = &self.change.proposer else { return None };
             let ready = match &proposer.phase {
-                Phase::Preparing { promises, ready } => self.prepared(shared, proposer, promises, ready),
+                Phase::Preparing { promises, ready } => {
+                    self.prepared(shared, proposer, promises, ready) && self.settled(shared)
+                }
                 Phase::Accepting { accepted, .. } => {
                     let answers = accepted.iter().map(|(p, dead)| (*p, dead.as_slice())).collect();
                     self.is_quorum(shared, &answers)
@@ -316,8 +322,16 @@ impl Group {
                 break;
             }
             match self.change.proposer.take() {
-                Some(Proposer { attempt, phase: Phase::Preparing { promises, ready }, joiners, started, .. }) => {
-                    let Some(accept) = self.form_value(shared, attempt, &promises, &joiners, &ready) else {
+                Some(Proposer {
+                    attempt,
+                    phase: Phase::Preparing { promises, ready },
+                    joiners,
+                    started,
+                    settling,
+                    ..
+                }) => {
+                    let settled = settling.map_or(Vec::new(), Settling::outcome);
+                    let Some(accept) = self.form_value(shared, attempt, &promises, &joiners, &ready, &settled) else {
                         self.change.not_before = shared.now + shared.config.resend_ns;
                         return None;
                     };
@@ -327,6 +341,7 @@ impl Group {
                         started,
                         resend_at: shared.now,
                         phase: Phase::Accepting { accept: Box::new(accept.clone()), accepted: BTreeMap::new() },
+                        settling: None,
                     });
                     self.begin_fetch(shared, shared.config.address, accept);
                 }
@@ -350,6 +365,7 @@ impl Group {
             return;
         }
         proposer.resend_at = shared.now + shared.random.jitter(breadth * shared.config.resend_ns);
+        self.ask_to_settle(shared);
         let proposer = self.change.proposer.as_ref().expect("checked above");
         let (message, answered, joiners): (Message, Vec<ProcessId>, Vec<Address>) = match &proposer.phase {
             Phase::Preparing { promises, ready } => (
@@ -395,6 +411,10 @@ impl Group {
     /// Promises `attempt`, freezing at the first promise of the view. `None`: impossible now (no room to close the batch).
     fn promise(&mut self, shared: &mut Shared, attempt: Attempt) -> Option<Promise> {
         if !self.plane.frozen {
+            // Finals that are owed: they have to be below the cut in all groups (R2).
+            if !self.append_finals(shared) {
+                return None;
+            }
             self.publish(shared);
             if self.plane.has_unpublished() {
                 return None;
@@ -414,6 +434,7 @@ impl Group {
             state: self.state,
             leaving: self.leave_request().unwrap_or(0),
             dead: shared.dead_here(),
+            multis: self.multi_report(shared),
         })
     }
 
@@ -484,6 +505,10 @@ impl Group {
     }
 
     fn begin_fetch(&mut self, shared: &mut Shared, from: Address, accept: Accept) {
+        for &(id, priority) in &accept.value.settled {
+            // Whoever may accept it knows it from here on, and says so to other groups.
+            shared.multis.note_final(id, priority);
+        }
         self.change.promised = accept.attempt;
         self.change.progress_at = shared.now;
         self.want_up_to(shared, &accept.value.cut);

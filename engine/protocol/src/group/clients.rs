@@ -20,10 +20,11 @@ use crate::counters::Counter;
 use crate::event::{Body, Kind, SendOptions};
 use crate::id::ProcessId;
 use crate::shared::Shared;
-use crate::stream::inbox::Queued;
+use crate::stream::inbox::{Carries, Queued};
 use isis_wire::client::{ClientMessage, ClientOperation, ClientRequest, RELAY_HEADER, RelayHeader};
 use isis_wire::codec::{DecodeError, Reader, Writer};
 use isis_wire::message::Code;
+use isis_wire::multi::{Final, Finals};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -79,8 +80,9 @@ struct Served {
 pub struct Clients {
     marks: BTreeMap<ProcessId, Mark>,
     served: BTreeMap<ProcessId, Served>,
-    /// Per rank: the relayed messages delivered in this view. They have no number among their relay's own.
-    relayed: Vec<u64>,
+    /// Per rank: what was delivered in this view and has no number among the rank's own messages: what it relayed, and finals of
+    /// ABCASTs to several groups.
+    passed_over: Vec<u64>,
     /// The ABCASTs of this view that were not told. They have no place in the total order.
     untold: u64,
 }
@@ -116,9 +118,21 @@ impl Clients {
         self.marks.is_empty() && self.served.is_empty()
     }
 
-    /// The relayed messages of a rank that were delivered in this view.
-    pub fn relayed(&self, rank: usize) -> u64 {
-        self.relayed.get(rank).copied().unwrap_or(0)
+    /// What of a rank was delivered in this view and has no number among its own messages.
+    pub fn passed_over(&self, rank: usize) -> u64 {
+        self.passed_over.get(rank).copied().unwrap_or(0)
+    }
+
+    /// Such a one was delivered.
+    pub(crate) fn pass_over(&mut self, rank: usize) {
+        if let Some(passed_over) = self.passed_over.get_mut(rank) {
+            *passed_over += 1;
+        }
+    }
+
+    /// An ABCAST was delivered that is not told.
+    pub(crate) fn leave_untold(&mut self) {
+        self.untold += 1;
     }
 
     /// The ABCASTs of this view that were delivered without being told.
@@ -128,8 +142,8 @@ impl Clients {
 
     /// A view with so many members begins.
     pub(crate) fn begin_view(&mut self, members: usize) {
-        self.relayed.clear();
-        self.relayed.resize(members, 0);
+        self.passed_over.clear();
+        self.passed_over.resize(members, 0);
         self.untold = 0;
     }
 
@@ -232,12 +246,10 @@ impl Group {
         rank: usize,
         message: &mut Queued,
     ) -> Option<RelayHeader> {
-        if let Some(relayed) = self.clients.relayed.get_mut(rank) {
-            *relayed += 1;
-        }
+        self.clients.pass_over(rank);
         let header = self.read_relayed(shared, rank, message);
         if header.is_none() && message.kind == Kind::Total {
-            self.clients.untold += 1;
+            self.clients.leave_untold();
         }
         header
     }
@@ -296,7 +308,8 @@ impl Group {
             debts,
             to: None,
             stable_at: None,
-            relayed: true,
+            ticket: 0,
+            carries: Some(Carries::Relayed),
         });
     }
 
@@ -321,14 +334,34 @@ impl Group {
                 self.relaying.push_front(message);
                 return;
             }
+            self.tickets.pass_over();
         }
     }
 
-    /// As a joiner: the marks at the start of its first view.
-    pub fn start_with(&mut self, clients: Clients) {
+    /// What a joiner needs to know at the start of its first view: finals of ABCASTs to several groups, and the marks.
+    pub(super) fn encode_snapshot(&self, shared: &Shared) -> Vec<u8> {
+        let mut out = Writer::new();
+        Finals { finals: shared.multis.finals_for_joiners(shared.me) }.write(&mut out);
+        out.bytes.extend(self.clients.encode());
+        out.bytes
+    }
+
+    /// As a joiner: what it is told of its first view, which is `view`.
+    pub(crate) fn decode_snapshot(bytes: &[u8], view: u64) -> Result<(Vec<Final>, Clients), DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let finals = Finals::read(&mut reader)?.finals;
+        let clients = Clients::decode(reader.take(reader.remaining())?, view)?;
+        Ok((finals, clients))
+    }
+
+    /// As a joiner: what was told at the start of its first view.
+    pub fn start_with(&mut self, shared: &mut Shared, (finals, clients): (Vec<Final>, Clients)) {
+        for (id, priority) in finals {
+            shared.multis.note_final(id, priority);
+        }
         self.clients = clients;
         self.clients.begin_view(self.view.members.len());
-        self.snapshot = self.clients.encode();
+        self.snapshot = self.encode_snapshot(shared);
     }
 
     /// A request came from a client that has chosen this member as its relay.

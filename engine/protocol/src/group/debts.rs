@@ -13,6 +13,7 @@ use super::Group;
 use crate::id::{GroupHandle, GroupId, ProcessId};
 use crate::shared::Shared;
 use isis_wire::message::StateStatus;
+use isis_wire::multi::MultiId;
 
 /// What a message waits for in another group.
 #[derive(Clone, Debug)]
@@ -46,6 +47,15 @@ pub enum Debt {
         /// The number of its last request.
         number: u64,
     },
+    /// An ABCAST to several groups.
+    Multi {
+        /// Its sender and number: it and those before it of that sender have to be delivered everywhere in all its groups, …
+        id: MultiId,
+        /// … or here in this one, to which it goes as well.
+        or_here: Option<GroupId>,
+    },
+    /// It is a copy of an ABCAST to several groups: the others have to be ready as well.
+    Together,
     /// The message's own group has a member that the system excluded: it may never deliver what is waited for no more.
     View {
         /// The message's own group.
@@ -60,7 +70,7 @@ impl Debt {
     pub fn group(&self) -> Option<GroupId> {
         match self {
             Debt::Multicasts { group, .. } | Debt::Unicast { group, .. } | Debt::View { group, .. } => Some(*group),
-            Debt::Client { .. } => None,
+            Debt::Client { .. } | Debt::Multi { .. } | Debt::Together => None,
         }
     }
 }
@@ -72,6 +82,12 @@ impl Group {
             *own = self.plane.appended;
         }
         vector
+    }
+
+    /// What this process has delivered here, or appended, that is not known to be delivered everywhere.
+    pub fn delivered_debt(&self) -> Option<Debt> {
+        let mut debt = Debt::Multicasts { group: self.id, place: 0, view: self.view.number, vector: self.own_vector() };
+        (!self.is_discharged(&mut debt)).then_some(debt)
     }
 
     /// What this process sent or delivered here that is not known to be delivered everywhere.
@@ -109,7 +125,7 @@ impl Group {
         match *debt {
             Debt::Multicasts { .. } => self.is_discharged(debt),
             Debt::Unicast { to, number, .. } => self.is_unicast_delivered(shared, to, number),
-            Debt::Client { .. } => true,
+            Debt::Client { .. } | Debt::Multi { .. } | Debt::Together => true,
             Debt::View { view, .. } => {
                 self.departed_until.is_some() || (self.view.number > view && !self.has_excluded_member(shared))
             }

@@ -3,9 +3,9 @@
 use super::Group;
 use crate::counters::Counter;
 use crate::directory::Operation;
-use crate::event::{Body, Delivery, Event, MessageId};
+use crate::event::{Body, Delivery, Event, Kind, MessageId};
 use crate::shared::{Consume, Pending, Shared};
-use crate::stream::inbox::Queued;
+use crate::stream::inbox::{Carries, Queued};
 use isis_wire::message::StateStatus;
 
 /// A flush that is not complete.
@@ -19,6 +19,8 @@ pub struct Flush {
     pub position: u64,
     /// What that may follow, by rank: were it lost with its sender, the own messages would be dropped at the cut with it.
     pub follows: Vec<u64>,
+    /// It covers this process's ABCASTs to several groups up to this number: a copy in the stream is not the message yet.
+    pub multi: u64,
 }
 
 impl Group {
@@ -27,7 +29,16 @@ impl Group {
         loop {
             self.release_held(shared);
             let Some((rank, message, order)) = self.plane.deliver_one() else { break };
-            self.hand_over(shared, rank, message, order);
+            if message.kind == Kind::Global {
+                // Whatever is left of ABCASTs to several groups comes before GBCASTs.
+                self.settle_multis(shared);
+            }
+            match message.carries {
+                Some(part @ (Carries::Copy | Carries::Final)) if !self.is_system() => {
+                    self.take_part(shared, rank, message, part == Carries::Copy);
+                }
+                _ => self.hand_over(shared, rank, message, order),
+            }
         }
     }
 
@@ -51,9 +62,9 @@ impl Group {
             return;
         }
         // What a relay appends for its clients does not count among its own messages.
-        let mut number = message.number - self.clients.relayed(rank);
+        let mut number = message.number - self.clients.passed_over(rank);
         let mut told_rank = rank as u16;
-        if message.relayed {
+        if message.carries == Some(Carries::Relayed) {
             match self.take_relayed(shared, rank, &mut message) {
                 Some(header) => (sender, number, told_rank) = (header.client, header.number, u16::MAX),
                 None => return self.plane.skip(rank, message.number, message.end),
@@ -69,7 +80,7 @@ impl Group {
             safe: message.safe,
             entry: message.entry,
             order: order.saturating_sub(self.clients.untold()),
-            ticket: if sender == shared.me { self.tickets.find(id, self.view.number) } else { 0 },
+            ticket: if sender == shared.me { self.tickets.find(id) } else { 0 },
             answers: None,
             body: message.body,
         };
@@ -103,7 +114,8 @@ impl Group {
     /// Begins a flush.
     pub fn flush(&mut self, id: u64) {
         let (position, follows) = self.own_end();
-        self.flushes.push(Flush { id, waiting: self.waiting.len(), position, follows });
+        let multi = self.own_copies.tickets.keys().next_back().copied().unwrap_or(0);
+        self.flushes.push(Flush { id, waiting: self.waiting.len(), position, follows, multi });
     }
 
     /// The end of the own stream, and what it follows.
@@ -143,10 +155,19 @@ impl Group {
         let done: Vec<u64> = self
             .flushes
             .iter()
-            .filter(|f| f.waiting == 0 && (view_ended || self.is_flushed(f) || mutant!(FlushReturnsEarly)))
+            .filter(|f| {
+                f.waiting == 0
+                    && f.multi <= shared.multis.complete
+                    && (view_ended || self.is_flushed(f) || mutant!(FlushReturnsEarly))
+            })
             .map(|f| f.id)
             .collect();
         self.flushes.retain(|f| !done.contains(&f.id));
+        for flush in self.flushes.iter_mut().filter(|f| view_ended && f.waiting == 0) {
+            // What it covers of the stream has ended with its view; an ABCAST to several groups goes on.
+            flush.position = 0;
+            flush.follows.clear();
+        }
         for flush in done {
             shared.emit(Event::Flushed { group: handle, flush });
         }

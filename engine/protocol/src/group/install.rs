@@ -4,6 +4,7 @@ use super::{Fate, Group, OldView, rank_of};
 use crate::counters::Counter;
 use crate::event::{Body, Delivery, Departure, Event, Member, View};
 use crate::group::change::Change;
+use crate::group::multi::Copies;
 use crate::group::transfer::Outgoing;
 use crate::id::{GroupId, ProcessId};
 use crate::plane::Plane;
@@ -73,7 +74,9 @@ impl Group {
             self.give_state(shared, &value);
         }
         self.plane.finish(&shared.region, &value.cut);
+        self.settling = Some(value.settled.clone());
         self.deliver(shared);
+        self.settle_multis(shared);
         self.complete_flushes(shared, true);
         if self.is_system() {
             shared.adopt_system_view(&value.members, value.number);
@@ -83,12 +86,12 @@ impl Group {
             self.snapshot = shared.directory.encode();
         } else {
             self.clients.forget_excluded(shared, value.system_view);
-            self.snapshot = self.clients.encode();
+            self.snapshot = self.encode_snapshot(shared);
         }
 
         let stays = rank_of(&value.members, shared.me);
         let number = self.view.number;
-        self.tickets.end_view(number, self.plane.inbox[self.rank].whole - self.clients.relayed(self.rank));
+        self.tickets.end_view();
         self.clients.begin_view(value.members.len());
         self.decided.push_back((number, value.clone()));
         if self.decided.len() > KEPT_VALUES {
@@ -109,6 +112,8 @@ impl Group {
         self.view.number = value.number;
         self.view.executed = value.executed.iter().copied().collect();
         self.view.next_site = value.next_site;
+        self.view.clock = value.clock;
+        self.copies = Copies::new(value.clock);
         let was_telling = self.tell_at.is_some();
         self.change = Change::new(shared.now);
         self.candidates.retain(|nonce, _| !value.members.iter().any(|m| m.nonce == *nonce));

@@ -6,18 +6,22 @@
 //! [`transmit`] (packets out, gaps, timers), [`gossip`] (rows of a large view), [`repair`] (who gets what was lost), [`change`]
 //! (the agreement on the next view), [`hung`] (who holds it up), [`links`] (who cannot hear whom), [`value`] (what is agreed
 //! on), [`install`] (from one view to the next), [`transfer`] (state), [`clients`] (multicasts of no members), [`unicast`]
-//! (point to point), [`tickets`] (how a sender knows its own messages again).
+//! (point to point), [`multi`], [`copies`] and [`settle`] (ABCASTs to several groups), [`tickets`] (how a sender knows its
+//! own messages again).
 
 pub mod change;
 pub mod clients;
+pub mod copies;
 pub mod debts;
 pub mod deliver;
 pub mod gossip;
 pub mod hung;
 pub mod install;
 pub mod links;
+pub mod multi;
 pub mod receive;
 pub mod repair;
+pub mod settle;
 pub mod tickets;
 pub mod transfer;
 pub mod transmit;
@@ -30,12 +34,13 @@ use crate::event::{Kind, Refused, SendOptions};
 use crate::id::{GroupHandle, GroupId, Nonce, ProcessId};
 use crate::plane::Plane;
 use crate::shared::{Pending, Shared};
-use crate::stream::inbox::SPARE;
+use crate::stream::inbox::{Carries, SPARE};
 use crate::time::Instant;
 use change::Change;
 use debts::Debt;
 use isis_wire::Address;
 use isis_wire::message::{Joiner, MemberEntry, StateStatus, Value};
+use isis_wire::multi::Final;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -64,8 +69,10 @@ pub struct Waiting {
     pub to: Option<unicast::Addressed>,
     /// To a client: up to where the streams of which view have to be stable.
     pub stable_at: Option<(u64, Vec<u64>)>,
-    /// It is a client's, and begins with its header.
-    pub relayed: bool,
+    /// Its ticket; 0: it has none, or is known by another name.
+    pub ticket: u64,
+    /// What it is, if it is not simply this process's.
+    pub carries: Option<Carries>,
 }
 
 /// The view as it was decided.
@@ -79,6 +86,8 @@ pub struct ViewRecord {
     pub executed: BTreeMap<ProcessId, u64>,
     /// System only: the next site number.
     pub next_site: u16,
+    /// The clock of ABCASTs to several groups at its start.
+    pub clock: u64,
 }
 
 /// A view that is over, kept to answer for it (R8).
@@ -145,7 +154,8 @@ pub struct Group {
     pub old: VecDeque<OldView>,
     /// The values that ended the last views, newest last, with the number of the view that each ended.
     pub decided: VecDeque<(u64, Value)>,
-    /// At the start of the present view: of the system group the directory, of others what is known of the clients.
+    /// At the start of the present view: of the system group the directory, of others what is known of the clients, and of finals
+    /// of ABCASTs to several groups.
     pub snapshot: Vec<u8>,
     /// The clients.
     pub clients: clients::Clients,
@@ -195,6 +205,12 @@ pub struct Group {
     pub row_sent_at: Instant,
     /// This process has to tell the decision to those who have not shown the view.
     pub tell_at: Option<Instant>,
+    /// ABCASTs to several groups, in the present view.
+    pub copies: multi::Copies,
+    /// The own ones among them.
+    pub own_copies: copies::OwnCopies,
+    /// The view is at its cut: finals that the value says.
+    pub settling: Option<Vec<Final>>,
     /// The leave is done, or the group ended: it only answers for its past. For the system group, until then at most; an
     /// ordinary one until nobody can ask any more (R8).
     pub departed_until: Option<Instant>,
@@ -215,6 +231,7 @@ impl Group {
         // A property of the group, whatever this process asked for.
         options.total_order = shared.directory.entry(id).map_or(options.total_order, |entry| entry.total_order);
         let plane = Plane::new(rank, members, shared.config.max_message, options.total_order);
+        let view_clock = view.clock;
         let mut group = Group {
             id,
             handle,
@@ -229,7 +246,7 @@ impl Group {
             missing: Cell::default(),
             old: VecDeque::new(),
             decided: VecDeque::new(),
-            snapshot: clients::Clients::default().encode(),
+            snapshot: Vec::new(),
             clients: clients::Clients::default(),
             candidates: BTreeMap::new(),
             leavers: BTreeMap::new(),
@@ -255,9 +272,13 @@ impl Group {
             repairs: repair::Repairs::default(),
             row_sent_at: shared.now,
             tell_at: None,
+            copies: multi::Copies::new(view_clock),
+            own_copies: copies::OwnCopies::default(),
+            settling: None,
             departed_until: None,
         };
         group.clients.begin_view(members);
+        group.snapshot = group.encode_snapshot(shared);
         group.learn_members(shared);
         group
     }
@@ -287,7 +308,10 @@ impl Group {
     /// The number of the own leave request, once it may be acted on: all earlier sends are in the stream, and the
     /// point-to-point messages delivered (R3).
     pub(crate) fn leave_request(&self) -> Option<u64> {
-        let sent = self.waiting.is_empty() && self.relaying.is_empty() && self.unicasts.is_empty();
+        let sent = self.waiting.is_empty()
+            && self.relaying.is_empty()
+            && self.unicasts.is_empty()
+            && self.own_copies.tickets.is_empty();
         if sent || mutant!(LeavesBeforeSends) { self.leaving } else { None }
     }
 
@@ -313,7 +337,11 @@ impl Group {
             && !held_up
             && self.append_whole(shared, options, data)
         {
-            return Ok(self.accepted(shared));
+            let ticket = self.accepted(shared);
+            if self.waiting.front().is_none_or(|message| !message.begun) {
+                self.note_own(ticket);
+            }
+            return Ok(ticket);
         }
         let fits = if shared.stalled {
             // What is accepted now is lost if eviction follows: a stalled process has no sends.
@@ -329,18 +357,35 @@ impl Group {
                 && self.plane.space(shared.config.window, false) > 0
         };
         if !fits {
-            self.refused_for = debts;
-            self.writable_wanted = true;
-            self.writable_since.get_or_insert(shared.now);
-            shared.count(Counter::SendsRefused);
+            self.refuse(shared, debts);
             return Err(Refused::WouldBlock);
         }
         let mut copy = std::mem::take(&mut self.spare);
         copy.extend_from_slice(data);
         self.wait(shared, options, copy, debts, None);
         let ticket = self.accepted(shared);
+        if let Some(message) = self.waiting.back_mut() {
+            message.ticket = ticket;
+        }
         self.append_waiting(shared);
         Ok(ticket)
+    }
+
+    /// A send was refused for these debts: the application is told when it is worth another try.
+    pub fn refuse(&mut self, shared: &mut Shared, debts: Vec<Debt>) {
+        self.refused_for = debts;
+        self.want_writable(shared);
+    }
+
+    fn want_writable(&mut self, shared: &mut Shared) {
+        self.writable_wanted = true;
+        self.writable_since.get_or_insert(shared.now);
+        shared.count(Counter::SendsRefused);
+    }
+
+    /// The own message of this ticket was appended, whole.
+    fn note_own(&mut self, ticket: u64) {
+        self.tickets.note(self.view.number, self.plane.appended, ticket);
     }
 
     /// A multicast was accepted: its ticket. They are appended in the order of their tickets.
@@ -365,7 +410,7 @@ impl Group {
         shared.places += 1;
         let place = shared.places;
         self.waiting_bytes += data.len() as u64;
-        let relayed = false;
+
         self.waiting.push_back(Waiting {
             options,
             data,
@@ -375,7 +420,8 @@ impl Group {
             debts,
             to,
             stable_at: None,
-            relayed,
+            ticket: 0,
+            carries: None,
         });
     }
 
@@ -401,11 +447,12 @@ impl Group {
             return false;
         }
         if data.len() <= fragment {
-            return self.plane.append_fragment(&mut shared.region, options, data, true, true, false).is_some();
+            return self.plane.append_fragment(&mut shared.region, options, data, true, true).is_some();
         }
         // A message that stops half-way for want of chunks goes on from the queue.
         shared.places += 1;
         let (place, debts) = (shared.places, Vec::new());
+        let ticket = self.tickets.next();
         let mut message = Waiting {
             options,
             data: Vec::new(),
@@ -415,7 +462,8 @@ impl Group {
             debts,
             to: None,
             stable_at: None,
-            relayed: false,
+            ticket,
+            carries: None,
         };
         while message.appended < data.len() {
             if !append_next(&mut self.plane, shared, &mut message, data, fragment) {
@@ -464,6 +512,9 @@ impl Group {
                 message.data = data;
                 self.waiting.push_front(message);
                 return;
+            }
+            if message.ticket > 0 {
+                self.note_own(message.ticket);
             }
             self.waiting_bytes -= data.len() as u64;
             if data.capacity() <= SPARE {
@@ -544,7 +595,9 @@ impl Group {
         if in_place && self.waiting.is_empty() && debts.is_empty() {
             self.plane.claim = None;
             self.plane.commit_in_place(&mut shared.region, claim, options);
-            return Ok(self.accepted(shared));
+            let ticket = self.accepted(shared);
+            self.note_own(ticket);
+            return Ok(ticket);
         }
         let data = shared.region.chunk(claim.chunk)[claim.offset..claim.offset + claim.len].to_vec();
         let ticket = self.multicast(shared, options, &data, debts)?;
@@ -573,8 +626,8 @@ fn append_next(plane: &mut Plane, shared: &mut Shared, message: &mut Waiting, da
     let from = message.appended;
     let to = (from + fragment).min(data.len());
     let last = to == data.len();
-    let (options, relayed) = (message.options, message.relayed);
-    if plane.append_fragment(&mut shared.region, options, &data[from..to], from == 0, last, relayed).is_none() {
+    let (options, carries) = (message.options, message.carries);
+    if plane.append_part(&mut shared.region, options, carries, &data[from..to], (from == 0, last)).is_none() {
         return false;
     }
     message.appended = to;

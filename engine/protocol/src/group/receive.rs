@@ -89,6 +89,7 @@ impl Group {
             Message::Accepted { attempt, dead } if is_member => self.on_accepted(process, attempt, dead),
             Message::CannotFetch { attempt } if is_member => self.on_cannot_fetch(shared, attempt),
             Message::Decide { value, .. } => return self.decide(shared, value),
+            Message::Settled { attempt, finals } => self.on_settled(shared, process, attempt, finals),
             Message::Leave { request } if is_member && request > self.executed(process) => {
                 self.leavers.insert(process, request);
             }

@@ -204,7 +204,7 @@ impl Group {
                 safe: false,
                 entry: envelope.entry as u8,
                 order: 0,
-                ticket: own.map_or(0, |id| self.tickets.find(id, self.view.number)),
+                ticket: own.map_or(0, |id| self.tickets.find(id)),
                 answers,
                 body: Body::Owned(Arc::new(envelope.data)),
             };

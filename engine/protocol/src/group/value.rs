@@ -8,6 +8,7 @@ use super::Group;
 use crate::id::{Nonce, ProcessId, SiteKey};
 use crate::shared::Shared;
 use isis_wire::message::{Accept, Attempt, Joiner, MemberEntry, Promise, StateStatus, Value};
+use isis_wire::multi::Final;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Group {
@@ -19,11 +20,12 @@ impl Group {
         promises: &BTreeMap<ProcessId, Promise>,
         joiners: &[Joiner],
         ready: &BTreeMap<Nonce, u64>,
+        settled: &[Final],
     ) -> Option<Accept> {
         let accepted = promises.values().filter_map(|p| p.accepted.as_ref()).max_by_key(|(attempt, _)| *attempt);
         let value = match accepted {
             Some((_, value)) if !mutant!(ProposesAfresh) => value.clone(),
-            _ => self.fresh_value(shared, attempt, promises, joiners, ready)?,
+            _ => self.fresh_value(shared, attempt, promises, joiners, ready, settled)?,
         };
         let holders = promises
             .iter()
@@ -43,6 +45,7 @@ impl Group {
         promises: &BTreeMap<ProcessId, Promise>,
         joiners: &[Joiner],
         ready: &BTreeMap<Nonce, u64>,
+        settled: &[Final],
     ) -> Option<Value> {
         let number = self.view.number + 1;
         let failed = |process: ProcessId| {
@@ -57,6 +60,10 @@ impl Group {
             }
         };
         let goes_on = |process: ProcessId| promises.contains_key(&process) && !failed(process);
+        let reports = promises.iter().filter(|(p, _)| goes_on(**p)).map(|(_, promise)| &promise.multis);
+        let clock = reports.clone().map(|report| report.clock).max().unwrap_or(0);
+        let clock = settled.iter().map(|(_, priority)| *priority).fold(clock, u64::max);
+        let clock = reports.map(|report| report.copies).fold(clock, u64::saturating_add);
         let wants_out = |process: ProcessId| {
             promises.get(&process).is_some_and(|promise| promise.leaving > 0)
                 || self.leavers.get(&process).is_some_and(|&request| request > self.executed(process))
@@ -140,6 +147,8 @@ impl Group {
             joined,
             executed: executed.into_iter().collect(),
             next_site,
+            clock,
+            settled: settled.to_vec(),
         })
     }
 

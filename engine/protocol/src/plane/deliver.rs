@@ -10,7 +10,7 @@
 
 use super::Plane;
 use crate::event::Kind;
-use crate::stream::inbox::Queued;
+use crate::stream::inbox::{Carries, Queued};
 use isis_memory::Region;
 
 impl Plane {
@@ -108,7 +108,8 @@ impl Plane {
     fn safe_enough(&self, rank: usize) -> bool {
         let inbox = &self.inbox[rank];
         let Some(head) = inbox.queue.front() else { return false };
-        if !head.safe || self.finishing || mutant!(SafeUnstable) {
+        let safe = head.safe || (self.finals_are_safe && head.carries == Some(Carries::Final));
+        if !safe || self.finishing || mutant!(SafeUnstable) {
             return true;
         }
         if inbox.stable_messages < head.number + u64::from(mutant!(SafeByOne)) {

@@ -16,15 +16,15 @@ pub mod receive;
 
 use crate::config::TotalOrder;
 use crate::event::{Kind, SendOptions};
-use crate::stream::inbox::{Clock, OrderRecord};
+use crate::stream::inbox::{Carries, Clock, OrderRecord};
 use crate::stream::{Image, Inbox, Log};
 use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
 use isis_wire::codec::Writer;
 use isis_wire::digest::Sign;
 use isis_wire::frame::{
-    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_RELAYED, FLAG_SAFE, Frame, FrameKind, frame_size, write_context,
-    write_order, write_proposals,
+    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_MULTI_COPY, FLAG_MULTI_FINAL, FLAG_RELAYED, FLAG_SAFE, Frame,
+    FrameKind, frame_size, write_context, write_order, write_proposals,
 };
 use isis_wire::row::Row;
 use priority::Priorities;
@@ -95,6 +95,8 @@ pub struct Plane {
     priorities: Option<Priorities>,
     /// ABCASTs delivered.
     pub order_number: u64,
+    /// Finals of ABCASTs to several groups are delivered when they are stable, whether they say so or not.
+    pub finals_are_safe: bool,
     last_total: Vec<u64>,
     /// Number of the last message of each rank that was considered here: by the sequencer, or for a priority.
     considered: Vec<u64>,
@@ -147,6 +149,7 @@ impl Plane {
             order: VecDeque::new(),
             priorities: (total_order == TotalOrder::Priority).then(|| Priorities::new(members)),
             order_number: 0,
+            finals_are_safe: false,
             last_total: vec![0; members],
             considered: vec![0; members],
             considered_clocks: vec![Clock::default(); members],
@@ -228,8 +231,13 @@ impl Plane {
         if rest > 0 || len == 0 { whole + frame_size(rest) as u64 } else { whole }
     }
 
-    fn flags(&mut self, options: SendOptions, begin: bool, end: bool) -> u8 {
-        let mut flags = 0;
+    fn flags(&mut self, options: SendOptions, carries: Option<Carries>, begin: bool, end: bool) -> u8 {
+        let mut flags = match carries {
+            None => 0,
+            Some(Carries::Relayed) => FLAG_RELAYED,
+            Some(Carries::Copy) => FLAG_MULTI_COPY,
+            Some(Carries::Final) => FLAG_MULTI_FINAL,
+        };
         if begin {
             flags |= FLAG_BEGIN;
         }
@@ -253,17 +261,23 @@ impl Plane {
         flags
     }
 
-    fn frame(&mut self, options: SendOptions, len: usize, begin: bool, end: bool) -> Frame {
+    fn frame(
+        &mut self,
+        options: SendOptions,
+        carries: Option<Carries>,
+        len: usize,
+        (begin, end): (bool, bool),
+    ) -> Frame {
         let kind = match options.kind {
             Kind::Fifo => FrameKind::Fifo,
             Kind::Causal => FrameKind::Causal,
             Kind::Total => FrameKind::Total,
             _ => FrameKind::Global,
         };
-        Frame { kind, flags: self.flags(options, begin, end), entry: options.entry, len: len as u32 }
+        Frame { kind, flags: self.flags(options, carries, begin, end), entry: options.entry, len: len as u32 }
     }
 
-    /// Appends one fragment of a message, which may be a client's. `None`: the region is exhausted.
+    /// Appends one fragment of a message. `None`: the region is exhausted.
     pub fn append_fragment(
         &mut self,
         region: &mut Region,
@@ -271,15 +285,23 @@ impl Plane {
         fragment: &[u8],
         begin: bool,
         end: bool,
-        relayed: bool,
+    ) -> Option<u64> {
+        self.append_part(region, options, None, fragment, (begin, end))
+    }
+
+    /// As `append_fragment`, of a message that may be more than that.
+    pub fn append_part(
+        &mut self,
+        region: &mut Region,
+        options: SendOptions,
+        carries: Option<Carries>,
+        fragment: &[u8],
+        (begin, end): (bool, bool),
     ) -> Option<u64> {
         debug_assert!(!self.frozen || mutant!(AppendsWhileFrozen), "a frozen member appends nothing (R5)");
         self.pass_claim(region);
         let context_wanted = self.context_wanted;
-        let mut frame = self.frame(options, fragment.len(), begin, end);
-        if relayed {
-            frame.flags |= FLAG_RELAYED;
-        }
+        let frame = self.frame(options, carries, fragment.len(), (begin, end));
         let position = self.log.append(region, frame, fragment);
         match position {
             Some(_) if end => {
@@ -313,7 +335,7 @@ impl Plane {
 
     /// Commits an undisplaced claim in place.
     pub fn commit_in_place(&mut self, region: &mut Region, claim: Claim, options: SendOptions) -> u64 {
-        let frame = self.frame(options, claim.len, true, true);
+        let frame = self.frame(options, None, claim.len, (true, true));
         if options.kind == Kind::Global {
             self.global_sent = true;
         }

@@ -9,11 +9,22 @@ use super::Chunks;
 use crate::event::{Body, Kind};
 use isis_memory::{CHUNK_SIZE, Region};
 use isis_wire::frame::{
-    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_RELAYED, FLAG_SAFE, FRAME_HEADER, Frame, FrameKind, read_context,
-    read_order, read_proposals,
+    FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_MULTI_COPY, FLAG_MULTI_FINAL, FLAG_RELAYED, FLAG_SAFE,
+    FRAME_HEADER, Frame, FrameKind, read_context, read_order, read_proposals,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// What a multicast carries, if it is not simply a message of its sender's application.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carries {
+    /// A client's message: its bytes begin with a `RelayHeader`.
+    Relayed,
+    /// The copy in this group of an ABCAST to several groups: its bytes begin with a `MultiHeader`.
+    Copy,
+    /// Final priorities of ABCASTs to several groups.
+    Final,
+}
 
 /// A whole message, not yet delivered.
 #[derive(Clone, Debug)]
@@ -26,8 +37,8 @@ pub struct Queued {
     pub safe: bool,
     /// Its entry point.
     pub entry: u8,
-    /// It is a client's, and its bytes begin with a `RelayHeader`.
-    pub relayed: bool,
+    /// What it is, if it is not simply its sender's.
+    pub carries: Option<Carries>,
     /// The ordinal of the context that dates it; 0: the zero vector.
     pub context: u64,
     /// Position after its last frame.
@@ -67,6 +78,7 @@ struct Unfinished {
     kind: Kind,
     safe: bool,
     entry: u8,
+    carries: Option<Carries>,
     bytes: Vec<u8>,
 }
 
@@ -211,13 +223,28 @@ impl Inbox {
         };
         let begin = frame.flags & FLAG_BEGIN != 0;
         let last = frame.flags & FLAG_END != 0;
-        let (kind, safe, entry, body) = match (begin, last, self.unfinished.take()) {
-            (true, true, None) => (kind, frame.flags & FLAG_SAFE != 0, frame.entry, body),
+        let carries = match frame.flags & (FLAG_RELAYED | FLAG_MULTI_COPY | FLAG_MULTI_FINAL) {
+            0 => None,
+            FLAG_RELAYED => Some(Carries::Relayed),
+            FLAG_MULTI_COPY if kind == Kind::Total => Some(Carries::Copy),
+            FLAG_MULTI_FINAL if kind == Kind::Total => Some(Carries::Final),
+            _ => return false,
+        };
+        if carries == Some(Carries::Final) {
+            // It has one frame, and may stand between the fragments of another message.
+            if !(begin && last) {
+                return false;
+            }
+            self.add_whole(frame, kind, frame.flags & FLAG_SAFE != 0, frame.entry, body, carries, end);
+            return true;
+        }
+        let (kind, safe, entry, carries, body) = match (begin, last, self.unfinished.take()) {
+            (true, true, None) => (kind, frame.flags & FLAG_SAFE != 0, frame.entry, carries, body),
             (true, false, None) => {
                 let safe = frame.flags & FLAG_SAFE != 0;
                 let mut bytes = self.buffer();
                 bytes.extend_from_slice(payload);
-                self.unfinished = Some(Unfinished { kind, safe, entry: frame.entry, bytes });
+                self.unfinished = Some(Unfinished { kind, safe, entry: frame.entry, carries, bytes });
                 return true;
             }
             (false, last, Some(mut unfinished)) if unfinished.kind == kind => {
@@ -231,19 +258,33 @@ impl Inbox {
                 }
                 let bytes = Arc::new(unfinished.bytes);
                 self.last_long = (bytes.capacity() <= SPARE).then(|| Arc::clone(&bytes));
-                (kind, unfinished.safe, unfinished.entry, Body::Owned(bytes))
+                (kind, unfinished.safe, unfinished.entry, unfinished.carries, Body::Owned(bytes))
             }
             _ => return false,
         };
+        self.add_whole(frame, kind, safe, entry, body, carries, end);
+        true
+    }
+
+    /// The message whose last frame this is is whole.
+    #[allow(clippy::too_many_arguments)]
+    fn add_whole(
+        &mut self,
+        frame: Frame,
+        kind: Kind,
+        safe: bool,
+        entry: u8,
+        body: Body,
+        carries: Option<Carries>,
+        end: u64,
+    ) {
         self.whole += 1;
         if kind == Kind::Global {
             self.has_global = true;
         }
         let context = self.contexts_seen + u64::from(frame.flags & FLAG_CONTEXT_FOLLOWS != 0);
         self.ends.push_back(end);
-        let relayed = frame.flags & FLAG_RELAYED != 0;
-        self.queue.push_back(Queued { number: self.whole, kind, safe, entry, relayed, context, end, body });
-        true
+        self.queue.push_back(Queued { number: self.whole, kind, safe, entry, carries, context, end, body });
     }
 
     /// Where a long message is put together. Messages of one stream tend to be of one length, so room for the last one's

@@ -181,6 +181,11 @@ impl Client {
         self.queue.iter().flat_map(|item| &item.debts).filter_map(Debt::group)
     }
 
+    /// What its requests wait for.
+    pub(super) fn debts(&self) -> impl Iterator<Item = &Debt> {
+        self.queue.iter().flat_map(|item| &item.debts)
+    }
+
     fn push(&mut self, what: What, data: Vec<u8>, debts: Vec<Debt>) {
         self.places += 1;
         self.bytes += data.len() as u64;
