@@ -80,8 +80,9 @@ pub unsafe extern "C" fn isis_multicast(
 /// Multicasts `len` bytes (copied) to all members of `count` groups (1 to 64, each once, all of one isis_t), at their entry point
 /// `entry`. `kind`: ISIS_TOTAL, + ISIS_SAFE if wanted. Each group delivers the message once to each of its members, or none
 /// of them does, whoever fails; and all members, of whichever groups, deliver the messages that they share in one order. A
-/// process that is in several of the groups gets it in each. At most 23 bytes, and 10 for each group, less than `max_message`. This process is a member of all of them, no client, and none is
-/// in sending-view mode. Never blocks. The ticket that isis_last_sent tells of a group's handle is the message's there.
+/// process that is in several of the groups gets it in each. At most 23 bytes, and 10 for each group, less than
+/// `max_message`. This process is a member of all of them, no client, and none is in sending-view mode. Never blocks. The
+/// ticket that isis_last_sent tells of a group's handle is the message's there.
 ///
 /// In threaded mode what only the core can know comes by ISIS_EVENT_REFUSED, one for each of the groups with its ticket there.
 ///

@@ -34,6 +34,13 @@ static inline void say(const char *format, ...)
     fflush(stdout);
 }
 
+/* No test of this kind is to be evicted, or to have a call refused that was accepted. */
+static inline void fail_if_bad(const isis_event_t *event)
+{
+    if (event->type == ISIS_EVENT_EVICTED || event->type == ISIS_EVENT_POISONED || event->type == ISIS_EVENT_REFUSED)
+        failed(__FILE__, __LINE__, "event %u, reason %d", event->type, event->reason);
+}
+
 /*
  * One turn of a child's loop: polls, then sleeps until there is something to poll, or a command, or milliseconds have
  * passed. Gives the command; 0: there is none.

@@ -61,12 +61,8 @@ static void on_event(void *user, const isis_event_t *event)
         }
         say("view %u %d", event->members, clients);
         break;
-    case ISIS_EVENT_EVICTED:
-    case ISIS_EVENT_POISONED:
-    case ISIS_EVENT_REFUSED:
-        failed(__FILE__, __LINE__, "event %u", event->type);
-        break;
     default:
+        fail_if_bad(event);
         break;
     }
 }
@@ -125,12 +121,10 @@ static void on_client_event(void *user, const isis_event_t *event)
         say("ended");
         break;
     case ISIS_EVENT_VIEW:
-    case ISIS_EVENT_EVICTED:
-    case ISIS_EVENT_POISONED:
-    case ISIS_EVENT_REFUSED:
-        failed(__FILE__, __LINE__, "event %u", event->type);
+        failed(__FILE__, __LINE__, "a client is told of a view");
         break;
     default:
+        fail_if_bad(event);
         break;
     }
 }

@@ -83,12 +83,8 @@ static void on_event(void *user, const isis_event_t *event)
     case ISIS_EVENT_VIEW:
         say("view %d %u", event->group == groups[RIGHT], event->members);
         break;
-    case ISIS_EVENT_EVICTED:
-    case ISIS_EVENT_POISONED:
-    case ISIS_EVENT_REFUSED:
-        failed(__FILE__, __LINE__, "event %u", event->type);
-        break;
     default:
+        fail_if_bad(event);
         break;
     }
 }

@@ -14,10 +14,7 @@ fn evictions(s: &Scenario) -> usize {
 /// Three sites; the way between the processes of age `one` and `other` is cut, both ways or from the one to the other.
 /// The younger goes, the rest goes on.
 fn cut(one: usize, other: usize, one_way: bool) {
-    let mut s = Scenario::new(&[1, 1, 1]);
-    let nodes: [usize; 3] = s.start_all();
-    s.form_group(&nodes);
-    s.pass(SECOND);
+    let (mut s, nodes) = settled::<3>();
     s.part_one_way(one, other);
     if !one_way {
         s.part_one_way(other, one);
@@ -61,10 +58,7 @@ fn a_way_that_is_open_in_one_direction_is_no_link() {
 /// A cut that is mended in time costs nobody its place: what was lost comes by repairs from the third.
 #[test]
 fn a_short_cut_is_bridged_by_the_third() {
-    let mut s = Scenario::new(&[1, 1, 1]);
-    let nodes: [usize; 3] = s.start_all();
-    s.form_group(&nodes);
-    s.pass(SECOND);
+    let (mut s, nodes) = settled::<3>();
     s.part_one_way(0, 1);
     s.part_one_way(1, 0);
     let message = s.multicast(nodes[0], Kind::Fifo, false, 3_000);
@@ -77,8 +71,18 @@ fn a_short_cut_is_bridged_by_the_third() {
     s.finish();
 }
 
-/// Of five sites each reaches the middle only.
-fn star(s: &mut Scenario, middle: usize) {
+/// Some processes, one a site, in one group for a second.
+fn settled<const N: usize>() -> (Scenario, [usize; N]) {
+    let mut s = Scenario::new(&[1; N]);
+    let nodes: [usize; N] = s.start_all();
+    s.form_group(&nodes);
+    s.pass(SECOND);
+    (s, nodes)
+}
+
+/// Five sites, each of which has reached the middle only for three seconds.
+fn star(middle: usize) -> (Scenario, [usize; 5]) {
+    let (mut s, nodes) = settled();
     for one in 0..5 {
         for other in 0..5 {
             if one != other && one != middle && other != middle {
@@ -86,18 +90,15 @@ fn star(s: &mut Scenario, middle: usize) {
             }
         }
     }
+    s.pass(3 * SECOND);
+    (s, nodes)
 }
 
 /// A star: everybody reaches the middle only. By age two would be left, of five: that is no quorum, and nothing is done; when
 /// the ways are whole, nobody is missing.
 #[test]
 fn where_the_rest_is_no_quorum_nothing_is_done() {
-    let mut s = Scenario::new(&[1; 5]);
-    let nodes: [usize; 5] = s.start_all();
-    s.form_group(&nodes);
-    s.pass(SECOND);
-    star(&mut s, 2);
-    s.pass(3 * SECOND);
+    let (mut s, nodes) = star(2);
     assert_eq!(evictions(&s), 0, "{}", s.text());
     assert!(nodes.iter().all(|&n| s.system_is(n, &nodes)), "nobody has to go");
     s.mend();
@@ -111,12 +112,7 @@ fn where_the_rest_is_no_quorum_nothing_is_done() {
 /// half, with the oldest: from then on they are a quorum, and go on without the other two.
 #[test]
 fn a_view_change_takes_detours() {
-    let mut s = Scenario::new(&[1; 5]);
-    let nodes: [usize; 5] = s.start_all();
-    s.form_group(&nodes);
-    s.pass(SECOND);
-    star(&mut s, 2);
-    s.pass(3 * SECOND);
+    let (mut s, nodes) = star(2);
     s.crash_site(4);
     let rest = [nodes[0], nodes[1], nodes[2], nodes[3]];
     s.until("the view without the dead one", |s| s.system_is(nodes[0], &rest));
@@ -144,10 +140,7 @@ fn sites_with_several_processes_go_as_a_whole() {
 /// The same in a large view, whose members hear few of the others themselves.
 #[test]
 fn a_cut_in_a_large_view() {
-    let mut s = Scenario::new(&[1; 12]);
-    let nodes: [usize; 12] = s.start_all();
-    s.form_group(&nodes);
-    s.pass(SECOND);
+    let (mut s, nodes) = settled::<12>();
     // Rank 7 tells rank 9 at the second level of the ring.
     s.part_one_way(7, 9);
     s.part_one_way(9, 7);

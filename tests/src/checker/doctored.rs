@@ -192,6 +192,18 @@ fn bites(property: u8, doctor: impl FnOnce(&mut Trace)) {
     assert!(text.contains(super::name(violations[0].property)));
 }
 
+/// The good trace passes; doctored it is caught by this property and by no other, with a text that says this.
+pub(super) fn bites_in(property: u8, limits: Limits, good: fn() -> Trace, says: &str, doctor: impl FnOnce(&mut Trace)) {
+    let mut trace = good();
+    let violations = check(&trace, limits);
+    assert!(violations.is_empty(), "{}\n{}", trace.text(), report(&trace, &violations, 10));
+    doctor(&mut trace);
+    let violations = check(&trace, limits);
+    let text = report(&trace, &violations, 10);
+    assert!(violations.iter().any(|v| v.property == property && v.what.contains(says)), "not caught:\n{text}");
+    assert!(violations.iter().all(|v| v.property == property), "{text}");
+}
+
 #[test]
 fn a_good_trace_passes() {
     let trace = good();

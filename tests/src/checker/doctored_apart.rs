@@ -1,8 +1,8 @@
 //! More doctored traces: what needs another good trace than that of `doctored`. Systems that are founded where a number of
 //! sites is expected (a part of property 20, see [`super::foundings`]), and causality across groups (a part of 12).
 
-use super::doctored::{P0, P1, P2, Scribe, key, seen};
-use super::{Limits, check, report};
+use super::doctored::{P0, P1, P2, Scribe, bites_in as bites, key, seen};
+use super::{Limits, check};
 use crate::trace::{Delivered, Event, Process, Trace};
 use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, ProcessId, SystemId};
@@ -87,18 +87,6 @@ fn good_foundings() -> Trace {
 
 fn place(trace: &Trace, is: impl Fn(Process, &Event) -> bool) -> usize {
     trace.records.iter().position(|r| is(r.process, &r.event)).expect("it is in the good trace")
-}
-
-/// The good trace passes; doctored it is caught by this property and by no other, with a text that says this.
-fn bites(property: u8, limits: Limits, good: fn() -> Trace, says: &str, doctor: impl FnOnce(&mut Trace)) {
-    let mut trace = good();
-    let violations = check(&trace, limits);
-    assert!(violations.is_empty(), "{}\n{}", trace.text(), report(&trace, &violations, 10));
-    doctor(&mut trace);
-    let violations = check(&trace, limits);
-    let text = report(&trace, &violations, 10);
-    assert!(violations.iter().any(|v| v.property == property && v.what.contains(says)), "not caught:\n{text}");
-    assert!(violations.iter().all(|v| v.property == property), "{text}");
 }
 
 #[test]

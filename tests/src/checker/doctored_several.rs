@@ -1,8 +1,8 @@
 //! Doctored traces of ABCASTs to several groups: one order over all groups (a part of property 13), all groups or none (of 17),
 //! and what follows such a message in a third group (of 12).
 
-use super::doctored::{P0, P1, P2, Scribe, key, seen};
-use super::{Limits, check, report};
+use super::doctored::{P0, P1, P2, Scribe, bites_in, key, seen};
+use super::{Limits, check};
 use crate::trace::{Delivered, Event, Key, Process, Trace};
 use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, ProcessId, SystemId};
@@ -122,17 +122,9 @@ fn deliveries(trace: &Trace, process: Process, group: GroupId) -> Vec<usize> {
     records.filter(|(_, r)| r.process == process && is(&r.event)).map(|(index, _)| index).collect()
 }
 
-/// The good trace passes; doctored it is caught by this property and by no other, with a text that says this.
 fn bites(property: u8, good: fn() -> Trace, says: &str, doctor: impl FnOnce(&mut Trace)) {
     let limits = Limits { across_groups: true, ..Limits::default() };
-    let mut trace = good();
-    let violations = check(&trace, limits);
-    assert!(violations.is_empty(), "{}\n{}", trace.text(), report(&trace, &violations, 10));
-    doctor(&mut trace);
-    let violations = check(&trace, limits);
-    let text = report(&trace, &violations, 10);
-    assert!(violations.iter().any(|v| v.property == property && v.what.contains(says)), "not caught:\n{text}");
-    assert!(violations.iter().all(|v| v.property == property), "{text}");
+    bites_in(property, limits, good, says, doctor);
 }
 
 #[test]
