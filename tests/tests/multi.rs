@@ -6,6 +6,7 @@ use isis_protocol::{JoinOptions, TotalOrder};
 use isis_tests::mutants::{Mutant, shows};
 use isis_tests::scenario::{Scenario, finals_in, in_stream};
 use isis_tests::sim::network::Verdict;
+use isis_wire::packet;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -206,6 +207,31 @@ fn a_parted_sender_says_it_in_all_groups_or_in_none() {
         s.pass(3 * SECOND);
         s.finish();
     }
+}
+
+/// One has delivered it in the second group, and leaves that one: what it then multicasts in the first group, its only one,
+/// still follows the message, which comes there late (seed 80108028).
+#[test]
+fn what_a_leaver_delivered_elsewhere_comes_first_where_it_stays() {
+    let mut s = Scenario::new(&[3]);
+    let [a, b, c] = s.start_all();
+    s.form(0, 0, &[a, b, c]);
+    s.form(1, 0, &[a, b]);
+    let first = s.app(a).members[0].view.as_ref().expect("it is a member").group;
+    s.intercept(move |packet| {
+        let in_first = packet::Packet::parse(&packet.bytes).is_ok_and(|it| it.header.group == first);
+        if in_first && !finals_in(packet).is_empty() { Verdict::Hold } else { Verdict::Pass }
+    });
+    let keys = s.multicast_groups(a, &JOINS, false);
+    s.until("it is there in the second group", |s| s.has(b, keys[1]));
+    s.leave(b).expect("a member may leave");
+    s.until("it has left", |s| s.app(b).members[1].left && s.view_is(a, &[a]));
+    let next = s.call(b, |app, ctx| app.multicast(ctx, 0, (Kind::Causal, false), 50, false)).expect("a member may");
+    s.pass(100 * MILLISECOND);
+    assert!(![a, b, c].iter().any(|&n| s.has(n, next)), "{}", s.text());
+    s.mend();
+    s.until("all have both", |s| [a, b, c].iter().all(|&n| s.has(n, keys[0]) && s.has(n, next)));
+    s.finish();
 }
 
 /// A flush waits for the message itself, not only for its copies.

@@ -13,9 +13,10 @@ impl Endpoint {
     /// What has to be delivered elsewhere before a message that is now sent in `handle`'s group; `to`: to one member. There
     /// are no edges from or to FBCASTs.
     pub(super) fn debts_before(&mut self, handle: GroupHandle, kind: Kind, to: Option<ProcessId>) -> Vec<Debt> {
-        // The system group, and this one or this process as its client: nothing else to look at.
+        // The system group, and this one or this process as its client: nothing else to look at, unless a group that it has
+        // left shared an ABCAST with this one.
         let own = self.group_of(handle);
-        let alone = self.groups.len() + self.clients.len() <= 2;
+        let alone = self.groups.len() + self.clients.len() <= 2 && self.shared.multis.pending.is_empty();
         // An own ABCAST to several groups that a message of this group must not overtake.
         let multi = self.multi_debt(own, None);
         if kind == Kind::Fifo || (alone && to.is_none()) || mutant!(CausalWithinGroupOnly) {
