@@ -14,7 +14,7 @@ fn evictions(s: &Scenario) -> usize {
 /// Three sites; the way between the processes of age `one` and `other` is cut, both ways or from the one to the other.
 /// The younger goes, the rest goes on.
 fn cut(one: usize, other: usize, one_way: bool) {
-    let (mut s, nodes) = settled::<3>();
+    let (mut s, _) = settled::<3>();
     s.part_one_way(one, other);
     if !one_way {
         s.part_one_way(other, one);
