@@ -278,7 +278,8 @@ impl Node {
         }
         if more_events {
             next = next.min(self.consume_at.max(time + 5 * MICROSECOND));
-        } else if self.lag_ns > 0 {
+        } else if self.lag_ns > 0 || (next == u64::MAX && self.consume_at > time) {
+            // A lag that is over has left events, perhaps, and an engine at its end has no other reason to wake.
             next = next.min(self.consume_at);
         }
         self.next_turn = next.max(time + MICROSECOND);
