@@ -224,7 +224,10 @@ static void obey(char letter)
     case 'p': /* one ABCAST a poll, until a newcomer is in, and a few more */
         for (number = 0, more = 200; more > 0; OK(isis_poll(isis, 0))) {
             if (multicast(ISIS_TOTAL, ENTRY_PLAIN, 0) == ISIS_OK) {
-                number++;
+                if (++number == 1) {
+                    OK(isis_flush_wait(group, patience()));
+                    say("pacing");
+                }
                 more -= view_members == 3;
             } else
                 breathe();
@@ -423,6 +426,7 @@ int main(int argc, char **argv)
 
     /* A newcomer receives the state while another one sends, and takes part. */
     command(0, 'p');
+    find(0, "pacing");
     start_child(3, 120, member);
     CHECK_EQ(sscanf(find(3, "joined "), "%llu", &at_join), 1);
     CHECK(at_join > one.totals); /* it came into the midst of it */

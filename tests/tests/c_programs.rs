@@ -193,8 +193,13 @@ fn members_threaded() {
 
 /// The same in a group that orders by priorities.
 #[test]
-fn members_of_a_priority_group() {
+fn members_inline_by_priorities() {
     checks("members", &["inline", "500", "priority"], 50);
+}
+
+/// See `members_inline_by_priorities`.
+#[test]
+fn members_threaded_by_priorities() {
     checks("members", &["threaded", "500", "priority"], 50);
 }
 
