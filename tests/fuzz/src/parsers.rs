@@ -14,13 +14,15 @@ use isis_wire::{Reader, Writer};
 /// Space in a chunk.
 const CHUNK: usize = 64 * 1024;
 
-/// A datagram: as it is, and with its sum put right, so that the fuzzer gets past the checksum.
+/// A datagram: as it is, and with its first bytes and its sum put right, so that the fuzzer gets past them.
 pub fn packet(data: &[u8]) {
     let _ = Packet::parse(data);
     if data.len() < HEADER {
         return;
     }
     let mut sealed = data.to_vec();
+    sealed[..2].copy_from_slice(&packet::MAGIC.to_le_bytes());
+    sealed[2] = packet::VERSION;
     packet::seal(&mut sealed, &[]);
     let Ok(packet) = Packet::parse(&sealed) else { return };
     let mut header = Vec::new();

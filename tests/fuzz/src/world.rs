@@ -15,7 +15,7 @@ use isis_protocol::{
 };
 use isis_wire::Address;
 use isis_wire::founding::SiteRecord;
-use isis_wire::packet::{self, HEADER};
+use isis_wire::packet::{self, HEADER, PacketKind};
 use std::collections::VecDeque;
 
 /// Processes.
@@ -289,7 +289,7 @@ impl World {
                 let mut made = self.samples[from].clone();
                 made.truncate(HEADER);
                 if made.len() == HEADER {
-                    made[3] = 1 + bytes.next() % 8;
+                    made[3] = 1 + bytes.next() % PacketKind::Relay as u8;
                     let group = bytes.next();
                     if group < 8 {
                         made[32] = group;
