@@ -179,7 +179,9 @@ impl Endpoint {
         let frame_header = self.shared.header(PacketKind::Channel, group, view);
         let ack_header = self.shared.header(PacketKind::ChannelAck, group, view);
         let outbox = &mut self.shared.outbox;
+        let me = self.shared.me;
         let mut send = |to: Address, mut packet: Vec<u8>| {
+            debug_assert!(me != ProcessId::default());
             packet::seal(&mut packet, &[]);
             outbox.push_back(Outgoing { to: Target::Address(to), packet });
         };
