@@ -1,7 +1,7 @@
 //! R10: sites vote, and a site's vote is complete when each of its processes has answered the attempt or is listed dead in
 //! an answer to the same attempt by another one of the site.
 //!
-//! What is counted is counted by the engine's own function: [`isis_protocol::group::change::site_quorum`] is asked for every
+//! What is counted is counted by the engine's own function: [`isis_protocol::group::electorate::site_quorum`] is asked for every
 //! combination of answers and lists. Around it is the agreement of one system view, without messages and joiners (see
 //! [`crate::agreement`] for those): a value is the attempt that formed it.
 //!
@@ -16,7 +16,7 @@
 //!
 //! The network is the set of all that was ever sent, as in [`crate::agreement`].
 
-use isis_protocol::group::change::site_quorum;
+use isis_protocol::group::electorate::site_quorum;
 use isis_protocol::{Nonce, ProcessId, SiteKey};
 use isis_wire::Address;
 use isis_wire::message::{MemberEntry, StateStatus};

@@ -1,5 +1,5 @@
-//! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`system`]: finding or
-//! founding a system, leaving it. [`quorum`]: losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a
+//! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`looking`]: finding
+//! a system. [`system`]: founding and entering one, leaving it. [`quorum`]: losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a
 //! name to a member. [`client`]: multicasting without being one. [`multi`]: ABCASTs to several groups. [`drive`]: what is due.
 
 mod causality;
@@ -10,6 +10,7 @@ mod describe;
 mod drive;
 mod founding;
 mod joining;
+mod looking;
 mod multi;
 mod packets;
 mod quorum;
@@ -27,10 +28,10 @@ use crate::time::Instant;
 use isis_memory::Region;
 use isis_wire::{Address, packet};
 use joining::Handle;
+use looking::Looking;
 pub use multi::MAX_GROUPS;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use system::Looking;
 
 /// Where a packet goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,13 +11,13 @@
 
 use super::hung::Vigil;
 use super::settle::Settling;
-use super::{Candidate, Fate, Group, rank_of};
+use super::{Fate, Group, rank_of};
 use crate::counters::Counter;
 use crate::id::{Nonce, ProcessId};
 use crate::shared::Shared;
 use crate::time::Instant;
 use isis_wire::Address;
-use isis_wire::message::{Accept, Attempt, Joiner, MemberEntry, Message, Promise, StateStatus, Value};
+use isis_wire::message::{Accept, Attempt, Joiner, Message, Promise, StateStatus, Value};
 use std::collections::BTreeMap;
 
 /// How long, in resend intervals, an attempt waits for joiners that do not answer. It asks only those that have just
@@ -121,71 +121,6 @@ impl Group {
     /// The system view that an attempt of this process names now.
     fn attempt_view(&self, shared: &Shared) -> u64 {
         if self.is_system() { self.view.number } else { shared.system_view.number }
-    }
-
-    /// The attempt cannot do without this member's answer.
-    fn required(&self, shared: &Shared, process: ProcessId) -> bool {
-        if self.is_system() || mutant!(GroupSuspects) {
-            !shared.suspected(process) && !self.is_cut_off(shared, process)
-        } else {
-            shared.in_system(process)
-        }
-    }
-
-    /// Whether these answers, each with the dead that its sender lists, are a quorum.
-    fn is_quorum(&self, shared: &Shared, answers: &BTreeMap<ProcessId, &[ProcessId]>) -> bool {
-        if self.is_system() {
-            site_quorum(&self.view.members, answers, usize::from(shared.config.expected_sites))
-        } else {
-            self.view
-                .members
-                .iter()
-                .filter(|member| self.required(shared, member.process))
-                .all(|member| answers.contains_key(&member.process))
-        }
-    }
-
-    fn eligible_joiners(&self, shared: &Shared) -> impl Iterator<Item = &Joiner> {
-        self.candidates
-            .values()
-            .filter(|candidate| candidate.fresh && self.has_links(shared, candidate))
-            .map(|candidate| &candidate.joiner)
-            .filter(|joiner| {
-                self.is_system()
-                    || (shared.in_system(joiner.process)
-                        && shared.directory.is_entered(self.id, joiner.process)
-                        && rank_of(&self.view.members, joiner.process).is_none())
-            })
-    }
-
-    /// Somebody may join.
-    fn has_joiners(&self, shared: &Shared) -> bool {
-        !self.candidates.is_empty() && self.eligible_joiners(shared).next().is_some()
-    }
-
-    /// Some member is not [`required`](Self::required): the next view is to be without it.
-    fn misses_somebody(&self, shared: &Shared) -> bool {
-        if self.is_system() && self.view.number == shared.system_view.number {
-            // Its members are this process and its peers.
-            return shared.peers.values().any(|peer| shared.suspects(peer)) || self.cut_off(shared).is_some();
-        }
-        if self.is_system() || mutant!(GroupSuspects) {
-            return self.view.members.iter().any(|member| !self.required(shared, member.process));
-        }
-        // Depends on two lists that change rarely.
-        let (lists, known) = self.missing.get();
-        if lists == (shared.peers_epoch, self.view.number) {
-            return known;
-        }
-        let misses = self.view.members.iter().any(|member| !shared.in_system(member.process));
-        self.missing.set(((shared.peers_epoch, self.view.number), misses));
-        misses
-    }
-
-    /// Whoever joins the system has links to all members: it would have to go at once. Nobody on its own site is cut off.
-    fn has_links(&self, shared: &Shared, candidate: &Candidate) -> bool {
-        let needed = |m: &&MemberEntry| m.site != candidate.joiner.site && self.required(shared, m.process);
-        !self.is_system() || self.view.members.iter().filter(needed).all(|m| candidate.heard.contains(&m.nonce.birth()))
     }
 
     fn wants_change(&self, shared: &Shared) -> bool {
@@ -659,28 +594,4 @@ impl Group {
     pub(crate) fn state_of(promise: &Promise) -> StateStatus {
         promise.state
     }
-}
-
-/// R10: a site has voted when every process of it has answered or is listed dead in an answer of a process of the same
-/// site. A quorum is more than half of the sites, or exactly half with the site of rank 0; under `expected`, more than half
-/// of the sites and of that many (R12).
-pub fn site_quorum(members: &[MemberEntry], answers: &BTreeMap<ProcessId, &[ProcessId]>, expected: usize) -> bool {
-    let mut sites: Vec<u128> = members.iter().map(|m| m.site.0).collect();
-    sites.sort_unstable();
-    sites.dedup();
-    let voted = |site: u128| {
-        let here = || members.iter().filter(move |m| m.site.0 == site);
-        here().any(|m| answers.contains_key(&m.process))
-            && here().all(|m| {
-                mutant!(OneVotesForSite)
-                    || answers.contains_key(&m.process)
-                    || here().any(|other| answers.get(&other.process).is_some_and(|dead| dead.contains(&m.process)))
-            })
-    };
-    let votes = sites.iter().filter(|&&site| voted(site)).count();
-    if expected > 0 {
-        return 2 * votes > expected.max(sites.len());
-    }
-    2 * votes > sites.len()
-        || (2 * votes == sites.len() && members.first().is_some_and(|oldest| voted(oldest.site.0) || mutant!(AnyHalf)))
 }

@@ -137,7 +137,7 @@ impl Group {
 
     /// At the cut, behind all other messages: what the value says is final, what nothing says is dropped.
     pub(super) fn settle_multis(&mut self, shared: &mut Shared) {
-        let Some(settled) = self.settling.take() else { return };
+        let Some(settled) = self.settled_finals.take() else { return };
         for (id, priority) in settled {
             shared.multis.note_final(id, priority);
             self.copies.take_final(id, priority);

@@ -74,7 +74,7 @@ impl Group {
             self.give_state(shared, &value);
         }
         self.plane.finish(&shared.region, &value.cut);
-        self.settling = Some(value.settled.clone());
+        self.settled_finals = Some(value.settled.clone());
         self.deliver(shared);
         self.settle_multis(shared);
         self.complete_flushes(shared, true);

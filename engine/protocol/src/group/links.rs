@@ -20,7 +20,7 @@
 //! Owner: the system group. Invariant: the rule looks at signs of the present view only.
 
 use super::Group;
-use super::change::site_quorum;
+use super::electorate::site_quorum;
 use crate::id::{ProcessId, SiteKey};
 use crate::shared::Shared;
 use isis_wire::Address;

@@ -4,7 +4,7 @@
 //!
 //! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, rows),
 //! [`transmit`] (packets out, gaps, timers), [`gossip`] (rows of a large view), [`repair`] (who gets what was lost), [`change`]
-//! (the agreement on the next view), [`hung`] (who holds it up), [`links`] (who cannot hear whom), [`value`] (what is agreed
+//! (the agreement on the next view), [`electorate`] (who has a say in it), [`hung`] (who holds it up), [`links`] (who cannot hear whom), [`value`] (what is agreed
 //! on), [`install`] (from one view to the next), [`transfer`] (state), [`clients`] (multicasts of no members), [`unicast`]
 //! (point to point), [`multi`], [`copies`] and [`settle`] (ABCASTs to several groups), [`tickets`] (how a sender knows its
 //! own messages again).
@@ -14,6 +14,7 @@ pub mod clients;
 pub mod copies;
 pub mod debts;
 pub mod deliver;
+pub mod electorate;
 pub mod gossip;
 pub mod hung;
 pub mod install;
@@ -210,7 +211,7 @@ pub struct Group {
     /// The own ones among them.
     pub own_copies: copies::OwnCopies,
     /// The view is at its cut: finals that the value says.
-    pub settling: Option<Vec<Final>>,
+    pub settled_finals: Option<Vec<Final>>,
     /// The leave is done, or the group ended: it only answers for its past. For the system group, until then at most; an
     /// ordinary one until nobody can ask any more (R8).
     pub departed_until: Option<Instant>,
@@ -274,7 +275,7 @@ impl Group {
             tell_at: None,
             copies: multi::Copies::new(view_clock),
             own_copies: copies::OwnCopies::default(),
-            settling: None,
+            settled_finals: None,
             departed_until: None,
         };
         group.clients.begin_view(members);

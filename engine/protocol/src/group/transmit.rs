@@ -71,7 +71,7 @@ impl Group {
         8 + 12 * self.plane.members
     }
 
-    /// The same as bytes.
+    /// Writes the row as it goes out.
     fn write_row(&mut self, shared: &Shared, out: &mut Writer) {
         let told = self.told_row(shared);
         told.as_ref().unwrap_or(&self.plane.rows[self.rank]).write(out);
