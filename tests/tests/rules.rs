@@ -91,8 +91,9 @@ fn r2_all_processes_of_the_groups_are_asked() {
 }
 
 /// R2. The final priority of a message to two groups comes to one member of the second behind a gap, where it is not read: the
-/// only other member lacks it, and has what belongs into the gap. (Two domains, so that messages do not wait for each other.) The sender dies. The one that has it does not hear of its
-/// group's view change and gets the missing bytes: it may still learn of the final, and must not say that there is none.
+/// only other member lacks it, and has what belongs into the gap. (Two domains, so that messages do not wait for each other.)
+/// The sender dies. The one that has it does not hear of its group's view change and gets the missing bytes: it may still
+/// learn of the final, and must not say that there is none.
 #[test]
 fn r2_who_may_still_learn_of_a_final_does_not_answer() {
     shows(2, Mutant::AnswersUnfrozen, "property 17", || {

@@ -1,7 +1,8 @@
 //! Commands on a group as values: what the application asks, in the form that rings and waiting queues hold.
 //!
 //! In a ring a command is `tag · kind · flags · entry · group u32`, then 0-5 words of arguments, then two words for each
-//! further group of an ABCAST to several (group, ticket), then its data: [`Command::encode`], [`decode`]. Both ends are this process, so a malformed record is a broken invariant and panics.
+//! further group of an ABCAST to several (group, ticket), then its data: [`Command::encode`], [`decode`]. Both ends are this
+//! process, so a malformed record is a broken invariant and panics.
 
 use crate::event::CommandName;
 use crate::machine::Machine;

@@ -1,8 +1,8 @@
 //! What a seed draws: hosts, members, who is a client, what the applications do, and a fault every two seconds.
 //!
-//! Owner: the rig. Invariants: a plan depends on seed, length and numbers of processes and clients alone; what and where is reproducible,
-//! when exactly is the machine's. Faults that may cost a host its vote never strike more hosts at a time (and for a while
-//! after) than the system can spare: a system that lost its quorum for good has nothing left to show.
+//! Owner: the rig. Invariants: a plan depends on seed, length and numbers of processes and clients alone; what and where is
+//! reproducible, when exactly is the machine's. Faults that may cost a host its vote never strike more hosts at a time (and
+//! for a while after) than the system can spare: a system that lost its quorum for good has nothing left to show.
 
 use crate::switch::{Link, MILLION};
 use isis_protocol::random::Random;

@@ -1,6 +1,7 @@
-//! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`looking`]: finding
-//! a system. [`system`]: founding and entering one, leaving it. [`quorum`]: losing it. [`founding`]: founding by a majority of sites. [`joining`]: from a
-//! name to a member. [`client`]: multicasting without being one. [`multi`]: ABCASTs to several groups. [`drive`]: what is due.
+//! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`looking`]: finding a system.
+//! [`system`]: founding and entering one, leaving it. [`quorum`]: losing it. [`founding`]: founding by a majority of sites.
+//! [`joining`]: from a name to a member. [`client`]: multicasting without being one. [`multi`]: ABCASTs to several groups.
+//! [`drive`]: what is due.
 
 mod causality;
 mod channels;

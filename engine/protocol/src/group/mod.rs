@@ -3,11 +3,11 @@
 //! deliveries go.
 //!
 //! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, rows),
-//! [`transmit`] (packets out, gaps, timers), [`gossip`] (rows of a large view), [`repair`] (who gets what was lost), [`change`]
-//! (the agreement on the next view), [`electorate`] (who has a say in it), [`hung`] (who holds it up), [`links`] (who cannot hear whom), [`value`] (what is agreed
-//! on), [`install`] (from one view to the next), [`transfer`] (state), [`clients`] (multicasts of no members), [`unicast`]
-//! (point to point), [`multi`], [`copies`] and [`settle`] (ABCASTs to several groups), [`tickets`] (how a sender knows its
-//! own messages again).
+//! [`transmit`] (packets out, gaps, timers), [`gossip`] (rows of a large view), [`repair`] (who gets what was lost),
+//! [`change`] (the agreement on the next view), [`electorate`] (who has a say in it), [`hung`] (who holds it up), [`links`]
+//! (who cannot hear whom), [`value`] (what is agreed on), [`install`] (from one view to the next), [`transfer`] (state),
+//! [`clients`] (multicasts of no members), [`unicast`] (point to point), [`multi`], [`copies`] and [`settle`] (ABCASTs to
+//! several groups), [`tickets`] (how a sender knows its own messages again).
 
 pub mod change;
 pub mod clients;

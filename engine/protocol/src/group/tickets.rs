@@ -1,10 +1,9 @@
 //! How a sender knows its own messages again.
 //!
-//! The call that multicasts cannot tell the message's name: its view and number are known only when it is appended, which
-//! may be in a later view. So it gives a *ticket*: it counts the multicasts that were accepted in this membership, 1, 2,
-//! 3 … Names and tickets grow together, but for messages that have no ticket, and copies of ABCASTs to several groups that were
-//! sent again; so a few runs of both lead from a name back to its ticket. A point-to-point message's number
-//! is its ticket.
+//! The call that multicasts cannot tell the message's name: its view and number are known only when it is appended, which may
+//! be in a later view. So it gives a *ticket*: it counts the multicasts that were accepted in this membership, 1, 2, 3 … Names
+//! and tickets grow together, but for messages that have no ticket, and copies of ABCASTs to several groups that were sent
+//! again; so a few runs of both lead from a name back to its ticket. A point-to-point message's number is its ticket.
 //!
 //! Owner: the group. Invariant: a message is noted when it is appended whole; one that was not whole at the cut is appended
 //! again, and noted, in the next view.
