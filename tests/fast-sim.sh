@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds isis-sim for long runs: optimized as one program (profile `sim`), guided by what 100 of its own runs do most
-# (profile-guided optimization). The runs are the same, seed by seed; `isis-sim --digest` shows it.
+# (profile-guided optimization), for the processor of this machine. The runs are the same, seed by seed;
+# `isis-sim --digest` shows it.
 #
 # Takes some minutes. Needs LLVM's llvm-profdata in the compiler's version: `rustup component add llvm-tools`.
 # Prints where the program is.
@@ -16,7 +17,8 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 # With a target named, the flags are not those of build scripts and macros.
 build() {
-    RUSTFLAGS=$1 cargo build --quiet --profile sim -p isis-tests --bin isis-sim --target "$target" --target-dir "$out"
+    RUSTFLAGS="-Ctarget-cpu=native $1" cargo build --quiet --profile sim -p isis-tests --bin isis-sim \
+        --target "$target" --target-dir "$out"
 }
 
 rm -rf "$out/profile"

@@ -1,4 +1,5 @@
-//! A map of a few entries that are looked up and gone through much more often than they change: the processes of a view.
+//! A map of a few entries that are looked up and gone through much more often than they change: the processes of a view, the
+//! groups of a process.
 //!
 //! A sorted vector. To go through it, which every turn of an endpoint does several times, is to go through memory in its
 //! order; a look-up is a search of neighbouring entries.
@@ -68,6 +69,22 @@ impl<K: Copy + Ord, V> FewMap<K, V> {
         &mut self.entries[at].1
     }
 
+    /// Puts a value in, and gives the one that was there.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        match self.find(&key) {
+            Ok(at) => Some(std::mem::replace(&mut self.entries[at].1, value)),
+            Err(at) => {
+                self.entries.insert(at, (key, value));
+                None
+            }
+        }
+    }
+
+    /// Takes a value out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        self.find(key).ok().map(|at| self.entries.remove(at).1)
+    }
+
     /// Keeps the entries of which this is true.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.entries.retain_mut(|(key, value)| keep(key, value));
@@ -113,7 +130,7 @@ mod tests {
     proptest! {
         /// Whatever is put in and taken out, it is the map of the standard library.
         #[test]
-        fn is_a_map(steps in proptest::collection::vec((0u8..3, 0u16..20), 1..200)) {
+        fn is_a_map(steps in proptest::collection::vec((0u8..5, 0u16..20), 1..200)) {
             let (mut few, mut model) = (FewMap::new(), BTreeMap::new());
             for (number, (step, key)) in steps.into_iter().enumerate() {
                 match step {
@@ -125,6 +142,8 @@ mod tests {
                         few.retain(|other, _| *other != key);
                         model.remove(&key);
                     }
+                    2 => prop_assert_eq!(few.insert(key, number), model.insert(key, number)),
+                    3 => prop_assert_eq!(few.remove(&key), model.remove(&key)),
                     _ => {
                         if let Some(value) = few.get_mut(&key) {
                             *value += 1;

@@ -139,6 +139,8 @@ pub struct Shared {
     /// Counts the changes of which processes the peers are: what follows from that alone need not be worked out again
     /// before the next one.
     pub peers_epoch: u64,
+    /// No lane to a peer has anything to send, or to wait for.
+    pub lanes_at_rest: bool,
     /// Births of all processes of the system view.
     pub births: FxHashMap<u64, ProcessId>,
     /// Frozen for want of a quorum.
@@ -182,6 +184,7 @@ impl Shared {
             detours: BTreeMap::new(),
             peers: FewMap::new(),
             peers_epoch: 1,
+            lanes_at_rest: true,
             births: FxHashMap::default(),
             stalled: false,
             directory: Directory::default(),
@@ -260,6 +263,7 @@ impl Shared {
             && let Some(lane) = &mut peer.lanes[0]
         {
             lane.receiver.acknowledge_now(now);
+            self.lanes_at_rest = false;
         }
     }
 
@@ -404,6 +408,7 @@ impl Shared {
         let max_message = self.config.max_message + (1 << 16);
         let local = self.config.site;
         let peer = self.peers.get_mut(&process)?;
+        self.lanes_at_rest = false;
         let frame = if peer.entry.site == local {
             self.config.datagram_local.min(self.config.datagram_network.max(8192))
         } else {

@@ -97,6 +97,14 @@ impl<'a> Reader<'a> {
     /// A variable-length integer: seven bits a byte, low ones first, at most ten bytes.
     #[inline]
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
+        if let [byte @ 0..0x80, rest @ ..] = self.bytes {
+            self.bytes = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for (index, &byte) in self.bytes.iter().enumerate().take(10) {
             if index == 9 && byte > 1 {

@@ -159,11 +159,10 @@ impl Vote {
                     vote.mate(rank).filter(|_| lists).map(process).into_iter().collect()
                 })
                 .collect();
-            let answers: BTreeMap<ProcessId, &[ProcessId]> = (0..sites.len())
-                .filter(|rank| answered & 1 << rank != 0)
-                .map(|rank| (process(rank), lists[rank].as_slice()))
-                .collect();
-            vote.quorums.push(site_quorum(&members, &answers, 0));
+            let has_answered = |rank: &usize| answered & 1 << rank != 0;
+            let answers: BTreeMap<ProcessId, &[ProcessId]> =
+                (0..sites.len()).filter(has_answered).map(|rank| (process(rank), lists[rank].as_slice())).collect();
+            vote.quorums.push(site_quorum(&members, |process| answers.get(&process).copied(), 0));
         }
         vote
     }

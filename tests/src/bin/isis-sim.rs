@@ -19,6 +19,10 @@ use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// Simulated processes allocate much, and little at a time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Simulator of ISIS: whole systems in virtual time, under seeded faults.
 #[derive(Parser, Debug)]
 struct Arguments {

@@ -22,6 +22,8 @@ pub struct Records {
     pub ledger: Ledger,
     /// Of a real process: where its records go, instead of the trace.
     pub journal: Option<Journal>,
+    /// Room for the bytes of a message that is sent.
+    pub room: Vec<u8>,
 }
 
 impl Records {
@@ -278,10 +280,11 @@ impl Application {
             }
             accepted
         } else {
-            let mut bytes = vec![0; len];
-            payload::write(key, &mut bytes);
             ctx.records.note(ctx.time, self.process, sent);
-            ctx.endpoint.multicast(ctx.now, it.handle, options, &bytes)
+            let room = &mut ctx.records.room;
+            room.resize(len.max(room.len()), 0);
+            payload::write(key, &mut room[..len]);
+            ctx.endpoint.multicast(ctx.now, it.handle, options, &room[..len])
         };
         match accepted {
             Ok(ticket) if it.client => drop(it.client_tickets.insert(ticket, key)),

@@ -73,6 +73,8 @@ pub struct Node {
     pub lag_ns: u64,
     /// When its next turn is; `u64::MAX`: not scheduled.
     pub next_turn: u64,
+    /// The times of events for a turn of it that are in the timeline, the earliest last.
+    pub queued_turns: Vec<u64>,
     /// The system that it belongs to, as the site's record knows.
     pub system: Option<SystemId>,
     /// Whose death it was told (or will be).
@@ -130,6 +132,7 @@ impl Node {
             allow_kill: false,
             lag_ns: 0,
             next_turn: u64::MAX,
+            queued_turns: Vec::new(),
             system: None,
             told: Vec::new(),
             clock,

@@ -238,7 +238,11 @@ impl World {
         let it = &mut self.nodes[node];
         if it.alive() && !it.hung && time < it.next_turn {
             it.next_turn = time;
-            self.timeline.at(time, Happening::Turn(node as u32));
+            // An event that comes earlier puts the next one in.
+            if it.queued_turns.last().is_none_or(|queued| time < *queued) {
+                it.queued_turns.push(time);
+                self.timeline.at(time, Happening::Turn(node as u32));
+            }
         }
     }
 
@@ -374,9 +378,18 @@ impl World {
                 }
             }
             Happening::Turn(node) => {
-                let it = &self.nodes[node as usize];
-                if it.next_turn == time && it.alive() && !it.hung {
+                let it = &mut self.nodes[node as usize];
+                let queued = it.queued_turns.pop();
+                debug_assert_eq!(queued, Some(time));
+                if !it.alive() || it.hung {
+                    return Passed::Event;
+                }
+                if it.next_turn == time {
                     self.turn(node as usize);
+                } else {
+                    // It was put off.
+                    let next = std::mem::replace(&mut it.next_turn, u64::MAX);
+                    self.wake(node as usize, next);
                 }
             }
             Happening::Death { to, of } => {

@@ -3,11 +3,11 @@
 use super::Endpoint;
 use super::client::Client;
 use crate::event::Kind;
+use crate::few::FewMap;
 use crate::group::Group;
 use crate::group::debts::Debt;
 use crate::id::{GroupHandle, GroupId, ProcessId};
 use crate::shared::Shared;
-use std::collections::BTreeMap;
 
 impl Endpoint {
     /// What has to be delivered elsewhere before a message that is now sent in `handle`'s group; `to`: to one member. There
@@ -28,7 +28,7 @@ impl Endpoint {
         let Some(domain) = self.handles.get(handle.0 as usize).map(|it| it.options.domain) else { return Vec::new() };
         let mut debts: Vec<Debt> = self.multi_debt(own, Some(domain)).into_iter().collect();
         let mut others = self.owe_multis(&mut debts, own, domain, to);
-        for (&id, group) in &mut self.groups {
+        for (&id, group) in self.groups.iter_mut() {
             if id == GroupId::SYSTEM || group.options.domain != domain {
                 continue;
             }
@@ -84,7 +84,7 @@ impl Endpoint {
             !group.refused_for.is_empty() || group.waiting.iter().any(|message| !message.debts.is_empty())
         };
         let mut ids: Vec<GroupId> = Vec::new();
-        for (&id, group) in &mut self.groups {
+        for (&id, group) in self.groups.iter_mut() {
             group.owed = false;
             if waits(group) {
                 ids.push(id);
@@ -100,7 +100,7 @@ impl Endpoint {
             let mut refused_for = std::mem::take(&mut group.refused_for);
             let own = Debt::View { group: id, view: group.view.number };
             let excluded = group.has_excluded_member(&self.shared);
-            let unpaid = |groups: &BTreeMap<GroupId, Group>, shared: &Shared, debt: &mut Debt| {
+            let unpaid = |groups: &FewMap<GroupId, Box<Group>>, shared: &Shared, debt: &mut Debt| {
                 !is_paid(groups, &self.clients, shared, debt)
             };
             if !refused_for.is_empty() {
@@ -148,8 +148,8 @@ impl Endpoint {
 
 /// What is owed to a group or a client that is no more is paid.
 fn is_paid(
-    groups: &BTreeMap<GroupId, Group>,
-    clients: &BTreeMap<GroupHandle, Client>,
+    groups: &FewMap<GroupId, Box<Group>>,
+    clients: &FewMap<GroupHandle, Box<Client>>,
     shared: &Shared,
     debt: &mut Debt,
 ) -> bool {

@@ -174,12 +174,16 @@ impl Endpoint {
 
     /// Frames and acknowledgements that are due on all channels.
     pub(super) fn drive_channels(&mut self) {
+        if std::mem::replace(&mut self.shared.lanes_at_rest, true) {
+            return;
+        }
         let now = self.shared.now;
         let (group, view) = (GroupId::SYSTEM, self.shared.system_view.number);
         let frame_header = self.shared.header(PacketKind::Channel, group, view);
         let ack_header = self.shared.header(PacketKind::ChannelAck, group, view);
         let outbox = &mut self.shared.outbox;
         let me = self.shared.me;
+        let mut at_rest = true;
         let mut send = |to: Address, mut packet: Vec<u8>| {
             debug_assert!(me != ProcessId::default());
             packet::seal(&mut packet, &[]);
@@ -214,7 +218,9 @@ impl Endpoint {
                     ChannelAck { to: process, lane: number as u16, next, bitmap, delivered }.write(&mut out);
                     send(to, out.bytes);
                 }
+                at_rest &= lane.sender.poll_timeout().is_none() && lane.receiver.poll_timeout().is_none();
             }
         }
+        self.shared.lanes_at_rest = at_rest;
     }
 }

@@ -121,7 +121,7 @@ impl Endpoint {
         if open.id.sender == self.shared.me {
             return self.shared.multis.complete >= open.id.number;
         }
-        let past = |group: &Group| group.is_past(open.id.sender);
+        let past = |group: &Box<Group>| group.is_past(open.id.sender);
         open.groups.iter().all(|group| self.groups.get(group).is_none_or(past))
     }
 

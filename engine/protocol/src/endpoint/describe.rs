@@ -33,7 +33,7 @@ impl Endpoint {
             let _ =
                 writeln!(text, "  to {process:?}: lanes idle {idle:?} {:?}; from it {:?}", peer.sent, peer.received,);
         }
-        for (handle, client) in &self.clients {
+        for (handle, client) in self.clients.iter() {
             let _ = writeln!(text, "  as a client {handle:?}: {}", client.describe());
         }
         for group in self.groups.values() {

@@ -91,7 +91,7 @@ impl Endpoint {
         let handle = GroupHandle(self.handles.len() as u32);
         let phase = if options.client { Phase::Client } else { Phase::Waiting };
         if options.client {
-            self.clients.insert(handle, super::client::Client::new(self.shared.now));
+            self.clients.insert(handle, Box::new(super::client::Client::new(self.shared.now)));
         }
         self.handles.push(Handle { name: name.into(), options, phase, abandoned: false });
         Ok(handle)
@@ -355,7 +355,7 @@ impl Endpoint {
         if let Some(mut former) = self.groups.remove(&id) {
             former.dissolve(&mut self.shared);
         }
-        self.groups.insert(id, group);
+        self.groups.insert(id, Box::new(group));
         self.handles[index].phase = Phase::Member(id);
         if self.handles[index].abandoned {
             self.leave_group(id);

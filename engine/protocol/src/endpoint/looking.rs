@@ -142,10 +142,13 @@ impl Looking {
         self.seekers.remove(&nonce);
     }
 
-    pub(super) fn note_candidate(&mut self, now: Instant, nonce: Nonce, address: Address, may_found: bool) {
-        if self.seekers.len() < MAX_ADDRESSES || self.seekers.contains_key(&nonce) {
+    /// Takes note of another process that looks for a system. Whether it was among those known, which are asked all the time.
+    pub(super) fn note_candidate(&mut self, now: Instant, nonce: Nonce, address: Address, may_found: bool) -> bool {
+        let known = self.seekers.contains_key(&nonce);
+        if known || self.seekers.len() < MAX_ADDRESSES {
             self.seekers.insert(nonce, Seeker { address, seen: now, may_found });
         }
+        known
     }
 }
 
@@ -196,7 +199,11 @@ impl Endpoint {
             }
         } else {
             let now = self.shared.now;
-            self.looking.note_candidate(now, nonce, address, may_found);
+            if self.looking.note_candidate(now, nonce, address, may_found) {
+                // It is asked in each round of this process, and so told of it: among n that look for each other an answer
+                // to each question would double the n² packets of a round.
+                return;
+            }
             let config = &self.shared.config;
             let answer = Message::Candidate {
                 nonce: config.nonce,

@@ -21,6 +21,7 @@ use crate::config::{Config, JoinOptions};
 use crate::counters::Counter;
 use crate::detector::PauseWatch;
 use crate::event::{Body, Event, Kind, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest};
+use crate::few::FewMap;
 use crate::group::Group;
 use crate::group::transmit::DataPacket;
 use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey};
@@ -76,10 +77,10 @@ enum Ended {
 #[derive(Debug)]
 pub struct Endpoint {
     shared: Shared,
-    groups: BTreeMap<GroupId, Group>,
+    groups: FewMap<GroupId, Box<Group>>,
     handles: Vec<Handle>,
     /// What this process is a client of.
-    clients: BTreeMap<GroupHandle, client::Client>,
+    clients: FewMap<GroupHandle, Box<client::Client>>,
     /// The highest number of a request as a client, per group that this process was a client of.
     client_numbers: BTreeMap<GroupId, u64>,
     looking: Looking,
@@ -125,9 +126,9 @@ impl Endpoint {
         let looking = Looking::new(&config, now);
         let mut endpoint = Endpoint {
             shared: Shared::new(config, region, now),
-            groups: BTreeMap::new(),
+            groups: FewMap::new(),
             handles: Vec::new(),
-            clients: BTreeMap::new(),
+            clients: FewMap::new(),
             client_numbers: BTreeMap::new(),
             looking,
             founding: founding::Founding::default(),

@@ -15,7 +15,6 @@
 
 use super::Endpoint;
 use crate::event::{Kind, Refused, SendOptions};
-use crate::group::Group;
 use crate::group::copies::News;
 use crate::group::debts::Debt;
 use crate::id::{GroupHandle, GroupId};
@@ -247,7 +246,8 @@ impl Endpoint {
         let mut groups = std::mem::take(&mut self.groups);
         for outgoing in self.multicasts.open.values_mut() {
             if outgoing.debts.is_none() && outgoing.to.iter().all(|to| to.delivered) {
-                let debts = outgoing.to.iter().filter_map(|to| groups.get(&to.group).and_then(Group::delivered_debt));
+                let debts =
+                    outgoing.to.iter().filter_map(|to| groups.get(&to.group).and_then(|group| group.delivered_debt()));
                 outgoing.debts = Some(debts.collect());
             }
             if let Some(debts) = &mut outgoing.debts {

@@ -231,7 +231,7 @@ impl Endpoint {
                 self.on_discover(nonce, address, may_found);
             }
             Message::Candidate { nonce, address, may_found, .. } => {
-                self.looking.note_candidate(self.shared.now, nonce, address, may_found);
+                let _ = self.looking.note_candidate(self.shared.now, nonce, address, may_found);
             }
             Message::Found { system, contacts, stalled, founding } => {
                 self.looking.note_heard(self.shared.now, header.birth);

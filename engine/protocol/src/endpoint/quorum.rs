@@ -51,7 +51,13 @@ impl Endpoint {
             return;
         }
         self.quorum_seen = Some(seen);
-        let heard = self.quorum_heard();
+        // Contact that was there a moment ago is looked into again when a good part of the patience is over.
+        let settled = !self.shared.stalled && !self.founding.unheard;
+        let heard = if settled && now.since(self.quorum_at) < self.shared.config.stall_after_ns / 4 {
+            self.quorum_at
+        } else {
+            self.quorum_heard()
+        };
         self.quorum_at = heard.max(self.quorum_at);
         if !self.founding.unheard {
             self.stall_or_resume();

@@ -66,7 +66,7 @@ impl Endpoint {
         group.snapshot = self.shared.directory.encode();
         self.shared.emit(Event::SystemJoined { system: self.shared.system, process: me });
         group.tell_first_view(&mut self.shared, old);
-        self.groups.insert(GroupId::SYSTEM, group);
+        self.groups.insert(GroupId::SYSTEM, Box::new(group));
         if !self.expects_sites() {
             self.site_requests.push_back(SiteRequest::Joined(self.shared.system));
         }
@@ -234,7 +234,7 @@ impl Endpoint {
         for group in self.groups.values() {
             lost.extend(group.flushes.iter().map(|flush| (group.handle, flush.id)));
         }
-        for (&handle, client) in &self.clients {
+        for (&handle, client) in self.clients.iter() {
             lost.extend(client.flushes().map(|flush| (handle, flush)));
         }
         lost.sort_unstable_by_key(|(_, flush)| *flush);

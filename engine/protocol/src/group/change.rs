@@ -249,8 +249,7 @@ impl Group {
                     self.prepared(shared, proposer, promises, ready) && self.settled(shared)
                 }
                 Phase::Accepting { accepted, .. } => {
-                    let answers = accepted.iter().map(|(p, dead)| (*p, dead.as_slice())).collect();
-                    self.is_quorum(shared, &answers)
+                    self.is_quorum(shared, |process| accepted.get(&process).map(Vec::as_slice))
                 }
             };
             if !ready {
@@ -337,8 +336,8 @@ impl Group {
             self.view.members.iter().all(|m| promises.contains_key(&m.process) || !self.required(shared, m.process));
         let joiners_ready = proposer.joiners.iter().all(|j| ready.contains_key(&j.nonce))
             || shared.now.since(proposer.started) >= JOINER_PATIENCE * shared.config.resend_ns;
-        let answers = promises.iter().map(|(p, promise)| (*p, promise.dead.as_slice())).collect();
-        all && joiners_ready && self.is_quorum(shared, &answers)
+        let dead = |process| promises.get(&process).map(|promise| promise.dead.as_slice());
+        all && joiners_ready && self.is_quorum(shared, dead)
     }
 
     // --- as a member ------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ use super::{Candidate, Group, rank_of};
 use crate::id::ProcessId;
 use crate::shared::Shared;
 use isis_wire::message::{Joiner, MemberEntry};
-use std::collections::BTreeMap;
 
 impl Group {
     /// The attempt cannot do without this member's answer.
@@ -18,16 +17,16 @@ impl Group {
         }
     }
 
-    /// Whether these answers, each with the dead that its sender lists, are a quorum.
-    pub(super) fn is_quorum(&self, shared: &Shared, answers: &BTreeMap<ProcessId, &[ProcessId]>) -> bool {
+    /// Whether these answers are a quorum: of a process that has answered the dead that it lists.
+    pub(super) fn is_quorum<'a>(&self, shared: &Shared, answer: impl Fn(ProcessId) -> Option<&'a [ProcessId]>) -> bool {
         if self.is_system() {
-            site_quorum(&self.view.members, answers, usize::from(shared.config.expected_sites))
+            site_quorum(&self.view.members, answer, usize::from(shared.config.expected_sites))
         } else {
             self.view
                 .members
                 .iter()
                 .filter(|member| self.required(shared, member.process))
-                .all(|member| answers.contains_key(&member.process))
+                .all(|member| answer(member.process).is_some())
         }
     }
 
@@ -79,17 +78,23 @@ impl Group {
 /// R10: a site has voted when every process of it has answered or is listed dead in an answer of a process of the same
 /// site. A quorum is more than half of the sites, or exactly half with the site of rank 0; under `expected`, more than half
 /// of the sites and of that many (R12).
-pub fn site_quorum(members: &[MemberEntry], answers: &BTreeMap<ProcessId, &[ProcessId]>, expected: usize) -> bool {
+///
+/// `answer`: of a process that has answered the dead that it lists.
+pub fn site_quorum<'a>(
+    members: &[MemberEntry],
+    answer: impl Fn(ProcessId) -> Option<&'a [ProcessId]>,
+    expected: usize,
+) -> bool {
     let mut sites: Vec<u128> = members.iter().map(|m| m.site.0).collect();
     sites.sort_unstable();
     sites.dedup();
     let voted = |site: u128| {
         let here = || members.iter().filter(move |m| m.site.0 == site);
-        here().any(|m| answers.contains_key(&m.process))
+        here().any(|m| answer(m.process).is_some())
             && here().all(|m| {
                 mutant!(OneVotesForSite)
-                    || answers.contains_key(&m.process)
-                    || here().any(|other| answers.get(&other.process).is_some_and(|dead| dead.contains(&m.process)))
+                    || answer(m.process).is_some()
+                    || here().any(|other| answer(other.process).is_some_and(|dead| dead.contains(&m.process)))
             })
     };
     let votes = sites.iter().filter(|&&site| voted(site)).count();

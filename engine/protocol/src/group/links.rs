@@ -139,9 +139,8 @@ impl Group {
             return None;
         }
         let dead: Vec<ProcessId> = members.iter().map(|m| m.process).filter(|&p| shared.known_dead(p)).collect();
-        let answers: BTreeMap<ProcessId, &[ProcessId]> =
-            kept.iter().map(|&rank| (members[rank].process, dead.as_slice())).collect();
-        site_quorum(members, &answers, usize::from(shared.config.expected_sites)).then_some(gone)
+        let answer = |process| kept.iter().any(|&rank| members[rank].process == process).then_some(dead.as_slice());
+        site_quorum(members, answer, usize::from(shared.config.expected_sites)).then_some(gone)
     }
 
     /// The member has to go for its broken links.

@@ -70,6 +70,7 @@ impl Group {
             && let Some(lane) = &mut peer.lanes[0]
         {
             lane.receiver.acknowledge_now(shared.now);
+            shared.lanes_at_rest = false;
         }
     }
 

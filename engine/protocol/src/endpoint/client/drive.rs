@@ -57,21 +57,21 @@ impl Endpoint {
             } else if client.registered {
                 self.end_client(handle, Event::GroupEnded { group: handle });
             } else {
-                *client = Client::new(self.shared.now);
+                **client = Client::new(self.shared.now);
             }
             return;
         };
         let now = self.shared.now;
         let (takeover, resend) = (self.shared.config.takeover_ns, self.shared.config.resend_ns);
         let usable = |process: ProcessId| self.shared.peers.contains_key(&process);
-        let candidates: Vec<ProcessId> =
-            entry.entered.iter().filter(|e| !e.disclaimed).map(|e| e.process).filter(|&p| usable(p)).collect();
-        if client.relay.is_some_and(|relay| !candidates.contains(&relay))
+        let candidates = || entry.entered.iter().filter(|e| !e.disclaimed).map(|e| e.process).filter(|&p| usable(p));
+        if client.relay.is_some_and(|relay| !candidates().any(|candidate| candidate == relay))
             || client.patience_ends(takeover).is_some_and(|end| now >= end)
         {
             client.give_up_relay(now);
         }
         if client.relay.is_none() && now >= client.pause_until {
+            let candidates: Vec<ProcessId> = candidates().collect();
             if candidates.is_empty() {
                 client.pause_until = now + 10 * resend;
             } else {
