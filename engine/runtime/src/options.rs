@@ -166,6 +166,8 @@ pub struct Options {
     pub datagram_local: usize,
     /// `datagram_network`: largest UDP payload between sites; paths that take less are found out about.
     pub datagram_network: usize,
+    /// `offload`: `on` (default) or `off`: whether runs of datagrams go to the kernel as one piece.
+    pub offload: bool,
 }
 
 impl Default for Options {
@@ -211,12 +213,13 @@ impl Default for Options {
             datagram_local: core.datagram_local,
             // What the paths take is found out.
             datagram_network: 65_000,
+            offload: true,
         }
     }
 }
 
 /// The names of all options, for help texts and bindings.
-pub const OPTION_NAMES: [&str; 39] = [
+pub const OPTION_NAMES: [&str; 40] = [
     "mode",
     "bind",
     "port",
@@ -255,6 +258,7 @@ pub const OPTION_NAMES: [&str; 39] = [
     "join_backlog",
     "datagram_local",
     "datagram_network",
+    "offload",
     "config",
 ];
 
@@ -335,6 +339,7 @@ impl Options {
             "max_message" => take!(max_message, within(size(text), 1, 1 << 30), "a size up to 1 GiB"),
             "join_backlog" => take!(join_backlog, size(text), SIZE),
             "datagram_local" => take!(datagram_local, within(size(text), 1_200, 65_000), "a size from 1200 to 65000"),
+            "offload" => take!(offload, switch(text), "`on` or `off`"),
             "datagram_network" => {
                 take!(datagram_network, within(size(text), 1_200, 65_000), "a size from 1200 to 65000")
             }

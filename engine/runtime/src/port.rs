@@ -75,6 +75,7 @@ pub(crate) fn open_host(options: &Options, nonce: u128) -> Result<Box<dyn Port>,
     config.faults = faults(&options.faults)?;
     config.multicast = multicast(options.multicast);
     config.datagram_network = options.datagram_network;
+    config.in_runs = options.offload;
     config.allow_kill = options.allow_kill;
     HostTransport::open(config)
         .map(|transport| Box::new(transport) as Box<dyn Port>)

@@ -62,6 +62,8 @@ pub struct HostConfig {
     pub multicast: MulticastConfig,
     /// No datagram to other hosts shall be longer, in bytes.
     pub datagram_network: usize,
+    /// Hand runs of datagrams to the kernel as one piece, where it can take them.
+    pub in_runs: bool,
     /// Use UDP between processes of this site where it works; otherwise always the site link.
     pub local_udp: bool,
     /// Processes of this site and user may kill this one when it hangs.
@@ -82,6 +84,7 @@ impl HostConfig {
             socket_buffer: 8 << 20,
             multicast: MulticastConfig::default(),
             datagram_network: DATAGRAM_MAX,
+            in_runs: true,
             local_udp: true,
             allow_kill: false,
             faults: None,
@@ -198,6 +201,7 @@ impl HostTransport {
             token: config.nonce as u64,
             multicast: config.multicast,
             datagram_network: config.datagram_network,
+            in_runs: config.in_runs,
         };
         let udp = UdpTransport::open(udp_config)
             .or_else(|error| match config.listen {

@@ -88,9 +88,10 @@ pub trait Transport: Send {
     /// Addresses and sizes. Constant after opening, but for `datagram_network`.
     fn capabilities(&self) -> Capabilities;
 
-    /// Hands at most `budget` received datagrams to `deliver`, with the sender's address, and says how many. Less than
-    /// `budget`, even zero, does not mean that nothing is left (some may have been dropped on the way): the descriptors
-    /// stay readable as long as there is. The bytes are borrowed for the length of the call of `deliver`.
+    /// Hands received datagrams to `deliver`, with the sender's address, until there were `budget`, and says how many: more
+    /// than that if the network brought several in one piece. Less than `budget`, even zero, does not mean that nothing is
+    /// left (some may have been dropped on the way): the descriptors stay readable as long as there is. The bytes are
+    /// borrowed for the length of the call of `deliver`.
     fn receive_burst(&mut self, budget: usize, deliver: &mut dyn FnMut(Address, &[u8])) -> usize;
 
     /// Sends all datagrams of the iterator, or drops and counts what cannot be sent now.

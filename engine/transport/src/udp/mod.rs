@@ -54,13 +54,15 @@ pub struct UdpConfig {
     pub multicast: MulticastConfig,
     /// No datagram to other hosts shall be longer, in bytes.
     pub datagram_network: usize,
+    /// Hand runs of datagrams to the kernel as one piece, and take them so (segmentation offload), where it can.
+    pub in_runs: bool,
 }
 
 impl UdpConfig {
     /// The defaults: 8 MiB buffers, multicast where it works.
     pub fn new(listen: SocketAddr, token: u64) -> UdpConfig {
         let multicast = MulticastConfig::default();
-        UdpConfig { listen, buffer: 8 << 20, token, multicast, datagram_network: DATAGRAM_MAX }
+        UdpConfig { listen, buffer: 8 << 20, token, multicast, datagram_network: DATAGRAM_MAX, in_runs: true }
     }
 }
 
@@ -89,6 +91,10 @@ counters! {
         udp_sent_multicast,
         /// Calls of the kernel to send.
         udp_send_calls,
+        /// Messages handed over by them: a transmission, or a run of transmissions as one piece.
+        udp_send_messages,
+        /// Runs that the kernel or the device did not take as one piece.
+        udp_send_runs_refused,
         /// Transmissions dropped because the send buffer or the device's queue was full.
         udp_send_full,
         /// Transmissions larger than the path takes in one packet, sent in fragments.
@@ -132,6 +138,8 @@ pub struct UdpTransport {
     datagram_local: usize,
     /// Sending multicasts was prepared; otherwise fan-out only.
     can_multicast: bool,
+    /// Runs are handed to the kernel as one piece.
+    in_runs: bool,
     multicast: Vec<MulticastSocket>,
     groups: GroupPaths,
     discovery: Discovery,
@@ -155,6 +163,10 @@ impl UdpTransport {
         let unicast = socket::open_unicast(config.listen, config.buffer)?;
         let can_multicast =
             config.multicast.enabled && socket::prepare_multicast(&unicast, config.multicast.hops).is_ok();
+        if config.in_runs {
+            // An old kernel refuses; nothing is lost by that.
+            let _ = batch::receive_runs(unicast.socket.as_fd());
+        }
         let own: Address = unicast.address.into();
         // Without an interface that is up there is no network to find others on.
         let network = unicast.interface.is_some_and(|interface| !interface.loopback);
@@ -167,6 +179,7 @@ impl UdpTransport {
             own,
             datagram_local: loopback.map_or(DATAGRAM_MAX, |mtu| mtu.saturating_sub(48).clamp(512, DATAGRAM_MAX)),
             can_multicast,
+            in_runs: config.in_runs,
             multicast: Vec::new(),
             groups: GroupPaths::new(config.multicast, config.token),
             discovery: Discovery::new(announce_at, config.token),
@@ -234,6 +247,9 @@ impl UdpTransport {
             return None;
         }
         let opened = socket::open_multicast(&self.unicast, self.config.multicast.port, self.config.buffer).ok()?;
+        if self.in_runs {
+            let _ = batch::receive_runs(opened.as_fd());
+        }
         socket::join(&opened, &self.unicast, address).ok()?;
         self.multicast.push(MulticastSocket { socket: opened, joined: 1 });
         Some(self.multicast.len() - 1)
@@ -276,7 +292,8 @@ impl UdpTransport {
     fn send_control(&mut self, to: Address, probe: &Probe) {
         if self.send.can_reach(to) {
             let bytes = probe.encode();
-            let _ = self.send.send(self.unicast.socket.as_fd(), &[Transmission { to, header: &bytes, payload: &[] }]);
+            let probe = Transmission { to, header: &bytes, payload: &[] };
+            let _ = self.send.send(self.unicast.socket.as_fd(), &[probe], false);
         }
     }
 
@@ -323,14 +340,21 @@ impl UdpTransport {
 
     /// Hands a batch to the kernel; every transmission is sent or counted as dropped.
     fn flush(&mut self, pending: &mut ArrayVec<Transmission<'_>, BATCH>, report: &mut TransmitReport) {
+        if self.in_runs {
+            batch::by_destination(pending);
+        }
         let mut done = 0;
         let mut retried = false;
+        // Up to here each datagram goes by itself.
+        let mut apart = 0;
         while done < pending.len() {
-            let rest = &pending[done..];
+            let rest = &pending[done..if done < apart { apart } else { pending.len() }];
+            let in_runs = self.in_runs && done >= apart;
             self.counters.udp_send_calls += 1;
-            match self.send.send(self.unicast.socket.as_fd(), rest) {
-                Ok(sent) => {
-                    let bytes: usize = rest[..sent].iter().map(|t| t.header.len() + t.payload.len()).sum();
+            match self.send.send(self.unicast.socket.as_fd(), rest, in_runs) {
+                Ok((sent, messages)) => {
+                    let bytes: usize = rest[..sent].iter().map(Transmission::len).sum();
+                    self.counters.udp_send_messages += messages as u64;
                     self.counters.udp_sent += sent as u64;
                     self.counters.udp_sent_bytes += bytes as u64;
                     report.sent += sent;
@@ -347,9 +371,17 @@ impl UdpTransport {
                     }
                     Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
                         // The queue is full for the rest of the batch as well; repair will come back for it.
-                        self.counters.udp_send_full += rest.len() as u64;
-                        report.dropped += rest.len();
+                        let left = pending.len() - done;
+                        self.counters.udp_send_full += left as u64;
+                        report.dropped += left;
                         break;
+                    }
+                    code if in_runs && batch::run(rest) > 1 => {
+                        self.counters.udp_send_runs_refused += 1;
+                        apart = done + batch::run(rest);
+                        // The device cannot (EIO: it has no checksums of its own), or the kernel does not know runs.
+                        self.in_runs = !matches!(code, Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP));
+                        retried = false;
                     }
                     Some(libc::EMSGSIZE) => {
                         self.path_mtu.handle_too_long(self.now_ns);
@@ -384,7 +416,8 @@ impl UdpTransport {
     /// The path takes only smaller packets than was thought: rather in fragments than not at all.
     fn send_fragmented(&mut self, transmission: &Transmission<'_>) -> bool {
         socket::set_fragmentation(&self.unicast.socket, self.unicast.v6, true);
-        let sent = self.send.send(self.unicast.socket.as_fd(), std::slice::from_ref(transmission)).is_ok();
+        let one = std::slice::from_ref(transmission);
+        let sent = self.send.send(self.unicast.socket.as_fd(), one, false).is_ok();
         socket::set_fragmentation(&self.unicast.socket, self.unicast.v6, false);
         self.counters.udp_sent_fragmented += u64::from(sent);
         self.counters.udp_sent += u64::from(sent);
@@ -503,7 +536,7 @@ impl Transport for UdpTransport {
         let socket = unicast.socket.as_fd();
         let mut send = |to, probe: Probe, size: usize| {
             let payload = &padding[..size.saturating_sub(probe::LENGTH)];
-            let _ = send.send(socket, &[Transmission { to, header: &probe.encode(), payload }]);
+            let _ = send.send(socket, &[Transmission { to, header: &probe.encode(), payload }], false);
         };
         let mut next = None;
         if self.can_multicast {
