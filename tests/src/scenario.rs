@@ -380,6 +380,15 @@ impl Scenario {
     }
 }
 
+/// The protocol message in a packet, and whether it is about the system group.
+pub fn message(packet: &Packet) -> Option<(bool, Message)> {
+    let packet = packet::Packet::parse(&packet.bytes).ok()?;
+    if packet.header.kind != PacketKind::Message {
+        return None;
+    }
+    Some((packet.header.group == GroupId::SYSTEM, Message::decode(packet.body).ok()?))
+}
+
 /// A packet with one protocol message, as a process writes it.
 pub fn message_packet(header: &packet::Header, message: &Message) -> Vec<u8> {
     let mut bytes = Vec::new();

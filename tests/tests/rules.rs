@@ -6,22 +6,13 @@ use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, Nonce, SystemId};
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_tests::mutants::{self, Mutant, shows};
-use isis_tests::scenario::{Scenario, finals_in, in_stream, message_packet};
+use isis_tests::scenario::{Scenario, finals_in, in_stream, message, message_packet};
 use isis_tests::sim::network::{Packet, Verdict};
 use isis_wire::founding::Ballot;
 use isis_wire::message::Message;
 use isis_wire::packet::{self, DataHeader, PacketKind};
 use std::cell::Cell;
 use std::rc::Rc;
-
-/// The protocol message in a packet, and whether it is about the system group.
-fn message(packet: &Packet) -> Option<(bool, Message)> {
-    let packet = packet::Packet::parse(&packet.bytes).ok()?;
-    if packet.header.kind != PacketKind::Message {
-        return None;
-    }
-    Some((packet.header.group == GroupId::SYSTEM, Message::decode(packet.body).ok()?))
-}
 
 /// The packet carries bytes of a stream: whether of the system group, and the rank.
 fn data(packet: &Packet) -> Option<(bool, u16)> {

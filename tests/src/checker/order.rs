@@ -177,10 +177,15 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                         let still_in = stay.left.is_none_or(|left| left > record);
                         to == process && was_in && still_in
                     }
-                    None => {
-                        let view = history.homes.get(&earlier).map_or(sent.view, |home| home.1);
-                        stay.installs.iter().any(|i| i.view.number == view)
-                    }
+                    // The view of a message that nobody delivered is that of its sending, or a later one of which its sender was
+                    // not told yet; who had left before is in none of them.
+                    None => match history.homes.get(&earlier) {
+                        Some(home) => stay.installs.iter().any(|i| i.view.number == home.1),
+                        None => {
+                            stay.installs.iter().any(|i| i.view.number == sent.view)
+                                && stay.left.is_none_or(|left| left > sent.record)
+                        }
+                    },
                 };
                 let when = delivered.get(&(process, earlier));
                 if destination && when.is_none_or(|&when| when > record) {

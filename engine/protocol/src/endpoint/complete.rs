@@ -13,7 +13,6 @@
 //! Owner: the endpoint. Invariant: an answer is a fact that stays true.
 
 use super::Endpoint;
-use crate::group::Group;
 use crate::group::debts::Debt;
 use crate::id::{GroupId, ProcessId};
 use crate::time::Instant;
@@ -121,8 +120,7 @@ impl Endpoint {
         if open.id.sender == self.shared.me {
             return self.shared.multis.complete >= open.id.number;
         }
-        let past = |group: &Box<Group>| group.is_past(open.id.sender);
-        open.groups.iter().all(|group| self.groups.get(group).is_none_or(past))
+        open.groups.iter().all(|group| self.groups.get(group).is_none_or(|group| group.is_past(open.id.sender)))
     }
 
     /// PENDING came.

@@ -92,8 +92,12 @@ impl Endpoint {
                 || record.is_none_or(|record| acceptor::bars(record, founding, system)))
     }
 
+    /// Asks the site's record. Of what others want asked there is a limit, and they ask again; what this process wants itself
+    /// is asked once.
     fn ask_record(&mut self, operation: RecordOperation, pending: Pending) {
-        if self.founding.pending.len() >= MAX_PENDING {
+        let of_others = matches!(pending, Pending::Pledge(Some(_), _) | Pending::Accept(Some(_), _))
+            || matches!(operation, RecordOperation::Learn { .. });
+        if of_others && self.founding.pending.len() >= MAX_PENDING {
             return;
         }
         self.founding.next += 1;

@@ -350,10 +350,10 @@ impl Endpoint {
         self.enter_group(index, group);
     }
 
-    fn enter_group(&mut self, index: usize, group: Group) {
+    fn enter_group(&mut self, index: usize, mut group: Group) {
         let id = group.id;
-        if let Some(mut former) = self.groups.remove(&id) {
-            former.dissolve(&mut self.shared);
+        if let Some(former) = self.groups.remove(&id) {
+            group.inherit(&mut self.shared, *former);
         }
         self.groups.insert(id, Box::new(group));
         self.handles[index].phase = Phase::Member(id);

@@ -94,9 +94,7 @@ impl Group {
         self.tickets.end_view();
         self.clients.begin_view(value.members.len());
         self.decided.push_back((number, value.clone()));
-        if self.decided.len() > KEPT_VALUES {
-            self.decided.pop_front();
-        }
+        self.forget_values();
         // Those who leave as well: they answered, and whoever decided may be the only one who knows.
         let mut awaited: BTreeSet<ProcessId> = value.members.iter().map(|m| m.process).collect();
         if !self.is_system() {
@@ -107,7 +105,7 @@ impl Group {
             &mut self.plane,
             Plane::new(stays.unwrap_or(0), value.members.len(), shared.config.max_message, self.options.total_order),
         );
-        self.old.push_back(OldView { number, plane, awaited });
+        self.old.push_back(OldView { number, plane, awaited, former: false });
         let old_members = std::mem::replace(&mut self.view.members, value.members.clone());
         self.view.number = value.number;
         self.view.executed = value.executed.iter().copied().collect();
@@ -279,6 +277,39 @@ impl Group {
         self.tell_at = Some(shared.now + shared.random.jitter(pause * self.breadth() * shared.config.resend_ns));
     }
 
+    /// Only the last values are kept, and those that somebody has yet to be told (R8).
+    fn forget_values(&mut self) {
+        while self.decided.len() > KEPT_VALUES
+            && let Some(oldest) = self.decided.iter().position(|(number, _)| !self.is_awaited(*number))
+        {
+            self.decided.remove(oldest);
+        }
+    }
+
+    /// Somebody has not shown that it knows how this view ended.
+    fn is_awaited(&self, view: u64) -> bool {
+        self.old.iter().any(|old| old.number == view && !old.awaited.is_empty())
+    }
+
+    /// This process was in the group before: what it is still asked for of that time (R8), it answers from now on as a member.
+    pub fn inherit(&mut self, shared: &mut Shared, mut former: Group) {
+        let (mut kept, rest) =
+            std::mem::take(&mut former.old).into_iter().partition(|old: &OldView| !old.awaited.is_empty());
+        former.old = rest;
+        // The application is done with it: what it was not told of yet is copied here.
+        former.dissolve(shared);
+        kept.iter_mut().for_each(|old| old.former = true);
+        std::mem::swap(&mut self.old, &mut kept);
+        self.old.extend(kept);
+        let values = former.decided.into_iter().filter(|(number, _)| self.is_awaited(*number));
+        for value in values.collect::<Vec<_>>().into_iter().rev() {
+            self.decided.push_front(value);
+        }
+        if !self.old.is_empty() {
+            self.tell_at = Some(shared.now + shared.config.resend_ns);
+        }
+    }
+
     /// A process showed that it is in view `number` of this group.
     pub fn note_shown(&mut self, process: ProcessId, number: u64) {
         for old in &mut self.old {
@@ -300,10 +331,8 @@ impl Group {
                 let in_system = |p: &ProcessId| *p == shared.me || shared.peers.contains_key(p);
                 old.awaited.retain(in_system);
             }
-            if (old.awaited.is_empty() || over || mutant!(ForgetsOldView))
-                && old.plane.unconsumed() == 0
-                && old.plane.claim.is_none()
-            {
+            let consumed = old.former || (old.plane.unconsumed() == 0 && old.plane.claim.is_none());
+            if (old.awaited.is_empty() || over || mutant!(ForgetsOldView)) && consumed {
                 old.plane.release_all(&mut shared.region);
                 self.old.remove(index);
             } else {

@@ -100,6 +100,8 @@ pub struct OldView {
     pub plane: Plane,
     /// Who of the next view has not yet shown a sign of it or a later one.
     pub awaited: BTreeSet<ProcessId>,
+    /// Of a former membership of this process: the application is done with it.
+    pub former: bool,
 }
 
 /// A process that asked to join.
@@ -580,7 +582,8 @@ impl Group {
         if self.plane.claim.is_some() {
             return Some(&mut self.plane);
         }
-        self.old.iter_mut().map(|old| &mut old.plane).find(|plane| plane.claim.is_some())
+        let mut old = self.old.iter_mut().filter(|old| !old.former).map(|old| &mut old.plane);
+        old.find(|plane| plane.claim.is_some())
     }
 
     /// The claimed bytes: chunk, offset, length.

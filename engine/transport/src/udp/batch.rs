@@ -155,7 +155,7 @@ fn segment(header: &libc::msghdr) -> usize {
     unsafe {
         let mut next = libc::CMSG_FIRSTHDR(header);
         while let Some(message) = next.as_ref() {
-            let has_integer = message.cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as usize;
+            let has_integer = message.cmsg_len as u64 >= u64::from(libc::CMSG_LEN(size_of::<libc::c_int>() as u32));
             if (message.cmsg_level, message.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO) && has_integer {
                 let length = libc::CMSG_DATA(message).cast::<libc::c_int>().read_unaligned();
                 return usize::try_from(length).unwrap_or(0);

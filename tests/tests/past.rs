@@ -1,0 +1,55 @@
+//! Who leaves a group and does not hear that it has left (R8): whoever knows keeps the answer until it is known, whatever
+//! becomes of the group meanwhile.
+
+use isis_protocol::time::MILLISECOND;
+use isis_tests::scenario::{Scenario, message};
+use isis_tests::sim::network::Verdict;
+use isis_wire::message::Message;
+
+/// Two members and a third process, on a site each. The second member leaves; what the first one tells it of the decision is
+/// lost, until the way is mended.
+fn leaves_unheard() -> (Scenario, [usize; 3]) {
+    let mut s = Scenario::new(&[1, 1, 1]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b]);
+    let (from, deaf) = (s.place(a), s.place(b));
+    s.intercept(move |packet| match message(packet) {
+        Some((false, Message::Decide { .. })) if packet.from == from && packet.to == deaf => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    s.leave(b).expect("a member may leave");
+    (s, [a, b, c])
+}
+
+/// Before the second can hear again the first leaves as well, and joins again: of the view that it has to tell about it knows
+/// from its former membership only, and nobody else knows at all. (From seed 91136565: the leave never completed, and nobody
+/// could join any more.)
+#[test]
+fn who_joins_again_answers_for_its_former_membership() {
+    let (mut s, [a, b, c]) = leaves_unheard();
+    s.join(c);
+    s.until("the oldest and the newcomer", |s| s.view_is(a, &[a, c]) && s.view_is(c, &[a, c]));
+    s.leave(a).expect("a member may leave");
+    s.until("the newcomer alone", |s| s.view_is(c, &[c]));
+    s.join(a);
+    s.until("the oldest is back", |s| s.view_is(c, &[c, a]) && s.view_is(a, &[c, a]));
+    s.pass(50 * MILLISECOND);
+    assert!(s.view_is(b, &[a, b]), "the schedule is another one:\n{}", s.text());
+    s.mend();
+    s.finish();
+}
+
+/// The second hears how its last view ended only when many further views have ended.
+#[test]
+fn a_decision_is_kept_until_all_know_it() {
+    let (mut s, [a, b, c]) = leaves_unheard();
+    for _ in 0..10 {
+        s.join(c);
+        s.until("both", |s| s.view_is(a, &[a, c]) && s.view_is(c, &[a, c]));
+        s.leave(c).expect("a member may leave");
+        s.until("the oldest alone", |s| s.view_is(a, &[a]));
+    }
+    assert!(s.view_is(b, &[a, b]), "the schedule is another one:\n{}", s.text());
+    s.mend();
+    s.finish();
+}
