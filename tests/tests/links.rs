@@ -55,6 +55,49 @@ fn a_way_that_is_open_in_one_direction_is_no_link() {
     }
 }
 
+/// A process whose site belongs to a system that is no more is not the one whose turn it is to found another one: that is a
+/// process with a lower nonce, which looks for a system for ever, because it has no link to a member of the one that it found. The
+/// first one asks its site's record again all the same. (From seed 93029619: it looked for ever, too.)
+#[test]
+fn a_site_is_free_again_though_another_process_looks_in_vain() {
+    let mut s = Scenario::new(&[1, 1, 1, 2]);
+    let alone = 3;
+    let admitted = |s: &mut Scenario, place| {
+        let node = s.start(place);
+        s.until("the process is admitted", |s| s.app(node).system_view.is_some());
+        node
+    };
+    s.part(&[alone]);
+    let former = admitted(&mut s, 3);
+    admitted(&mut s, 0);
+    admitted(&mut s, 1);
+    s.part_one_way(1, 2);
+    s.part_one_way(2, 1);
+    let outside = s.start(2);
+    // Silent, but alive: the site is its system's.
+    s.hang(former);
+    let late = s.start(4);
+    s.pass(2 * SECOND);
+    assert!(
+        [outside, late].iter().all(|&n| s.app(n).system_view.is_none()),
+        "the schedule is another one:\n{}",
+        s.text()
+    );
+    for other in 0..alone {
+        s.world.network.unblock(alone, other);
+        s.world.network.unblock(other, alone);
+    }
+    s.pass(SECOND);
+    s.crash(former);
+    s.until("the late one is in a system", |s| s.app(late).system_view.is_some());
+    s.join(late);
+    s.until("it can be in a group", |s| s.view_is(late, &[late]));
+    let message = s.multicast(late, Kind::Total, false, 100);
+    s.until("and multicast", |s| s.has(late, message));
+    // Which of the systems gives way to the other is another story.
+    s.finish_safe();
+}
+
 /// A cut that is mended in time costs nobody its place: what was lost comes by repairs from the third.
 #[test]
 fn a_short_cut_is_bridged_by_the_third() {

@@ -360,7 +360,9 @@ impl Endpoint {
         }
         let own = self.shared.config.nonce;
         let lowest = self.looking.seekers.iter().all(|(nonce, seeker)| *nonce > own || !seeker.may_found);
-        if now.since(self.looking.since) >= discovery && lowest && !self.looking.asked_record {
+        // Whose turn it is or not: the system that the site belonged to may be no more, and nobody else asks this site's record.
+        let turn = lowest || self.looking.bound.is_some();
+        if now.since(self.looking.since) >= discovery && turn && !self.looking.asked_record {
             self.looking.asked_record = true;
             let id = u128::from(self.shared.random.next()) << 64 | u128::from(self.shared.random.next());
             self.site_requests.push_back(SiteRequest::Found(SystemId(id | 1)));
