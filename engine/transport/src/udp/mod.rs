@@ -38,6 +38,8 @@ const CONTROL_MAX: usize = 128;
 const HEARD_MAX: usize = 256;
 /// The self-tests are not looked at more often than this.
 const LOOK_EVERY_NS: u64 = 5_000_000;
+/// So many runs refused one after the other: no more are tried.
+const REFUSALS_MAX: u32 = 8;
 /// Multicast receive sockets, at most. Linux allows 20 groups on each by default.
 const MULTICAST_SOCKETS_MAX: usize = 64;
 
@@ -140,6 +142,8 @@ pub struct UdpTransport {
     can_multicast: bool,
     /// Runs are handed to the kernel as one piece.
     in_runs: bool,
+    /// Runs that were refused since one was taken.
+    refusals: u32,
     multicast: Vec<MulticastSocket>,
     groups: GroupPaths,
     discovery: Discovery,
@@ -180,6 +184,7 @@ impl UdpTransport {
             datagram_local: loopback.map_or(DATAGRAM_MAX, |mtu| mtu.saturating_sub(48).clamp(512, DATAGRAM_MAX)),
             can_multicast,
             in_runs: config.in_runs,
+            refusals: 0,
             multicast: Vec::new(),
             groups: GroupPaths::new(config.multicast, config.token),
             discovery: Discovery::new(announce_at, config.token),
@@ -355,6 +360,9 @@ impl UdpTransport {
                 Ok((sent, messages)) => {
                     let bytes: usize = rest[..sent].iter().map(Transmission::len).sum();
                     self.counters.udp_send_messages += messages as u64;
+                    if messages < sent {
+                        self.refusals = 0;
+                    }
                     self.counters.udp_sent += sent as u64;
                     self.counters.udp_sent_bytes += bytes as u64;
                     report.sent += sent;
@@ -379,8 +387,12 @@ impl UdpTransport {
                     code if in_runs && batch::run(rest) > 1 => {
                         self.counters.udp_send_runs_refused += 1;
                         apart = done + batch::run(rest);
-                        // The device cannot (EIO: it has no checksums of its own), or the kernel does not know runs.
-                        self.in_runs = !matches!(code, Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP));
+                        if matches!(code, Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)) {
+                            // The device cannot, or the kernel does not know runs; an old one also says so (EINVAL) of a path
+                            // that takes shorter datagrams only.
+                            self.refusals += 1;
+                            self.in_runs = self.refusals < REFUSALS_MAX;
+                        }
                         retried = false;
                     }
                     Some(libc::EMSGSIZE) => {
