@@ -139,6 +139,8 @@ pub struct Shared {
     /// Counts the changes of which processes the peers are: what follows from that alone need not be worked out again
     /// before the next one.
     pub peers_epoch: u64,
+    /// When the system view was adopted.
+    pub adopted_at: Instant,
     /// No lane to a peer has anything to send, or to wait for.
     pub lanes_at_rest: bool,
     /// Births of all processes of the system view.
@@ -184,6 +186,7 @@ impl Shared {
             detours: BTreeMap::new(),
             peers: FewMap::new(),
             peers_epoch: 1,
+            adopted_at: now,
             lanes_at_rest: true,
             births: FxHashMap::default(),
             stalled: false,
@@ -215,6 +218,7 @@ impl Shared {
         }
         self.excluded.drain(..self.excluded.len().saturating_sub(KEPT_EXCLUDED));
         self.system_view = SystemView { number, members: members.to_vec() };
+        self.adopted_at = now;
         self.peers_epoch += 1;
         self.peers.retain(|process, _| members.iter().any(|m| m.process == *process));
         for member in members.iter().filter(|m| m.nonce != self.config.nonce) {

@@ -2,12 +2,13 @@
 
 use super::Endpoint;
 use crate::event::Event;
+use crate::id::GroupId;
 use crate::shared::Pending;
 use crate::time::Instant;
 use std::mem::discriminant;
 
 impl Endpoint {
-    /// When contact to a quorum was last there: the sites are ordered by when they were heard last.
+    /// When contact to a quorum that is in this view was last there: the sites are ordered by when they were heard last.
     fn quorum_heard(&mut self) -> Instant {
         let now = self.shared.now;
         let mut times = std::mem::take(&mut self.site_times);
@@ -17,8 +18,16 @@ impl Endpoint {
         if self.shared.system_view.members.len() > self.shared.peers.len() {
             times.push((now, own_site));
         }
-        for peer in self.shared.peers.values() {
-            let heard = if peer.entry.site == own_site { now } else { peer.heard_at };
+        let system = self.groups.get(&GroupId::SYSTEM);
+        for (process, peer) in self.shared.peers.iter() {
+            let heard = if peer.entry.site == own_site {
+                now
+            } else if system.is_none_or(|system| system.has_shown(*process)) {
+                peer.heard_at
+            } else {
+                // Whoever is not in this view cannot have a say in the next one: it may never get what it lacks.
+                peer.heard_at.min(self.shared.adopted_at)
+            };
             match times.iter_mut().find(|(_, site)| *site == peer.entry.site) {
                 Some((at, _)) => *at = heard.max(*at),
                 None => times.push((heard, peer.entry.site)),

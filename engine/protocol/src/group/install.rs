@@ -310,6 +310,11 @@ impl Group {
         }
     }
 
+    /// This member has shown that it is in the present view.
+    pub fn has_shown(&self, process: ProcessId) -> bool {
+        self.rank_of(process).is_some_and(|rank| self.plane.shown[rank])
+    }
+
     /// A process showed that it is in view `number` of this group.
     pub fn note_shown(&mut self, process: ProcessId, number: u64) {
         for old in &mut self.old {
