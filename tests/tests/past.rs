@@ -1,10 +1,13 @@
 //! Who leaves a group and does not hear that it has left (R8): whoever knows keeps the answer until it is known, whatever
 //! becomes of the group meanwhile.
 
+use isis_protocol::event::Kind;
+use isis_protocol::id::GroupId;
 use isis_protocol::time::MILLISECOND;
 use isis_tests::scenario::{Scenario, message};
 use isis_tests::sim::network::Verdict;
 use isis_wire::message::Message;
+use isis_wire::packet::{Packet, PacketKind};
 
 /// Two members and a third process, on a site each. The second member leaves; what the first one tells it of the decision is
 /// lost, until the way is mended.
@@ -52,4 +55,41 @@ fn a_decision_is_kept_until_all_know_it() {
     assert!(s.view_is(b, &[a, b]), "the schedule is another one:\n{}", s.text());
     s.mend();
     s.finish();
+}
+
+/// Three sites; the third hears nothing of what is multicast in the system group. The other two decide the next system view, with
+/// a newcomer of the first site, and with a message that only they have; then the two die, and the newcomer lives. It hears the
+/// third, which cannot be in its view, though: that is no contact to a quorum, and both stall. (From seed 92047497: the newcomer
+/// took itself for a part of a quorum that could never decide anything.)
+#[test]
+fn who_cannot_be_in_the_view_is_no_part_of_its_quorum() {
+    let mut s = Scenario::new(&[2, 1, 1]);
+    let admitted = |s: &mut Scenario, place| {
+        let node = s.start(place);
+        s.until("the process is admitted", |s| s.app(node).system_view.is_some());
+        node
+    };
+    let (a, b, c) = (admitted(&mut s, 0), admitted(&mut s, 2), admitted(&mut s, 3));
+    s.until("the system of three", |s| [a, b, c].iter().all(|&n| s.system_is(n, &[a, b, c])));
+    s.join(a);
+    s.until("a group", |s| s.view_is(a, &[a]));
+    let key = s.multicast(a, Kind::Total, false, 100);
+    s.until("something is delivered", |s| s.has(a, key));
+    s.pass(100 * MILLISECOND);
+    let deaf = s.place(c);
+    s.intercept(move |packet| {
+        let stream = Packet::parse(&packet.bytes)
+            .is_ok_and(|it| it.header.kind == PacketKind::Data && it.header.group == GroupId::SYSTEM);
+        if stream && packet.to == deaf { Verdict::Drop } else { Verdict::Pass }
+    });
+    s.join(b);
+    s.pass(5 * MILLISECOND);
+    let d = s.start(1);
+    s.until("the system of four", |s| [a, b, d].iter().all(|&n| s.system_is(n, &[a, b, c, d])));
+    s.crash(a);
+    s.crash_site(1);
+    s.mend();
+    s.until("both stall", |s| s.app(d).stalled && s.app(c).stalled);
+    assert!(s.system_is(c, &[a, b, c]) && s.system_is(d, &[a, b, c, d]), "the schedule is another one:\n{}", s.text());
+    s.finish_safe();
 }
