@@ -83,11 +83,14 @@ impl Scenario {
 
     /// Starts a process in each of the first `N` places, one after another, so that they are admitted in this order.
     pub fn start_all<const N: usize>(&mut self) -> [usize; N] {
-        std::array::from_fn(|place| {
-            let node = self.start(place as u32);
-            self.until("the process is admitted", |s| s.app(node).system_view.is_some());
-            node
-        })
+        std::array::from_fn(|place| self.admit(place as u32))
+    }
+
+    /// Starts a process in a place, and waits until it is in a system.
+    pub fn admit(&mut self, place: u32) -> usize {
+        let node = self.start(place);
+        self.until("the process is admitted", |s| s.app(node).system_view.is_some());
+        node
     }
 
     /// Kills a process (its site-mates are told within a millisecond each).

@@ -62,15 +62,10 @@ fn a_way_that_is_open_in_one_direction_is_no_link() {
 fn a_site_is_free_again_though_another_process_looks_in_vain() {
     let mut s = Scenario::new(&[1, 1, 1, 2]);
     let alone = 3;
-    let admitted = |s: &mut Scenario, place| {
-        let node = s.start(place);
-        s.until("the process is admitted", |s| s.app(node).system_view.is_some());
-        node
-    };
     s.part(&[alone]);
-    let former = admitted(&mut s, 3);
-    admitted(&mut s, 0);
-    admitted(&mut s, 1);
+    let former = s.admit(3);
+    s.admit(0);
+    s.admit(1);
     s.part_one_way(1, 2);
     s.part_one_way(2, 1);
     let outside = s.start(2);

@@ -64,12 +64,7 @@ fn a_decision_is_kept_until_all_know_it() {
 #[test]
 fn who_cannot_be_in_the_view_is_no_part_of_its_quorum() {
     let mut s = Scenario::new(&[2, 1, 1]);
-    let admitted = |s: &mut Scenario, place| {
-        let node = s.start(place);
-        s.until("the process is admitted", |s| s.app(node).system_view.is_some());
-        node
-    };
-    let (a, b, c) = (admitted(&mut s, 0), admitted(&mut s, 2), admitted(&mut s, 3));
+    let (a, b, c) = (s.admit(0), s.admit(2), s.admit(3));
     s.until("the system of three", |s| [a, b, c].iter().all(|&n| s.system_is(n, &[a, b, c])));
     s.join(a);
     s.until("a group", |s| s.view_is(a, &[a]));

@@ -374,12 +374,7 @@ fn r7_orders_inside_an_unfinished_message_count() {
 fn r8_the_past_is_answered_for() {
     shows(8, Mutant::ForgetsOldView, "waited in vain: the third has the view too", || {
         let mut s = Scenario::new(&[2, 1, 1]);
-        let admitted = |s: &mut Scenario, place| {
-            let node = s.start(place);
-            s.until("the process is admitted", |s| s.app(node).system_view.is_some());
-            node
-        };
-        let (a, b, c) = (admitted(&mut s, 0), admitted(&mut s, 2), admitted(&mut s, 3));
+        let (a, b, c) = (s.admit(0), s.admit(2), s.admit(3));
         s.until("the system of three", |s| [a, b, c].iter().all(|&n| s.system_is(n, &[a, b, c])));
         s.pass(100 * MILLISECOND);
         let deaf = s.place(c);

@@ -17,11 +17,18 @@ const LIMIT: Duration = Duration::from_secs(20);
 struct Pair {
     ends: [Box<dyn Transport>; 2],
     begin: Instant,
+    /// How many datagrams may come in one piece.
+    piece: usize,
 }
 
 impl Pair {
     fn new(one: impl Transport + 'static, two: impl Transport + 'static) -> Pair {
-        Pair { ends: [Box::new(one), Box::new(two)], begin: Instant::now() }
+        Pair { ends: [Box::new(one), Box::new(two)], begin: Instant::now(), piece: 64 }
+    }
+
+    /// Of transports that bring each datagram by itself.
+    fn one_by_one(one: impl Transport + 'static, two: impl Transport + 'static) -> Pair {
+        Pair { piece: 1, ..Pair::new(one, two) }
     }
 
     fn address(&self, end: usize) -> Address {
@@ -36,6 +43,7 @@ impl Pair {
             end.advance(now_ns);
             let count = end.receive_burst(budget, &mut |from, bytes| received.push((from, bytes.to_vec())));
             assert_eq!(count, received.len(), "the count is what was delivered");
+            assert!(count <= budget * self.piece, "the budget is kept");
         }
         received
     }
@@ -154,7 +162,7 @@ fn udp(listen: &str) -> Option<UdpTransport> {
 fn memory() {
     let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port)).into();
     let (one, two) = memory_pair(address(1_001), address(1_002));
-    conformance(Pair::new(one, two));
+    conformance(Pair::one_by_one(one, two));
 }
 
 #[test]
@@ -173,6 +181,7 @@ fn udp_with_and_without_runs() {
     };
     conformance(Pair::new(udp("127.0.0.1:0").expect("loopback"), apart()));
     conformance(Pair::new(apart(), udp("127.0.0.1:0").expect("loopback")));
+    conformance(Pair::one_by_one(apart(), apart()));
 }
 
 #[test]

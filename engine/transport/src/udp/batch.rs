@@ -2,7 +2,7 @@
 //!
 //! Datagrams of one length that go to one destination one after the other are one *run*: the kernel gets them as one piece,
 //! carries it through the stack once, and cuts it where it has to (`UDP_SEGMENT`); a receiver that asked for it (`UDP_GRO`)
-//! gets it whole, with the length to cut at. At the usual MTU that is worth a factor of ten and more.
+//! gets it whole, with the length to cut at. docs/performance.md says what that is worth.
 //!
 //! ```text
 //!  transmissions   A·1400 A·1400 A·900 | B·60 | A·1400 …       a shorter one ends its run
