@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod flood;
 pub mod latency;
 pub mod member;
+pub mod plane;
 pub mod report;
 pub mod stop;
 pub mod talk;
