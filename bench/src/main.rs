@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use isis_bench::{flood, latency, member, stop, throughput, view_change};
+use isis_bench::{compare, flood, latency, member, stop, throughput, view_change};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -24,6 +24,8 @@ enum Bench {
     Flood(flood::Flood),
     /// One member stopped and resumed at full speed: memory stays bounded.
     Stop(stop::Stop),
+    /// The same work by ours and by rivals, in turn: ratios.
+    Compare(compare::Compare),
     /// A member process; started by the others.
     #[command(hide = true)]
     Member {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Bench::ViewChange(args) => view_change::run(&args),
         Bench::Flood(args) => flood::run(&args),
         Bench::Stop(args) => stop::run(&args),
+        Bench::Compare(args) => compare::run(&args),
         Bench::Member { start } => return ExitCode::from(member::run(&start) as u8),
     };
     match result {

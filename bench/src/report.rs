@@ -2,6 +2,9 @@
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
 /// An empty histogram: up to a minute, three digits.
@@ -86,15 +89,52 @@ pub fn publish(json: bool, what: &str, text: &[String], mut value: Value) {
     for line in text {
         crate::say(line);
     }
-    let host = host();
-    crate::say(&format!(
-        "({what}; commit {}, kernel {}, {} × {}, load before {})",
+    crate::say(&format!("({what}; {})", host_text(&host())));
+}
+
+/// How much ran on the host of [`host`] before: programs that wanted a processor, on average.
+pub fn load(host: &Value) -> f64 {
+    host["load_before"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0.0)
+}
+
+/// What [`host`] gave, as text.
+pub fn host_text(host: &Value) -> String {
+    format!(
+        "commit {}, kernel {}, {} × {}, load before {}",
         text_of(&host["commit"]),
         text_of(&host["kernel"]),
         host["cpus"],
         text_of(&host["cpu"]),
         text_of(&host["load_before"])
-    ));
+    )
+}
+
+/// A file of measurements: one line of JSON each, with the host. Lines are appended.
+#[derive(Debug)]
+pub struct Lines {
+    file: Option<File>,
+    host: Value,
+}
+
+impl Lines {
+    /// Opens the file; without a path nothing is written.
+    pub fn open(path: Option<&Path>) -> Result<Lines, String> {
+        let open = |path: &Path| {
+            let file = File::options().create(true).append(true).open(path);
+            file.map_err(|error| format!("{}: {error}", path.display()))
+        };
+        Ok(Lines { file: path.map(open).transpose()?, host: host() })
+    }
+
+    /// Writes a measurement.
+    pub fn write(&mut self, value: &Value) -> Result<(), String> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let mut value = value.clone();
+        if let Some(map) = value.as_object_mut() {
+            map.insert("host".to_owned(), self.host.clone());
+        }
+        writeln!(file, "{value}").map_err(|error| error.to_string())
+    }
 }
 
 fn text_of(value: &Value) -> &str {

@@ -4,7 +4,9 @@ use crate::fleet::{Fleet, LEAST_SIZE};
 use crate::report;
 use crate::talk::{IdleName, KindName, ModeName, Order, Start};
 use clap::Args;
+use hdrhistogram::Histogram;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What all benches over a group take.
@@ -89,37 +91,74 @@ pub struct Throughput {
     counters: bool,
 }
 
-/// Runs it.
-pub fn run(args: &Throughput) -> Result<(), String> {
+/// What one run gave.
+#[derive(Debug)]
+pub struct Measured {
+    /// Deliveries a second at each member.
+    pub rates: Vec<f64>,
+    /// Processor time per multicast over all processes, microseconds.
+    pub cpu_us: f64,
+    /// Send to own delivery.
+    pub latency: Histogram<u64>,
+    /// Messages checked at each member.
+    pub checked: u64,
+    /// The counters of the first member, if they were asked for.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// One run: assembles the members, lets the first `senders` of them send, measures, and checks that all delivered all.
+pub fn measure(load: &Load, senders: u16, rate: u64, seconds: u64, counters: bool) -> Result<Measured, String> {
     let mut fleet = Fleet::new()?;
-    let start = args.load.start(&fleet, args.rate, false, 0)?;
-    for _ in 0..args.load.members {
-        fleet.start(&start)?;
+    let start = load.start(&fleet, rate, false, 0)?;
+    measure_started(&mut fleet, load, &start, senders, seconds, counters)
+}
+
+/// As [`measure`], with members that are started like this.
+pub fn measure_started(
+    fleet: &mut Fleet,
+    load: &Load,
+    start: &Start,
+    senders: u16,
+    seconds: u64,
+    counters: bool,
+) -> Result<Measured, String> {
+    for _ in 0..load.members {
+        fleet.start(start)?;
     }
     fleet.assemble()?;
-    let senders = args.senders.unwrap_or(args.load.members).min(args.load.members);
     for rank in 0..senders {
         let index = fleet.of_rank(rank).ok_or("a rank without a member")?;
         fleet.order(index, &Order::Load)?;
     }
     std::thread::sleep(Duration::from_millis(500));
     fleet.order_all(&Order::Measure)?;
-    std::thread::sleep(Duration::from_secs(args.seconds.clamp(1, 600)));
+    std::thread::sleep(Duration::from_secs(seconds.clamp(1, 600)));
     let measured = fleet.measured()?;
-    let (checked, _) = fleet.settle(args.load.kind == KindName::Total)?;
-    let counters = if args.counters { fleet.counters(0)? } else { Default::default() };
+    let (checked, _) = fleet.settle(load.kind == KindName::Total)?;
+    let counters = if counters { fleet.counters(0)? } else { Default::default() };
     fleet.quit()?;
-
-    let rates: Vec<f64> = measured.iter().map(|m| m.delivered as f64 * 1e9 / m.elapsed_ns as f64).collect();
-    let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
-    let megabytes = slowest * args.load.size as f64 / 1e6;
     let cpu: f64 = measured.iter().map(|m| m.cpu_ns as f64).sum::<f64>();
     let sent: u64 = measured.iter().map(|m| m.sent).sum();
-    let cpu_us = cpu / 1e3 / sent.max(1) as f64;
     let mut latency = report::histogram();
     for one in &measured {
         latency.add(&one.histogram).map_err(|error| format!("{error:?}"))?;
     }
+    Ok(Measured {
+        rates: measured.iter().map(|m| m.delivered as f64 * 1e9 / m.elapsed_ns as f64).collect(),
+        cpu_us: cpu / 1e3 / sent.max(1) as f64,
+        latency,
+        checked,
+        counters,
+    })
+}
+
+/// Runs it.
+pub fn run(args: &Throughput) -> Result<(), String> {
+    let senders = args.senders.unwrap_or(args.load.members).min(args.load.members);
+    let measured = measure(&args.load, senders, args.rate, args.seconds, args.counters)?;
+    let Measured { rates, cpu_us, latency, checked, counters } = measured;
+    let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let megabytes = slowest * args.load.size as f64 / 1e6;
     let mut text = vec![
         format!("{}, {senders} sending for {} s", args.load.text(), args.seconds),
         format!("  delivered at each member: {slowest:.0} messages/s = {megabytes:.1} MB/s (the slowest one)"),

@@ -1,0 +1,62 @@
+//! Who is compared with whom, and what that needs.
+
+/// A rival: a program in `bench/rivals`.
+#[derive(Debug)]
+pub struct Rival {
+    /// Its name, that of the program and that of the feature that builds it.
+    pub name: &'static str,
+    /// What has to be installed.
+    pub needs: &'static str,
+}
+
+/// A rival's transport, and what of ours is set against it.
+#[derive(Debug)]
+pub struct Contest {
+    /// The rival.
+    pub rival: &'static str,
+    /// Its transport.
+    pub transport: &'static str,
+    /// The order that it promises.
+    pub promises: &'static str,
+    /// Options of ours, for equal conditions.
+    pub ours: &'static [&'static str],
+    /// The rival's messages go through shared memory.
+    pub shared_memory: bool,
+    /// The largest message that it is tried with.
+    pub most: usize,
+}
+
+/// All rivals.
+pub const RIVALS: [Rival; 1] = [Rival {
+    name: "aeron",
+    needs: "CMake 3.30 or later (`pip install cmake`; CMAKE=/path/to/cmake), and of Debian: clang libclang-dev make g++ \
+            uuid-dev libbsd-dev",
+}];
+
+/// All contests.
+pub const CONTESTS: [Contest; 3] = [
+    Contest {
+        rival: "aeron",
+        transport: "udp-64k",
+        promises: "FIFO per sender",
+        ours: &[],
+        shared_memory: false,
+        most: 1 << 20,
+    },
+    Contest {
+        rival: "aeron",
+        transport: "udp-1408",
+        promises: "FIFO per sender",
+        ours: &["datagram_local=1400"],
+        shared_memory: false,
+        most: 1 << 20,
+    },
+    Contest {
+        rival: "aeron",
+        transport: "ipc",
+        promises: "FIFO per sender",
+        ours: &[],
+        shared_memory: true,
+        most: 64 << 10,
+    },
+];

@@ -1,0 +1,150 @@
+//! Building the programs in `bench/rivals`, and measuring with one of them.
+
+use super::Sample;
+use super::contest::Rival;
+use super::talk::{Order, Report, Start};
+use crate::fleet::PATIENCE;
+use isis_processes::children::name;
+use isis_processes::library::workspace;
+use isis_processes::{Children, Directory, live};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// Lines of a failed build that are shown.
+const SHOWN: usize = 12;
+/// Ports from here on, 32 for each run: what the last run left in the kernel does not meet the next.
+const FIRST_PORT: u16 = 42_000;
+const PORT_STEP: u16 = 32;
+const RUNS: u16 = 400;
+/// How long the load goes on before it is measured.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// What a rival is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// Its transport.
+    pub transport: &'static str,
+    /// Member processes.
+    pub members: u16,
+    /// Payload bytes.
+    pub size: usize,
+    /// Seconds to measure.
+    pub seconds: u64,
+}
+
+/// Builds the program of a rival; gives its path. The error says why it cannot be had.
+pub fn build(rival: &Rival) -> Result<PathBuf, String> {
+    let folder = workspace().join("bench/rivals");
+    let target = folder.join("target");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    crate::progress(&format!("building {} (minutes, the first time)", rival.name));
+    let output = Command::new(cargo)
+        .current_dir(&folder)
+        // The directory of this project's own builds would mix two lock files.
+        .env_remove("CARGO_BUILD_TARGET_DIR")
+        .args(["build", "--quiet", "--release", "--features", rival.name, "--bin", rival.name, "--target-dir"])
+        .arg(&target)
+        .output()
+        .map_err(|error| format!("cargo: {error}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let telling =
+            |line: &&str| !line.trim().is_empty() && !line.contains("cargo:") && !line.trim().starts_with("at ");
+        let all: Vec<&str> = text.lines().filter(telling).collect();
+        let errors: Vec<&str> = all.iter().copied().filter(|line| line.to_lowercase().contains("error")).collect();
+        let shown = if errors.is_empty() { &all } else { &errors };
+        let shown: Vec<&str> = shown.iter().copied().take(SHOWN).collect();
+        return Err(format!("it cannot be built here:\n    {}", shown.join("\n    ")));
+    }
+    Ok(target.join("release").join(rival.name))
+}
+
+/// One measurement with a rival.
+pub fn measure(program: &Path, work: &Work) -> Result<Sample, String> {
+    static RUN: AtomicU16 = AtomicU16::new(0);
+    live::end_on_signals().map_err(|error| error.to_string())?;
+    // Files that processes share belong into memory.
+    let memory = Path::new("/dev/shm");
+    let directory =
+        if memory.is_dir() { Directory::new_in(memory, "isis-rival-") } else { Directory::new("isis-rival-") };
+    let directory = directory.map_err(|error| error.to_string())?;
+    let port = FIRST_PORT + RUN.fetch_add(1, Ordering::Relaxed) % RUNS * PORT_STEP;
+    let mut members = Members {
+        children: Children::new(|line| {
+            serde_json::from_str(line)
+                .unwrap_or_else(|error| Report::Failed(format!("an unreadable report ({error}): {line}")))
+        }),
+    };
+    for index in 0..work.members {
+        let start = Start {
+            transport: work.transport.to_owned(),
+            directory: directory.path().to_owned(),
+            index,
+            members: work.members,
+            size: work.size,
+            port,
+        };
+        let text = serde_json::to_string(&start).map_err(|error| error.to_string())?;
+        members.children.start(Command::new(program).arg(&text))?;
+    }
+    members.hear_all("connected", |report| matches!(report, Report::Ready).then_some(()))?;
+    members.order(Order::Load)?;
+    std::thread::sleep(WARM_UP);
+    members.order(Order::Measure)?;
+    std::thread::sleep(Duration::from_secs(work.seconds.clamp(1, 600)));
+    members.order(Order::Tell)?;
+    let mut latency = crate::report::histogram();
+    let measured = members.hear_all("measurements", |report| {
+        let Report::Measured { elapsed_ns, delivered, sent, lost, cpu_ns, histogram } = report else { return None };
+        for (value, count) in histogram {
+            latency.saturating_record_n(*value, *count);
+        }
+        Some((*elapsed_ns, *delivered, *sent, *lost, *cpu_ns))
+    })?;
+    members.order(Order::Hush)?;
+    members.order(Order::Quit)?;
+    members.children.collect(PATIENCE)?;
+    let sent: u64 = measured.iter().map(|m| m.2).sum();
+    let cpu: u64 = measured.iter().map(|m| m.4).sum();
+    if measured.iter().any(|m| m.1 == 0) {
+        return Err("a member delivered nothing".to_owned());
+    }
+    Ok(Sample {
+        rates: measured.iter().map(|m| m.1 as f64 * 1e9 / m.0 as f64).collect(),
+        cpu_us: cpu as f64 / 1e3 / sent.max(1) as f64,
+        latency,
+        lost: measured.iter().map(|m| m.3).sum(),
+    })
+}
+
+struct Members {
+    children: Children<Report>,
+}
+
+impl Members {
+    fn order(&mut self, order: Order) -> Result<(), String> {
+        self.children.tell_all(&serde_json::to_string(&order).map_err(|error| error.to_string())?)
+    }
+
+    /// Hears reports until each member has given one that is wanted.
+    fn hear_all<T>(&mut self, what: &str, mut take: impl FnMut(&Report) -> Option<T>) -> Result<Vec<T>, String> {
+        let end = Instant::now() + PATIENCE;
+        let mut heard = BTreeMap::new();
+        while heard.len() < self.children.len() {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.children.hear(left)? {
+                Some((index, Report::Failed(error))) => return Err(format!("{}: {error}", name(index))),
+                Some((index, report)) => {
+                    if let Some(taken) = take(&report) {
+                        heard.insert(index, taken);
+                    }
+                }
+                None => return Err(format!("{what}: not within {} s", PATIENCE.as_secs())),
+            }
+        }
+        Ok(heard.into_values().collect())
+    }
+}
