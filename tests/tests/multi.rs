@@ -188,6 +188,35 @@ fn what_only_the_dead_have_delivered_is_void() {
     s.finish();
 }
 
+/// The sender is parted together with the one that has delivered the message in the second group, where the sender orders. The
+/// others exclude both, and none of them has the final priority: it is void, while the two that have it run on for a while, and
+/// are evicted. (From seed 95276926.)
+#[test]
+fn what_only_the_excluded_have_delivered_is_void() {
+    for in_both in [false, true] {
+        let mut s = Scenario::new(&[1, 2]);
+        let [a, c, d] = s.start_all();
+        s.form(0, 0, &[a, c]);
+        s.form(1, 0, &[c, d, a][..if in_both { 3 } else { 2 }]);
+        let to = s.place(a);
+        s.intercept(move |packet| {
+            let lost = packet.to == to && !finals_in(packet).is_empty();
+            if lost { Verdict::Drop } else { Verdict::Pass }
+        });
+        let keys = s.multicast_groups(c, &JOINS, false);
+        s.until("the second group has it", |s| s.has(d, keys[1]));
+        s.part(&[1]);
+        let alone = |s: &Scenario| {
+            let views = s.app(a).members.iter().map(|member| member.view.as_ref());
+            s.system_is(a, &[a]) && views.flatten().all(|view| view.members.len() == 1)
+        };
+        s.until("the others exclude both", alone);
+        assert!(keys.iter().all(|&key| !s.has(a, key)), "{}", s.text());
+        assert!(s.app(d).system_view.as_ref().is_some_and(|view| view.members.len() == 3), "it has not noticed yet");
+        s.finish();
+    }
+}
+
 /// The sender is on a site that is parted, with one member of each group; so the message is half-way everywhere. It is
 /// evicted; the others agree.
 #[test]

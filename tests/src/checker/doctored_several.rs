@@ -7,6 +7,8 @@ use crate::trace::{Delivered, Event, Key, Process, Trace};
 use isis_protocol::event::Kind;
 use isis_protocol::id::{GroupId, ProcessId, SystemId};
 
+const P3: Process = Process(3);
+const P4: Process = Process(4);
 const SYSTEM: SystemId = SystemId(7);
 const FIRST: GroupId = GroupId(1);
 const SECOND: GroupId = GroupId(2);
@@ -97,6 +99,24 @@ fn good_settling() -> Trace {
     s.trace
 }
 
+/// One of five sends to two groups, and is parted with the one that delivers the message. The other three exclude both, so that
+/// nobody who is left knows anything of it.
+fn good_parting() -> Trace {
+    let mut s = begin(&[P0, P1, P2, P3, P4]);
+    form(&mut s, FIRST, &[(P0, 0), (P1, 0)]);
+    form(&mut s, SECOND, &[(P0, 1), (P2, 0)]);
+    send_to_both(&mut s, P0, 1);
+    deliver(&mut s, (P2, 0, SECOND), name(P0, 1, 1), 0, 1);
+    let left = [P1, P3, P4];
+    for process in left {
+        s.note(process, Event::SystemView(seen(GroupId::SYSTEM, 2, &left, &[P0, P2], process)));
+    }
+    s.note(P1, Event::View { join: 0, view: seen(FIRST, 2, &[P1], &[P0], P1), digest: None });
+    s.note(P0, Event::Evicted);
+    s.note(P2, Event::Evicted);
+    s.trace
+}
+
 /// One sends to two groups; a member of the second answers in a third one, where a member of the first is.
 fn good_answer() -> Trace {
     let mut s = begin(&[P0, P1, P2]);
@@ -159,6 +179,26 @@ fn property_17_is_of_all_groups() {
         trace.records.remove(at);
     }
     assert!(check(&trace, Limits::default()).is_empty());
+}
+
+#[test]
+fn property_17_is_of_those_that_are_in_the_system() {
+    // The one that has delivered it is excluded later, when the other group has gone on without it.
+    bites(17, good_parting, "nobody delivers it", |t| {
+        for record in &mut t.records {
+            if let Event::SystemView(view) = &record.event
+                && view.number == 2
+            {
+                let members = [P1, P2, P3, P4];
+                record.event = Event::SystemView(seen(GroupId::SYSTEM, 2, &members, &[P0], record.process));
+            }
+        }
+        let last = t.records.last().map_or(0, |record| record.time);
+        for process in [P1, P3, P4] {
+            let view = seen(GroupId::SYSTEM, 3, &[P1, P3, P4], &[P2], process);
+            t.push(last, process, Event::SystemView(view));
+        }
+    });
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! In each group such a message is a multicast of its own, with a key of its own; the other checks look at it as at any other.
 
 use super::Violation;
-use super::history::{History, Membership};
-use crate::trace::Key;
+use super::history::{History, Membership, SYSTEM_JOIN};
+use crate::trace::{Key, Process};
 use std::collections::BTreeMap;
 
 /// What names the message, whichever group's key is at hand: the key in its first group.
@@ -77,8 +77,17 @@ pub(super) fn order(history: &History<'_>, found: &mut Vec<Violation>) {
     }
 }
 
-/// 17, across groups: what a survivor delivers in one group, somebody delivers in each other one that has a survivor, unless
-/// all that could have told died.
+/// What `by` was told up to this record excludes the process from the system. It has failed, then, with all that it alone
+/// knows, whether it has noticed or, parted from the others, runs on.
+fn excluded(history: &History<'_>, process: Process, by: Process, record: usize) -> bool {
+    let told = |membership: &&Membership<'_>| membership.process == by && membership.join == SYSTEM_JOIN;
+    let installs = history.memberships.iter().filter(told).flat_map(|membership| &membership.installs);
+    let mut views = installs.take_while(|install| install.record < record).map(|install| install.view);
+    views.any(|view| view.has(process)) && views.last().is_some_and(|view| !view.has(process))
+}
+
+/// 17, across groups: what a survivor delivers in one group, somebody delivers in each other one that has a survivor. No survivor
+/// is who is dead, or excluded from the system, when the other group goes on without the sender.
 pub(super) fn atomicity(history: &History<'_>, found: &mut Vec<Violation>) {
     for (key, sent) in history.sends.iter().filter(|(key, _)| history.parts.contains_key(key)) {
         if history.homes.contains_key(key) {
@@ -96,6 +105,7 @@ pub(super) fn atomicity(history: &History<'_>, found: &mut Vec<Violation>) {
             .map(|pair| pair[1].record)
             .min();
         let Some(over) = over else { continue };
+        let by = history.trace.records[over].process;
         for other in history.parts[key].iter().filter(|other| *other != key) {
             let witness = history.memberships.iter().find_map(|membership| {
                 let taken = membership.installs.iter().flat_map(|install| &install.taken);
@@ -103,7 +113,8 @@ pub(super) fn atomicity(history: &History<'_>, found: &mut Vec<Violation>) {
                     && membership.process != key.sender
                     && history.life(membership.process).ended.is_none_or(|ended| ended > over);
                 let record = taken.filter(|taken| taken.delivered.key == Some(*other)).map(|taken| taken.record).next();
-                record.filter(|_| there).map(|record| (membership.process, record))
+                let survives = |_: &usize| there && !excluded(history, membership.process, by, over);
+                record.filter(survives).map(|record| (membership.process, record))
             });
             if let Some((process, record)) = witness {
                 let what =
