@@ -265,6 +265,41 @@ fn what_a_leaver_delivered_elsewhere_comes_first_where_it_stays() {
     s.finish();
 }
 
+/// One leaves the first group before the message has come there, and it never comes: those that are left, the sender among them,
+/// die. In the second group it did come, and who has it from there sends in a third one, where the leaver is. The leaver owes
+/// the message nothing. (From seed 96002503.)
+#[test]
+fn what_never_came_before_a_leave_is_not_waited_for() {
+    let mut s = Scenario::new(&[4]);
+    let [b, c, d, e] = s.start_all();
+    s.form(0, 0, &[c, b, e]);
+    s.form(1, 0, &[d, c]);
+    s.form(2, 0, &[d, b]);
+    let (from, to) = (s.place(d), s.place(c));
+    s.intercept(move |packet| {
+        let late = packet.from == from && packet.to == to && in_stream(packet);
+        if late { Verdict::Drop } else { Verdict::Pass }
+    });
+    let keys = s.multicast_groups(c, &JOINS, true);
+    s.pass(20 * MILLISECOND);
+    s.call(b, |app, ctx| app.leave(ctx, 0)).expect("a member may leave");
+    s.until("it has left", |s| s.app(b).members[0].left && s.view_is(e, &[c, e]));
+    // The last member besides the sender never hears of the final priority, so nobody delivers it there: it is safe.
+    let to = s.place(e);
+    s.intercept(move |packet| {
+        let lost = packet.to == to && !finals_in(packet).is_empty();
+        if lost { Verdict::Drop } else { Verdict::Pass }
+    });
+    s.until("the second group has it", |s| s.has(d, keys[1]));
+    s.crash(c);
+    s.crash(e);
+    s.until("the first group is no more", |s| s.system_is(b, &[b, d]) && s.system_is(d, &[b, d]));
+    let next = s.multicast(d, Kind::Causal, false, 50);
+    s.until("it comes without the message", |s| s.has(b, next));
+    assert!([b, c, e].iter().all(|&n| !s.has(n, keys[0])), "the schedule is another one:\n{}", s.text());
+    s.finish();
+}
+
 /// A flush waits for the message itself, not only for its copies.
 #[test]
 fn a_flush_waits_until_it_is_delivered() {

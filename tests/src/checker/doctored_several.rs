@@ -135,6 +135,25 @@ fn good_answer() -> Trace {
     s.trace
 }
 
+/// One sends to two groups. A member of the first leaves it before the message has come there, and it never comes, for the sender
+/// dies, the last member; in the second group it did come. Who has it from there then sends where the leaver is.
+fn good_leaving() -> Trace {
+    let mut s = begin(&[P0, P1, P2]);
+    form(&mut s, FIRST, &[(P0, 0), (P1, 0)]);
+    form(&mut s, SECOND, &[(P0, 1), (P2, 0)]);
+    form(&mut s, THIRD, &[(P1, 1), (P2, 1)]);
+    send_to_both(&mut s, P0, 1);
+    s.note(P1, Event::LeaveCall { join: 0 });
+    s.note(P1, Event::Left { join: 0 });
+    deliver(&mut s, (P2, 0, SECOND), name(P0, 1, 1), 0, 1);
+    s.note(P0, Event::Crash);
+    let answer = name(P2, 1, 1);
+    s.note(P2, Event::Send { key: answer, kind: Kind::Total, safe: false, len: 10, group: THIRD, view: 1 });
+    deliver(&mut s, (P1, 1, THIRD), answer, 1, 1);
+    deliver(&mut s, (P2, 1, THIRD), answer, 1, 1);
+    s.trace
+}
+
 /// The deliveries of a process in a group.
 fn deliveries(trace: &Trace, process: Process, group: GroupId) -> Vec<usize> {
     let is = |event: &Event| matches!(event, Event::Deliver(delivered) if delivered.group == group);
@@ -208,5 +227,16 @@ fn property_12_is_of_each_group_of_a_message() {
         let (time, later) = (t.records[message].time, t.records[answer].time);
         t.records.swap(message, answer);
         (t.records[message].time, t.records[answer].time) = (time, later);
+    });
+}
+
+#[test]
+fn property_12_is_of_members() {
+    // It leaves after the answer: as long as it is a member, the message comes first.
+    bites(12, good_leaving, "happened before", |t| {
+        let left = t.records.iter().position(|r| matches!(r.event, Event::Left { .. })).expect("it leaves");
+        let mut record = t.records.remove(left);
+        record.time = t.records.last().map_or(0, |last| last.time);
+        t.records.push(record);
     });
 }

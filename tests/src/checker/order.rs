@@ -177,13 +177,13 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                         let still_in = stay.left.is_none_or(|left| left > record);
                         to == process && was_in && still_in
                     }
-                    // The view of a message that nobody delivered is that of its sending, or a later one of which its sender was
-                    // not told yet; who had left before is in none of them.
+                    // The view of a message that nobody delivered is that of its sending, or a later one: its sender was not
+                    // told of that yet, or sent the copy in it again. Whoever leaves may be in none that it comes to.
                     None => match history.homes.get(&earlier) {
                         Some(home) => stay.installs.iter().any(|i| i.view.number == home.1),
                         None => {
                             stay.installs.iter().any(|i| i.view.number == sent.view)
-                                && stay.left.is_none_or(|left| left > sent.record)
+                                && stay.left.is_none_or(|left| left > record)
                         }
                     },
                 };
