@@ -2,7 +2,8 @@
 //!
 //! Each message carries its sender, its number there and the time of its sending. A gap in a sender's numbers is counted as
 //! loss; a step back is a failure. [`work`] is the loop of all systems; a program per system says how it sends and polls
-//! ([`System`]). A member never sleeps: with nothing to do it yields the processor.
+//! ([`System`]). A member with nothing to do yields the
+//! processor, where its system has nothing better.
 
 pub mod talk;
 
@@ -26,6 +27,14 @@ pub trait System {
     fn send(&mut self, message: &[u8]) -> Result<bool, String>;
     /// Turns the system, and gives what came in to `deliver`; gives how much was done, so that 0 means idle.
     fn poll<F: FnMut(&[u8])>(&mut self, deliver: &mut F) -> Result<usize, String>;
+    /// Waits a moment: there was nothing to do.
+    fn idle(&mut self) {
+        std::thread::yield_now();
+    }
+    /// Processor time that others used for this member: a daemon that it has started.
+    fn cpu_elsewhere_ns(&self) -> u64 {
+        0
+    }
 }
 
 /// The monotonic clock in nanoseconds: the same in all processes of this host.
@@ -36,6 +45,10 @@ pub fn now_ns() -> u64 {
 fn clock(which: rustix::time::ClockId) -> u64 {
     let time = rustix::time::clock_gettime(which);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn cpu_ns(system: &impl System) -> u64 {
+    clock(rustix::time::ClockId::ProcessCPUTime) + system.cpu_elsewhere_ns()
 }
 
 /// Tells the driver; a driver that is gone ends this process.
@@ -139,7 +152,7 @@ fn work(system: &mut impl System, start: &Start, orders: &Receiver<Order>) -> Re
             match orders.try_recv() {
                 Ok(Order::Load) => loading = true,
                 Ok(Order::Measure) => {
-                    base = (now_ns(), ledger.delivered, sent, clock(rustix::time::ClockId::ProcessCPUTime));
+                    base = (now_ns(), ledger.delivered, sent, cpu_ns(system));
                     ledger.histogram.reset();
                 }
                 Ok(Order::Tell) => tell(&Report::Measured {
@@ -147,7 +160,7 @@ fn work(system: &mut impl System, start: &Start, orders: &Receiver<Order>) -> Re
                     delivered: ledger.delivered - base.1,
                     sent: sent - base.2,
                     lost: ledger.lost,
-                    cpu_ns: clock(rustix::time::ClockId::ProcessCPUTime) - base.3,
+                    cpu_ns: cpu_ns(system).saturating_sub(base.3),
                     histogram: ledger
                         .histogram
                         .iter_recorded()
@@ -187,9 +200,14 @@ fn work(system: &mut impl System, start: &Start, orders: &Receiver<Order>) -> Re
             return Err(format!("an unexpected message: {wrong}"));
         }
         if done == 0 {
-            std::thread::yield_now();
+            system.idle();
         }
     }
+}
+
+/// The member that sent this message.
+pub fn sender(message: &[u8]) -> u16 {
+    (u64_at(message, 0) >> NUMBER_BITS) as u16
 }
 
 /// Eight bytes as a number.

@@ -27,14 +27,18 @@ pub struct Contest {
 }
 
 /// All rivals.
-pub const RIVALS: [Rival; 1] = [Rival {
-    name: "aeron",
-    needs: "CMake 3.30 or later (`pip install cmake`; CMAKE=/path/to/cmake), and of Debian: clang libclang-dev make g++ \
+pub const RIVALS: [Rival; 3] = [
+    Rival {
+        name: "aeron",
+        needs: "CMake 3.30 or later (`pip install cmake`; CMAKE=/path/to/cmake), and of Debian: clang libclang-dev make g++ \
             uuid-dev libbsd-dev",
-}];
+    },
+    Rival { name: "corosync", needs: "of Debian: corosync libcpg-dev; to be root; no other Corosync on this host" },
+    Rival { name: "iceoryx2", needs: "a C compiler and libclang (of Debian: gcc libc6-dev libclang-dev)" },
+];
 
 /// All contests.
-pub const CONTESTS: [Contest; 3] = [
+pub const CONTESTS: [Contest; 5] = [
     Contest {
         rival: "aeron",
         transport: "udp-64k",
@@ -58,5 +62,21 @@ pub const CONTESTS: [Contest; 3] = [
         ours: &[],
         shared_memory: true,
         most: 64 << 10,
+    },
+    Contest {
+        rival: "corosync",
+        transport: "one-daemon",
+        promises: "total order",
+        ours: &[],
+        shared_memory: false,
+        most: 1_000_000,
+    },
+    Contest {
+        rival: "iceoryx2",
+        transport: "shared-memory",
+        promises: "FIFO per sender",
+        ours: &[],
+        shared_memory: true,
+        most: 1 << 20,
     },
 ];
