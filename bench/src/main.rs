@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use isis_bench::{compare, flood, latency, member, stop, throughput, view_change};
+use isis_bench::{compare, curve, flood, floor, latency, member, stop, throughput, view_change};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -26,6 +26,10 @@ enum Bench {
     Stop(stop::Stop),
     /// The same work by ours and by rivals, in turn: ratios.
     Compare(compare::Compare),
+    /// Latency against the rate that is offered.
+    Curve(curve::Curve),
+    /// What the machine gives at best: memory and bare sockets.
+    Floor(floor::Floor),
     /// A member process; started by the others.
     #[command(hide = true)]
     Member {
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         Bench::Flood(args) => flood::run(&args),
         Bench::Stop(args) => stop::run(&args),
         Bench::Compare(args) => compare::run(&args),
+        Bench::Curve(args) => curve::run(&args),
+        Bench::Floor(args) => floor::run(&args),
         Bench::Member { start } => return ExitCode::from(member::run(&start) as u8),
     };
     match result {

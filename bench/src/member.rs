@@ -202,24 +202,41 @@ impl Member {
                 if now < self.next_send {
                     return Ok(false);
                 }
+                if self.start.timetable {
+                    if !self.send_one(self.next_send)? {
+                        return Ok(false);
+                    }
+                    self.next_send += step;
+                    continue;
+                }
                 // After a pause (a view change) no more than 10 ms are made up for.
                 self.next_send = (self.next_send + step).max(now.saturating_sub(10_000_000));
                 if self.start.ping {
                     self.next_send = now + step;
                 }
             }
-            self.buffer[..8].copy_from_slice(&(self.sent + 1).to_le_bytes());
-            self.buffer[8..STAMP].copy_from_slice(&now.to_le_bytes());
-            if self.options.kind == Kind::Causal {
-                self.ledger.write_vector(&mut self.buffer[STAMP..]);
-            }
-            match self.node.multicast(self.group, self.options, &self.buffer) {
-                Ok(_) => self.sent += 1,
-                Err(NodeError::WouldBlock) => return Ok(false),
-                Err(error) => return Err(format!("multicast: {error}")),
+            if !self.send_one(now)? {
+                return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Sends a message with this time; false: the window is full.
+    fn send_one(&mut self, time: u64) -> Result<bool, String> {
+        self.buffer[..8].copy_from_slice(&(self.sent + 1).to_le_bytes());
+        self.buffer[8..STAMP].copy_from_slice(&time.to_le_bytes());
+        if self.options.kind == Kind::Causal {
+            self.ledger.write_vector(&mut self.buffer[STAMP..]);
+        }
+        match self.node.multicast(self.group, self.options, &self.buffer) {
+            Ok(_) => {
+                self.sent += 1;
+                Ok(true)
+            }
+            Err(NodeError::WouldBlock) => Ok(false),
+            Err(error) => Err(format!("multicast: {error}")),
+        }
     }
 
     fn take(&mut self, event: NodeEvent) -> Result<(), String> {

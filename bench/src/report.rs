@@ -92,9 +92,17 @@ pub fn publish(json: bool, what: &str, text: &[String], mut value: Value) {
     crate::say(&format!("({what}; {})", host_text(&host())));
 }
 
-/// How much ran on the host of [`host`] before: programs that wanted a processor, on average.
-pub fn load(host: &Value) -> f64 {
-    host["load_before"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0.0)
+/// More than this load before the start: other programs are at work.
+const BUSY: f64 = 0.5;
+
+/// Says so if other programs ran on the host of [`host`] before.
+pub fn warn_if_busy(host: &Value) {
+    if text_of(&host["load_before"]).parse().unwrap_or(0.0) > BUSY {
+        crate::say(
+            "NOTE: other programs are running here. Who polls, spins or yields loses more by that than who sleeps:",
+        );
+        crate::say("these figures are not those of an idle machine.");
+    }
 }
 
 /// What [`host`] gave, as text.

@@ -50,6 +50,8 @@ pub struct Start {
     pub size: usize,
     /// Messages a second; 0 = as many as the window takes.
     pub rate: u64,
+    /// Messages are due by a timetable, whatever the system does; their time runs from then. Needs a rate.
+    pub timetable: bool,
     /// One message at a time: the next one only after the own delivery of the last.
     pub ping: bool,
     /// What to do while there is nothing to do.

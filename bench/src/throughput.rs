@@ -60,6 +60,7 @@ impl Load {
             size: self.size,
             rate,
             ping,
+            timetable: false,
             idle: self.idle,
             state,
             options,

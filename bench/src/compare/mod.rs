@@ -30,7 +30,7 @@ pub struct Compare {
     /// Payload bytes; may be repeated. Default: 64, 1024 and 65536.
     #[arg(long = "size", value_name = "BYTES")]
     sizes: Vec<usize>,
-    /// Only this rival (aeron, iceoryx2, corosync, norm); may be repeated. Default: all that can be had.
+    /// Only this rival (aeron, corosync, iceoryx2); may be repeated. Default: all that can be had.
     #[arg(long = "rival", value_name = "NAME")]
     rivals: Vec<String>,
     /// Ours is ordered like this, whatever the rival promises.
@@ -113,12 +113,7 @@ pub fn run(args: &Compare) -> Result<(), String> {
         }
     }
     let host = report::host();
-    if report::load(&host) > 0.5 {
-        crate::say(
-            "NOTE: other programs are running here. A system that polls and yields loses more by that than one that",
-        );
-        crate::say("sleeps: these ratios are not those of an idle machine.");
-    }
+    report::warn_if_busy(&host);
     let mut lines = Lines::open(args.ndjson.as_deref())?;
     let mut outcomes = Vec::new();
     let mut failed = 0;

@@ -47,8 +47,8 @@ pub fn ratios(path: &Path, outcomes: &[Outcome], caption: &str) -> Result<(), St
         chart.draw_series([bar]).map_err(text)?;
         chart.draw_series([spread]).map_err(text)?;
         let label = format!("{}: {:.2}", outcome.name, outcome.ratio);
-        let at = (14, 50 + (BAR * row as u32) as i32 + 8);
-        root.draw(&Text::new(label, at, ("sans-serif", 13))).map_err(text)?;
+        let (_, middle) = chart.plotting_area().map_coordinate(&(1.0, y - 0.5));
+        root.draw(&Text::new(label, (14, middle - 6), ("sans-serif", 13))).map_err(text)?;
     }
     let one = PathElement::new(vec![(1.0, 0.0), (1.0, f64::from(rows))], BLACK.stroke_width(2));
     chart.draw_series([one]).map_err(text)?;
