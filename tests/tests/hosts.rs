@@ -20,7 +20,8 @@ const CASES: &[(&str, fn())] = &[
     ("multicast_v6", multicast_v6),
     ("link_local_v6", link_local_v6),
     ("seeds_where_multicast_is_blocked", seeds_where_multicast_is_blocked),
-    ("two_members_on_one_host", two_members_on_one_host),
+    ("two_members_on_each_host", two_members_on_each_host),
+    ("two_members_on_one_host_without_shared_memory", two_members_on_one_host_without_shared_memory),
     ("a_whole_host_is_killed", a_whole_host_is_killed),
     ("a_link_is_cut", a_link_is_cut),
     ("mtu_1280_v4", || narrow_link(1280, false)),
@@ -113,9 +114,34 @@ fn seeds_where_multicast_is_blocked() {
     fleet.close();
 }
 
-/// Two members of one host and one of another: the site link, loopback and the wire together.
-fn two_members_on_one_host() {
+/// Two members of each of two hosts: shared memory and the wire together. One write serves both: what a member sends goes into
+/// its log for the one beside it, and out by multicast for the others.
+fn two_members_on_each_host() {
     let mut fleet = Fleet::new(&[1500; 2], false, &[]);
+    for host in [0, 0, 1, 1] {
+        fleet.start(host, &[]);
+    }
+    fleet.assemble();
+    fleet.exchange(300, 200);
+    for index in 0..4 {
+        exchange_until(&mut fleet, index, "udp_received_multicast", 1);
+        exchange_until(&mut fleet, index, "memory_received", 300);
+        assert_eq!(fleet.counter(index, "memory_paths_now"), 1, "the one of its host, and no other");
+    }
+    fleet.exchange(20, 50_000);
+    // A death here ends a path, and none of the others'.
+    fleet.kill(1);
+    fleet.assemble();
+    fleet.exchange(100, 200);
+    assert_eq!(fleet.counter(0, "memory_paths_now"), 0);
+    assert_eq!(fleet.counter(2, "memory_paths_now"), 1);
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+/// The same of one host where shared memory is switched off: the site link, loopback and the wire together.
+fn two_members_on_one_host_without_shared_memory() {
+    let mut fleet = Fleet::new(&[1500; 2], false, &[("shared_memory", "off")]);
     for host in [0, 0, 1] {
         fleet.start(host, &[]);
     }
@@ -123,6 +149,7 @@ fn two_members_on_one_host() {
     fleet.exchange(300, 200);
     for index in 0..3 {
         exchange_until(&mut fleet, index, "udp_received_multicast", 1);
+        assert_eq!(fleet.counter(index, "memory_sent"), 0);
     }
     fleet.exchange(20, 50_000);
     fleet.nobody_was_lost();

@@ -181,7 +181,11 @@ impl Core {
         let shared = self.shared.clone();
         shared.core.arm();
         // Acquire: as above. A stop that comes later finds the bell armed, or forces the descriptor.
-        if self.turn() == 0 && !self.finished && !shared.stop.load(Ordering::Acquire) {
+        if self.turn() == 0
+            && !self.finished
+            && !shared.stop.load(Ordering::Acquire)
+            && self.engine.port.prepare_sleep()
+        {
             let deadline = [self.engine.deadline(), self.closing].into_iter().flatten().min();
             self.engine.counters.sleeps += 1;
             sleep_on(&[shared.core.descriptor(), self.engine.port.descriptor()], deadline);

@@ -85,7 +85,7 @@ impl Inline {
             }
             if worked {
                 self.idle.reset();
-            } else if self.idle.should_sleep() {
+            } else if self.idle.should_sleep() && self.engine.port.prepare_sleep() {
                 let deadline = [self.engine.deadline(), end].into_iter().flatten().min();
                 self.engine.counters.sleeps += 1;
                 sleep_on(&[self.engine.port.descriptor()], deadline);
@@ -103,7 +103,7 @@ impl Inline {
             return Ok(true);
         }
         self.cover.set_deadline(deadline)?;
-        Ok(false)
+        Ok(!self.engine.port.prepare_sleep())
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {

@@ -168,6 +168,10 @@ pub struct Options {
     pub datagram_network: usize,
     /// `offload`: `on` (default) or `off`: whether runs of datagrams go to the kernel as one piece.
     pub offload: bool,
+    /// `shared_memory`: `on` (default) or `off`: whether processes of this site reach each other by shared memory.
+    pub shared_memory: bool,
+    /// `shared_memory_log`: bytes of this process's log there; a power of two, or rounded up to one.
+    pub shared_memory_log: usize,
 }
 
 impl Default for Options {
@@ -214,12 +218,14 @@ impl Default for Options {
             // What the paths take is found out.
             datagram_network: 65_000,
             offload: true,
+            shared_memory: true,
+            shared_memory_log: 4 << 20,
         }
     }
 }
 
 /// The names of all options, for help texts and bindings.
-pub const OPTION_NAMES: [&str; 40] = [
+pub const OPTION_NAMES: [&str; 42] = [
     "mode",
     "bind",
     "port",
@@ -259,6 +265,8 @@ pub const OPTION_NAMES: [&str; 40] = [
     "datagram_local",
     "datagram_network",
     "offload",
+    "shared_memory",
+    "shared_memory_log",
     "config",
 ];
 
@@ -340,6 +348,10 @@ impl Options {
             "join_backlog" => take!(join_backlog, size(text), SIZE),
             "datagram_local" => take!(datagram_local, within(size(text), 1_200, 65_000), "a size from 1200 to 65000"),
             "offload" => take!(offload, switch(text), "`on` or `off`"),
+            "shared_memory" => take!(shared_memory, switch(text), "`on` or `off`"),
+            "shared_memory_log" => {
+                take!(shared_memory_log, within(size(text), 1 << 20, 1 << 30), "a size from 1 MiB to 1 GiB")
+            }
             "datagram_network" => {
                 take!(datagram_network, within(size(text), 1_200, 65_000), "a size from 1200 to 65000")
             }

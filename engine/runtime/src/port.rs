@@ -25,7 +25,7 @@ pub(crate) trait Port: Transport + Debug {
     fn kill(&mut self, nonce: u128) -> io::Result<()>;
     fn watch(&mut self, nonce: u128);
     fn farewell(&mut self);
-    /// Readable when there may be something to receive, or a site event.
+    /// Readable when there may be something to receive, or a site event, once `prepare_sleep` has said so.
     fn descriptor(&self) -> BorrowedFd<'_>;
 }
 
@@ -76,6 +76,7 @@ pub(crate) fn open_host(options: &Options, nonce: u128) -> Result<Box<dyn Port>,
     config.multicast = multicast(options.multicast);
     config.datagram_network = options.datagram_network;
     config.in_runs = options.offload;
+    config.shared_memory = options.shared_memory.then_some(options.shared_memory_log);
     config.allow_kill = options.allow_kill;
     HostTransport::open(config)
         .map(|transport| Box::new(transport) as Box<dyn Port>)

@@ -256,6 +256,10 @@ impl<T: Transport> Transport for FaultyTransport<T> {
         }
     }
 
+    fn prepare_sleep(&mut self) -> bool {
+        self.inner.prepare_sleep()
+    }
+
     fn descriptors(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
         self.inner.descriptors(visit);
     }

@@ -1,44 +1,43 @@
-//! The one transport that the runtime drives: UDP, the site link, and the choice between them.
+//! The one transport that the runtime drives: shared memory, UDP, the site link, and the choice between them.
 //!
-//! Towards a process of the same site a datagram goes over the site link until a UDP probe was answered, and again when
-//! probes stay unanswered:
+//! Each process of the same site is reached by shared memory as soon as both ends have mapped each other's, before that and
+//! where it cannot be had by UDP or the site link (see `paths`). Everybody else is reached by UDP. A multicast to a group with
+//! members here and elsewhere is written once for those here, and sent once for the others.
 //!
-//! ```text
-//!              found                answered
-//!  (unknown) ────────► link ──────────────────────► UDP
-//!                       ▲    no answer for LAPSE_NS  │
-//!                       └────────────────────────────┘
-//! ```
-//!
-//! Everybody else is reached by UDP. Owned by one thread, which calls, each turn: `advance`, `receive_burst`,
-//! `transmit_burst`, and `poll_site_event` until it gives none.
+//! Owned by one thread, which calls, each turn: `advance`, `receive_burst`, `transmit_burst`, and `poll_site_event` until it
+//! gives none; and `prepare_sleep` before it sleeps.
 
+mod paths;
 mod waker;
 
 pub use waker::Waker;
 
 use crate::fault::{FaultConfig, FaultInjector};
+use crate::shared_memory::{READERS_MAX, SharedMemory};
 use crate::site::{RuntimeDirectory, SiteLink, SiteLinkEvent, StateFile, fnv128};
 use crate::transport::{Capabilities, Datagram, Destination, TransmitReport, Transport};
 use crate::udp::{DATAGRAM_MAX, MulticastConfig, UdpConfig, UdpTransport, source_towards};
+use arrayvec::ArrayVec;
 use isis_wire::Address;
+use paths::{Paths, Route};
 use rustix::event::epoll;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 pub use crate::site::Founding;
 
-/// A UDP path within the site is asked this often while it works, …
-const PROBE_NS: u64 = 1_000_000_000;
-/// … from this often while it does not (doubling up to `PROBE_NS`), …
-const PROBE_FIRST_NS: u64 = 5_000_000;
-/// … and given up after this long without an answer.
-const LAPSE_NS: u64 = 3_500_000_000;
 /// How often the site link's descriptors are looked at, at most.
 const LINK_TURN_NS: u64 = 20_000;
+/// How often the UDP sockets are looked at, at most, …
+const UDP_TURN_NS: u64 = 20_000;
+/// … when they brought nothing for this long and shared memory is in use.
+const UDP_QUIET_NS: u64 = 1_000_000;
+/// Our log is offered again after this long to those that it could not be handed to.
+const OFFER_NS: u64 = 5_000_000;
 /// Datagrams sorted at a time while some go over the link.
 const SPLIT: usize = 64;
 
@@ -64,8 +63,11 @@ pub struct HostConfig {
     pub datagram_network: usize,
     /// Hand runs of datagrams to the kernel as one piece, where it can take them.
     pub in_runs: bool,
-    /// Use UDP between processes of this site where it works; otherwise always the site link.
+    /// Use UDP between processes of this site where it works; otherwise the site link.
     pub local_udp: bool,
+    /// Bytes of the log in shared memory by which processes of this site reach each other (rounded up to a power of two
+    /// between 1 MiB and 1 GiB); `None`: they do not use shared memory.
+    pub shared_memory: Option<usize>,
     /// Processes of this site and user may kill this one when it hangs.
     pub allow_kill: bool,
     /// Faults injected into what is received.
@@ -86,6 +88,7 @@ impl HostConfig {
             datagram_network: DATAGRAM_MAX,
             in_runs: true,
             local_udp: true,
+            shared_memory: Some(4 << 20),
             allow_kill: false,
             faults: None,
         }
@@ -154,37 +157,26 @@ pub enum SiteEvent {
     },
 }
 
-/// The path to one process of the site.
-#[derive(Debug)]
-struct LocalPath {
-    nonce: u128,
-    address: Address,
-    found_ns: u64,
-    /// It answered by UDP then; `None`: not, or too long ago.
-    answered_ns: Option<u64>,
-    probe_ns: u64,
-    interval_ns: u64,
-    number: u64,
-}
-
-/// UDP, the site link and the choice between them. One thread drives it.
+/// Shared memory, UDP, the site link and the choice between them. One thread drives it.
 #[derive(Debug)]
 pub struct HostTransport {
     udp: UdpTransport,
     link: SiteLink,
     faults: Option<FaultInjector>,
+    memory: SharedMemory,
     epoll: OwnedFd,
     waker: Waker,
-    local_udp: bool,
     site_key: u128,
     state: Option<StateFile>,
-    paths: Vec<LocalPath>,
-    /// The addresses of `paths` that are reached over the link.
-    linked: Vec<Address>,
+    paths: Paths,
     events: VecDeque<SiteEvent>,
     now_ns: u64,
     link_turn_ns: u64,
-    changes_to_link: u64,
+    /// When the UDP sockets are looked at next, and when they brought something last.
+    udp_turn_ns: u64,
+    udp_brought_ns: u64,
+    /// When our log is offered next; `None`: all have it.
+    offer_ns: Option<u64>,
     ended: bool,
 }
 
@@ -215,7 +207,8 @@ impl HostTransport {
             .map_err(OpenError::at(format!("runtime directory {}", directory.display())))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| OpenError::at("epoll")(error.into()))?;
         let waker = Waker::new().map_err(OpenError::at("eventfd"))?;
-        for descriptor in [link.epoll_fd(), waker.descriptor()] {
+        let memory = SharedMemory::new(config.shared_memory).map_err(OpenError::at("eventfd"))?;
+        for descriptor in [link.epoll_fd(), waker.descriptor(), memory.bell()] {
             epoll::add(&epoll, descriptor, epoll::EventData::new_u64(0), epoll::EventFlags::IN)
                 .map_err(|error| OpenError::at("epoll")(error.into()))?;
         }
@@ -230,17 +223,18 @@ impl HostTransport {
             udp,
             link,
             faults: config.faults.map(FaultInjector::new),
+            memory,
             epoll,
             waker,
-            local_udp: config.local_udp,
             site_key,
             state,
-            paths: Vec::new(),
-            linked: Vec::new(),
+            paths: Paths::new(config.local_udp),
             events: VecDeque::new(),
             now_ns: 0,
             link_turn_ns: 0,
-            changes_to_link: 0,
+            udp_turn_ns: 0,
+            udp_brought_ns: 0,
+            offer_ns: None,
             ended: false,
         };
         host.register_sockets();
@@ -273,6 +267,9 @@ impl HostTransport {
     /// Blocks until something is readable, the waker was used, or `timeout_ns` is over (`None`: for ever). May return
     /// early.
     pub fn wait(&mut self, timeout_ns: Option<u64>) {
+        if !self.prepare_sleep() {
+            return;
+        }
         let timeout = timeout_ns.map(|timeout_ns| rustix::time::Timespec {
             tv_sec: (timeout_ns / 1_000_000_000) as _,
             tv_nsec: (timeout_ns % 1_000_000_000) as _,
@@ -375,20 +372,7 @@ impl HostTransport {
         let mut text = String::new();
         let own = self.udp.local_address();
         let _ = writeln!(text, "{own:?}, runtime directory {}", self.runtime_dir().display());
-        for path in &self.paths {
-            let seconds = |then: u64| self.now_ns.saturating_sub(then) as f64 / 1e9;
-            let state = match path.answered_ns {
-                _ if !self.local_udp => "site link: UDP within the site is switched off".to_owned(),
-                Some(then) => format!("UDP works both ways, confirmed {:.1} s ago", seconds(then)),
-                None => format!(
-                    "site link: UDP FAILS from {own:?} to {:?} or back: no answer to probe {} since {:.1} s",
-                    path.address,
-                    path.number,
-                    seconds(path.found_ns)
-                ),
-            };
-            let _ = writeln!(text, "process {:08x} of this site at {:?}: {state}", path.nonce as u32, path.address);
-        }
+        self.paths.report(self.now_ns, own, &mut text);
         self.udp.path_report(&mut text);
         text
     }
@@ -407,60 +391,39 @@ impl HostTransport {
         // Each turn of the link is bounded; a flood on it must not keep this loop here.
         let _ = self.link.turn();
         while let Some(event) = self.link.poll_event() {
-            self.events.push_back(match event {
+            match event {
                 SiteLinkEvent::Found { nonce, address, system, uid, pid } => {
-                    self.paths.push(LocalPath {
-                        nonce,
-                        address,
-                        found_ns: self.now_ns,
-                        answered_ns: None,
-                        probe_ns: self.now_ns,
-                        interval_ns: PROBE_FIRST_NS,
-                        number: 0,
-                    });
-                    SiteEvent::PeerFound { nonce, address, system, uid, pid }
+                    self.paths.add(self.now_ns, nonce, address);
+                    self.memory.add(nonce, address);
+                    self.offer_ns = Some(self.now_ns);
+                    self.events.push_back(SiteEvent::PeerFound { nonce, address, system, uid, pid });
                 }
                 SiteLinkEvent::Died { nonce } => {
-                    self.paths.retain(|path| path.nonce != nonce);
-                    SiteEvent::PeerDied { nonce }
+                    self.paths.remove(nonce);
+                    self.memory.remove(nonce);
+                    self.events.push_back(SiteEvent::PeerDied { nonce });
                 }
-                SiteLinkEvent::Incompatible { version } => SiteEvent::Incompatible { version },
-            });
-            self.choose_paths();
+                SiteLinkEvent::Incompatible { version } => self.events.push_back(SiteEvent::Incompatible { version }),
+                SiteLinkEvent::Memory { nonce, words, reader, descriptors } => {
+                    // The other one does not write before it is told.
+                    if self.memory.accept(nonce, words, reader, descriptors) && !self.link.say_reads(nonce, true) {
+                        self.memory.refuse(nonce);
+                    }
+                }
+                SiteLinkEvent::Reads { nonce, reads } => self.memory.set_reads(nonce, reads),
+            }
+            self.paths.choose(&self.memory);
         }
     }
 
-    /// Which processes of the site are reached over the link now.
-    fn choose_paths(&mut self) {
-        self.linked.clear();
-        let unanswered = self.paths.iter().filter(|path| path.answered_ns.is_none());
-        self.linked.extend(unanswered.map(|path| path.address));
-    }
-
-    /// Sends the probes that are due within the site; says when to call again.
-    fn probe_paths(&mut self) -> Option<u64> {
-        let now_ns = self.now_ns;
-        let mut next: Option<u64> = None;
-        let mut lapsed = 0;
-        for path in self.paths.iter_mut().filter(|_| self.local_udp) {
-            if path.answered_ns.is_some_and(|then| now_ns.saturating_sub(then) > LAPSE_NS) {
-                path.answered_ns = None;
-                path.interval_ns = PROBE_FIRST_NS;
-                lapsed += 1;
-            }
-            if now_ns >= path.probe_ns {
-                path.number += 1;
-                self.udp.probe(path.address, path.number);
-                path.probe_ns = now_ns + path.interval_ns;
-                path.interval_ns = (path.interval_ns * 2).min(PROBE_NS);
-            }
-            next = Some(next.map_or(path.probe_ns, |next| next.min(path.probe_ns)));
+    /// Offers our log to those that do not have it yet; says when to call again.
+    fn offer_memory(&mut self) -> Option<u64> {
+        if self.offer_ns.is_some_and(|due| due <= self.now_ns) {
+            let HostTransport { memory, link, .. } = self;
+            let all = memory.offer(&mut |nonce, offer| link.hand_over(nonce, offer));
+            self.offer_ns = (!all).then_some(self.now_ns + OFFER_NS);
         }
-        if lapsed > 0 {
-            self.changes_to_link += lapsed;
-            self.choose_paths();
-        }
-        next
+        self.offer_ns
     }
 
     fn take_answers(&mut self) {
@@ -471,49 +434,64 @@ impl HostTransport {
         }
         let mut changed = false;
         while let Some((from, number)) = self.udp.poll_heard() {
-            let path = self.paths.iter_mut().find(|path| path.address == from && number + 3 >= path.number);
-            if let Some(path) = path {
-                changed |= path.answered_ns.is_none();
-                path.answered_ns = Some(self.now_ns);
-                path.interval_ns = PROBE_NS;
-            }
+            changed |= self.paths.handle_answer(self.now_ns, from, number);
         }
         if changed {
-            self.choose_paths();
+            self.paths.choose(&self.memory);
         }
     }
 
-    /// Sends while some processes are reached over the link: sorts the destinations, a few datagrams at a time.
-    fn transmit_split<'a>(&mut self, datagrams: &mut dyn Iterator<Item = Datagram<'a>>) -> TransmitReport {
+    /// Sends while some processes of the site are not reached by UDP: sorts the destinations, a few datagrams at a time.
+    fn transmit_sorted<'a>(&mut self, datagrams: &mut dyn Iterator<Item = Datagram<'a>>) -> TransmitReport {
         let mut report = TransmitReport::default();
         let mut rest: Vec<Address> = Vec::new();
-        let mut by_udp: Vec<(Datagram<'a>, Option<std::ops::Range<usize>>)> = Vec::with_capacity(SPLIT);
+        let mut by_udp: ArrayVec<(Datagram<'a>, Option<Range<usize>>), SPLIT> = ArrayVec::new();
+        let mut written = 0;
         loop {
             rest.clear();
             by_udp.clear();
             let mut taken = 0;
             for datagram in (&mut *datagrams).take(SPLIT) {
                 taken += 1;
-                let HostTransport { link, linked, .. } = self;
-                let mut by_link = |to: Address| {
-                    let sent = link.send(to, datagram.header, datagram.payload);
+                let HostTransport { link, paths, memory, .. } = self;
+                let one;
+                let peers = match datagram.destination {
+                    Destination::Unicast(to) => {
+                        one = [to];
+                        &one[..]
+                    }
+                    Destination::Members { peers, .. } => peers,
+                };
+                let begin = rest.len();
+                let mut readers = 0;
+                for peer in peers {
+                    match paths.route(peer) {
+                        Some(Route::Memory(bit)) => readers |= bit,
+                        Some(Route::Link) => {
+                            let sent = link.send(*peer, datagram.header, datagram.payload);
+                            report.sent += usize::from(sent);
+                            report.dropped += usize::from(!sent);
+                        }
+                        None => rest.push(*peer),
+                    }
+                }
+                if readers != 0 {
+                    let sent = memory.send(readers, datagram.header, datagram.payload);
                     report.sent += usize::from(sent);
                     report.dropped += usize::from(!sent);
-                };
-                match datagram.destination {
-                    Destination::Unicast(to) if linked.contains(&to) => by_link(to),
-                    Destination::Members { peers, .. } if peers.iter().any(|peer| linked.contains(peer)) => {
-                        let begin = rest.len();
-                        for peer in peers {
-                            if linked.contains(peer) { by_link(*peer) } else { rest.push(*peer) }
-                        }
-                        by_udp.push((datagram, Some(begin..rest.len())));
-                    }
-                    Destination::Unicast(_) | Destination::Members { .. } => by_udp.push((datagram, None)),
+                    written |= readers;
+                }
+                if rest.len() > begin {
+                    let all = rest.len() - begin == peers.len();
+                    by_udp.push((datagram, (!all).then_some(begin..rest.len())));
                 }
             }
             if taken == 0 {
-                return report;
+                break;
+            }
+            report.datagrams += taken;
+            if by_udp.is_empty() {
+                continue;
             }
             let mut sorted = by_udp.iter().map(|(datagram, range)| match (datagram.destination, range) {
                 (Destination::Members { group, .. }, Some(range)) => {
@@ -522,8 +500,31 @@ impl HostTransport {
                 _ => *datagram,
             });
             let sent = self.udp.transmit_burst(&mut sorted);
-            report.add(TransmitReport { datagrams: taken, ..sent });
+            report.add(TransmitReport { datagrams: 0, ..sent });
         }
+        self.memory.ring(written);
+        report
+    }
+
+    /// Datagrams of shared memory, handed to `deliver`.
+    fn receive_memory(&mut self, budget: usize, deliver: &mut dyn FnMut(Address, &[u8])) -> usize {
+        let mut refused = ArrayVec::<_, READERS_MAX>::new();
+        let count = self.memory.receive(budget, deliver, &mut refused);
+        for nonce in refused {
+            // Its messages come over other paths then. If even this does not get away it is as if its network failed.
+            let _ = self.link.say_reads(nonce, false);
+            self.paths.choose(&self.memory);
+        }
+        count
+    }
+
+    /// Whether the UDP sockets are due: at every turn while they bring anything, else not at each.
+    fn is_udp_due(&mut self) -> bool {
+        let due = self.now_ns >= self.udp_turn_ns || !self.paths.uses_memory();
+        if due && self.now_ns.saturating_sub(self.udp_brought_ns) > UDP_QUIET_NS {
+            self.udp_turn_ns = self.now_ns + UDP_TURN_NS;
+        }
+        due
     }
 }
 
@@ -537,26 +538,31 @@ impl Transport for HostTransport {
         if self.ended {
             return 0;
         }
-        let HostTransport { udp, link, faults, .. } = self;
-        let count = match faults {
+        let mut faults = self.faults.take();
+        let mut count = 0;
+        if let Some(faults) = &mut faults {
+            count += faults.release(budget, deliver);
+        }
+        let mut deliver = |from: Address, bytes: &[u8]| match &mut faults {
             None => {
-                let count = link.receive(budget, deliver);
-                count + udp.receive_burst(budget - count, deliver)
+                count += 1;
+                deliver(from, bytes);
             }
-            Some(faults) => {
-                let mut count = faults.release(budget, deliver);
-                let left = budget - count;
-                let mut pass = |from: Address, bytes: &[u8]| {
-                    faults.pass(from, bytes, &mut |from, bytes| {
-                        count += 1;
-                        deliver(from, bytes);
-                    });
-                };
-                let by_link = link.receive(left, &mut pass);
-                udp.receive_burst(left - by_link, &mut pass);
-                count
-            }
+            Some(faults) => faults.pass(from, bytes, &mut |from, bytes| {
+                count += 1;
+                deliver(from, bytes);
+            }),
         };
+        let udp_due = self.is_udp_due();
+        // Shared memory that is always full leaves the network its share.
+        let share = if udp_due { budget / 4 } else { 0 };
+        let mut left = budget;
+        left -= self.link.receive(left, &mut deliver);
+        left -= self.receive_memory(left.saturating_sub(share), &mut deliver);
+        if udp_due && self.udp.receive_burst(left, &mut deliver) > 0 {
+            (self.udp_turn_ns, self.udp_brought_ns) = (0, self.now_ns);
+        }
+        self.faults = faults;
         self.take_answers();
         count
     }
@@ -566,7 +572,7 @@ impl Transport for HostTransport {
             let datagrams = datagrams.count();
             return TransmitReport { datagrams, sent: 0, dropped: datagrams };
         }
-        if self.linked.is_empty() { self.udp.transmit_burst(datagrams) } else { self.transmit_split(datagrams) }
+        if self.paths.all_by_udp() { self.udp.transmit_burst(datagrams) } else { self.transmit_sorted(datagrams) }
     }
 
     fn advance(&mut self, now_ns: u64) -> Option<u64> {
@@ -575,18 +581,31 @@ impl Transport for HostTransport {
         if self.ended {
             return None;
         }
+        if self.memory.disarm() {
+            // Whatever ended the sleep may have been any of these.
+            (self.link_turn_ns, self.udp_turn_ns) = (0, 0);
+        }
         let mut next = self.link.advance(now_ns);
-        if now_ns >= self.link_turn_ns || !self.linked.is_empty() || self.link.has_events() {
+        if now_ns >= self.link_turn_ns || self.paths.uses_link() || self.link.has_events() {
             self.link_turn_ns = now_ns + LINK_TURN_NS;
             self.turn_link();
         }
-        for due in [self.probe_paths(), self.udp.advance(now_ns)].into_iter().flatten() {
+        let HostTransport { paths, udp, memory, .. } = self;
+        let (probe, lapsed) = paths.advance(now_ns, &mut |address, number| udp.probe(address, number));
+        if lapsed {
+            paths.choose(memory);
+        }
+        for due in [probe, udp.advance(now_ns), self.offer_memory()].into_iter().flatten() {
             next = next.min(due);
         }
         if let Some(due) = self.faults.as_mut().and_then(|faults| faults.advance(now_ns)) {
             next = next.min(due);
         }
         Some(next)
+    }
+
+    fn prepare_sleep(&mut self) -> bool {
+        self.ended || self.memory.arm()
     }
 
     fn descriptors(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
@@ -596,8 +615,9 @@ impl Transport for HostTransport {
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut list = self.udp.counters();
         list.extend(self.link.counters());
-        list.push(("local_changes_to_link", self.changes_to_link));
-        list.push(("local_paths_link_now", self.linked.len() as u64));
+        list.extend(self.memory.counters());
+        list.push(("local_changes_to_link", self.paths.changes_to_link));
+        list.push(("local_paths_link_now", self.paths.links() as u64));
         if let Some(faults) = &self.faults {
             list.extend(faults.counters());
         }

@@ -3,6 +3,7 @@
 //! Read in this order:
 //! - [`transport`]: the narrow trait, and the vocabulary of destinations and reports;
 //! - [`udp`]: UDP with batched system calls, unicast and multicast, and the self-test that decides between them;
+//! - `shared_memory`: what passes between the processes of a site without the kernel;
 //! - `site`: the site link, the runtime directory, certain death notices, the site's record;
 //! - [`fault`]: seeded loss, duplication, delay and reordering;
 //! - [`memory_pair`]: two ends inside one process, for tests;
@@ -15,6 +16,7 @@ mod counters;
 pub mod fault;
 pub mod host;
 pub mod memory_pair;
+mod shared_memory;
 mod site;
 mod system;
 pub mod transport;

@@ -101,7 +101,14 @@ pub trait Transport: Send {
     /// delayed datagrams), and returns the time at which it wants to be called next; `None`: no wish.
     fn advance(&mut self, now_ns: u64) -> Option<u64>;
 
-    /// Calls `visit` with every descriptor that becomes readable when there is something to receive.
+    /// The caller is about to sleep on the descriptors. `false`: not now, there is something to receive. Holds until the next
+    /// [`advance`](Transport::advance): who sleeps without asking may sleep over what comes without the kernel.
+    fn prepare_sleep(&mut self) -> bool {
+        true
+    }
+
+    /// Calls `visit` with every descriptor that becomes readable when there is something to receive and
+    /// [`prepare_sleep`](Transport::prepare_sleep) was called.
     fn descriptors(&self, visit: &mut dyn FnMut(BorrowedFd<'_>));
 
     /// The named counters, in a fixed order. All count up from 0 since opening, but those named `…_now`.

@@ -228,7 +228,28 @@ fn host(directory: &std::path::Path, nonce: u128, change: impl FnOnce(&mut HostC
 #[test]
 fn host_over_udp() {
     let base = tempfile::tempdir().expect("tempdir");
-    conformance(Pair::new(host(base.path(), 1, |_| ()), host(base.path(), 2, |_| ())));
+    let open = |nonce| host(base.path(), nonce, |config| config.shared_memory = None);
+    conformance(Pair::new(open(1), open(2)));
+}
+
+/// Two processes of one site find shared memory by themselves; nothing of theirs goes to the network.
+#[test]
+fn host_over_shared_memory() {
+    let base = tempfile::tempdir().expect("tempdir");
+    let mut pair = Pair::new(host(base.path(), 1, |_| ()), host(base.path(), 2, |_| ()));
+    let begin = Instant::now();
+    while pair.ends.iter().any(|end| counter(end.as_ref(), "memory_paths_now") == 0) {
+        assert!(begin.elapsed() < LIMIT, "both map the other's log");
+        pair.turn(10);
+    }
+    parts_are_joined(&mut pair);
+    lengths(&mut pair);
+    bursts(&mut pair);
+    members(&mut pair);
+    assert_eq!(counter(pair.ends[0].as_ref(), "udp_sent"), 0);
+    assert_eq!(counter(pair.ends[0].as_ref(), "memory_sent"), counter(pair.ends[1].as_ref(), "memory_received"));
+    nonsense(&mut pair);
+    counters(&pair);
 }
 
 /// The trait's promises over UDP between two sites.
@@ -243,8 +264,8 @@ fn host_of_two_sites() {
 fn host_over_the_link_alone() {
     let base = tempfile::tempdir().expect("tempdir");
     over_the_link(Pair::new(
-        host(base.path(), 1, |config| config.local_udp = false),
-        host(base.path(), 2, |config| config.local_udp = false),
+        host(base.path(), 1, |config| (config.local_udp, config.shared_memory) = (false, None)),
+        host(base.path(), 2, |config| (config.local_udp, config.shared_memory) = (false, None)),
     ));
 }
 
@@ -256,8 +277,12 @@ fn host_where_udp_fails() {
         return; // without IPv6 this machine cannot show it
     }
     let base = tempfile::tempdir().expect("tempdir");
-    let listen =
-        |address: &'static str| move |config: &mut HostConfig| config.listen = Some(address.parse().expect("address"));
+    let listen = |address: &'static str| {
+        move |config: &mut HostConfig| {
+            config.listen = Some(address.parse().expect("address"));
+            config.shared_memory = None;
+        }
+    };
     over_the_link(Pair::new(host(base.path(), 1, listen("127.0.0.1:0")), host(base.path(), 2, listen("[::1]:0"))));
 }
 

@@ -1,73 +1,21 @@
 //! The site link with real processes: found without configuration, known dead for certain, and only then.
-//!
-//! Children are this test binary, run again for the one ignored test `child`, which its environment tells what to do.
 
-use isis_processes::Children;
-use isis_transport::{Datagram, Destination, Founding, HostConfig, HostTransport, SiteEvent, Transport};
-use isis_wire::Address;
+mod common;
+
+use common::{CHILD_LIFE, Driver, Process, echo, open, orders};
+use isis_transport::{Founding, SiteEvent};
 use rustix::process::Signal;
-use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-
-/// Beyond this nothing comes any more.
-const LIMIT: Duration = Duration::from_secs(20);
-/// Long enough for a wrong death notice to show up.
-const QUIET: Duration = Duration::from_millis(300);
-/// A child outlives no test run.
-const CHILD_LIFE: Duration = Duration::from_secs(60);
-
-const DIRECTORY: &str = "ISIS_TEST_DIRECTORY";
-const NONCE: &str = "ISIS_TEST_NONCE";
-const ROLE: &str = "ISIS_TEST_ROLE";
-
-fn open(base: &Path, nonce: u128) -> HostTransport {
-    let mut config = HostConfig::new(nonce);
-    config.runtime_dir = Some(base.join("isis"));
-    HostTransport::open(config).expect("open")
-}
-
-/// A process of the site that echoes datagrams until it is killed.
-struct Process {
-    children: Children<String>,
-}
-
-impl Process {
-    fn start(base: &Path, nonce: u128, role: &str) -> Process {
-        let mut children = Children::new(str::to_owned);
-        let mut program = Command::new(std::env::current_exe().expect("own path"));
-        program.args(["child", "--exact", "--ignored", "--nocapture"]).envs([
-            (DIRECTORY, base.to_str().expect("UTF-8")),
-            (NONCE, &nonce.to_string()),
-            (ROLE, role),
-        ]);
-        children.start(&mut program).expect("a child");
-        while !children.hear(LIMIT).expect("lines").expect("the child is ready").1.contains("isis-child-ready") {}
-        Process { children }
-    }
-
-    fn pid(&self) -> u32 {
-        self.children.get(0).pid()
-    }
-
-    fn signal(&self, signal: Signal) {
-        self.children.get(0).signal(signal).expect("signal");
-    }
-}
 
 #[test]
 #[ignore = "the body of the children of the other tests"]
 fn child() {
-    let (Ok(base), Ok(nonce), Ok(role)) = (std::env::var(DIRECTORY), std::env::var(NONCE), std::env::var(ROLE)) else {
-        return;
-    };
+    let Some((base, nonce, role)) = orders() else { return };
     if role == "descriptors" {
-        check_descriptors(Path::new(&base));
+        check_descriptors(&base);
     }
-    let begin = Instant::now();
-    let mut host = open(Path::new(&base), nonce.parse().expect("nonce"));
+    let mut host = open(&base, nonce);
     if let Some(system) = role.strip_prefix("joined ") {
         host.joined(system.parse().expect("system")).expect("joined");
     }
@@ -79,79 +27,7 @@ fn child() {
             unsafe { libc::_exit(0) };
         }
     }
-    writeln!(std::io::stdout(), "\nisis-child-ready").expect("stdout");
-    while begin.elapsed() < CHILD_LIFE {
-        let next_ns = host.advance(begin.elapsed().as_nanos() as u64);
-        let mut received: Vec<(Address, Vec<u8>)> = Vec::new();
-        host.receive_burst(64, &mut |from, bytes| received.push((from, bytes.to_vec())));
-        host.transmit_burst(&mut received.iter().map(|(from, bytes)| Datagram {
-            destination: Destination::Unicast(*from),
-            header: b"echo ",
-            payload: bytes,
-        }));
-        while host.poll_site_event().is_some() {}
-        let now_ns = begin.elapsed().as_nanos() as u64;
-        host.wait(Some(next_ns.map_or(1_000_000, |next_ns| next_ns.saturating_sub(now_ns)).min(50_000_000)));
-    }
-}
-
-/// Drives a transport; keeps its events.
-struct Driver {
-    host: HostTransport,
-    begin: Instant,
-    events: Vec<SiteEvent>,
-    received: Vec<Vec<u8>>,
-}
-
-impl Driver {
-    fn new(host: HostTransport) -> Driver {
-        Driver { host, begin: Instant::now(), events: Vec::new(), received: Vec::new() }
-    }
-
-    fn turn(&mut self) {
-        self.host.advance(self.begin.elapsed().as_nanos() as u64);
-        self.host.receive_burst(64, &mut |_, bytes| self.received.push(bytes.to_vec()));
-        while let Some(event) = self.host.poll_site_event() {
-            self.events.push(event);
-        }
-        self.host.wait(Some(1_000_000));
-    }
-
-    /// Turns until `done`; whether it came to that.
-    fn until(&mut self, done: impl Fn(&Driver) -> bool) -> bool {
-        let begin = Instant::now();
-        while !done(self) && begin.elapsed() < LIMIT {
-            self.turn();
-        }
-        done(self)
-    }
-
-    fn quiet(&mut self) {
-        let begin = Instant::now();
-        while begin.elapsed() < QUIET {
-            self.turn();
-        }
-    }
-
-    fn found(&self, nonce: u128) -> Option<(Address, u32)> {
-        self.events.iter().find_map(|event| match event {
-            SiteEvent::PeerFound { nonce: found, address, pid, .. } if *found == nonce => Some((*address, *pid)),
-            _ => None,
-        })
-    }
-
-    fn deaths(&self, nonce: u128) -> usize {
-        self.events.iter().filter(|event| **event == SiteEvent::PeerDied { nonce }).count()
-    }
-
-    fn send(&mut self, to: Address, bytes: &[u8]) {
-        let datagram = Datagram { destination: Destination::Unicast(to), header: bytes, payload: b"" };
-        self.host.transmit_burst(&mut std::iter::once(datagram));
-    }
-
-    fn counter(&self, name: &str) -> u64 {
-        self.host.counters().iter().find(|(other, _)| *other == name).expect("a counter of this name").1
-    }
+    echo(host);
 }
 
 /// Discovery on one host works with no configuration; a `kill -9` is told, once, and while the dead one is a zombie.

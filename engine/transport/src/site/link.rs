@@ -19,10 +19,11 @@ use super::process_file::{self, Life, OtherFile, ProcessFile};
 use super::site_record::{self, Founding};
 use super::socket::{self, SUFFIX as SOCKET};
 use crate::counters::counters;
+use crate::shared_memory::Offer;
 use crate::system;
 use isis_wire::Address;
 use rustix::event::epoll;
-use rustix::net::{self, RecvFlags, SocketAddrUnix, SocketFlags};
+use rustix::net::{self, SocketAddrUnix, SocketFlags};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
@@ -94,11 +95,33 @@ counters! {
 }
 
 /// What the link tells.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) enum SiteLinkEvent {
-    Found { nonce: u128, address: Address, system: u128, uid: u32, pid: u32 },
-    Died { nonce: u128 },
-    Incompatible { version: u8 },
+    Found {
+        nonce: u128,
+        address: Address,
+        system: u128,
+        uid: u32,
+        pid: u32,
+    },
+    Died {
+        nonce: u128,
+    },
+    Incompatible {
+        version: u8,
+    },
+    /// A peer handed its log over: its length, our number among its readers, the memory and the bell.
+    Memory {
+        nonce: u128,
+        words: u64,
+        reader: u32,
+        descriptors: [OwnedFd; 2],
+    },
+    /// A peer reads our log from now on, or does no longer.
+    Reads {
+        nonce: u128,
+        reads: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -270,8 +293,7 @@ impl SiteLink {
     /// Sends a datagram to the peer with this address. `false`: dropped.
     pub(crate) fn send(&mut self, to: Address, header: &[u8], payload: &[u8]) -> bool {
         let nonce = self.peers.iter().find(|peer| peer.address == to).map(|peer| peer.nonce);
-        let connection = self.connections.iter().find(|connection| connection.greeted && connection.nonce == nonce);
-        let Some(connection) = connection.filter(|_| nonce.is_some()) else {
+        let Some(connection) = nonce.and_then(|nonce| self.connection_to(nonce)) else {
             self.counters.link_send_unconnected += 1;
             return false;
         };
@@ -289,6 +311,25 @@ impl SiteLink {
                 false
             }
         }
+    }
+
+    /// Hands this process's log to a peer. `false`: not now.
+    pub(crate) fn hand_over(&self, nonce: u128, offer: &Offer<'_>) -> bool {
+        let Ok(reader) = u8::try_from(offer.reader) else { return false };
+        self.connection_to(nonce).is_some_and(|connection| {
+            let record = message::memory(offer.words, reader);
+            socket::send_descriptors(connection.fd.as_fd(), &record, &offer.descriptors).is_ok()
+        })
+    }
+
+    /// Says to a peer whether its log is read here. `false`: it did not get away.
+    pub(crate) fn say_reads(&self, nonce: u128, reads: bool) -> bool {
+        let record = if reads { message::mapped() } else { message::unmapped() };
+        self.connection_to(nonce).is_some_and(|connection| socket::send(connection.fd.as_fd(), &[&record]).is_ok())
+    }
+
+    fn connection_to(&self, nonce: u128) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.greeted && connection.nonce == Some(nonce))
     }
 
     /// The caller wants to hear of this process's death even if it never was connected.
@@ -463,16 +504,17 @@ impl SiteLink {
             let Some(connection) = self.connections.iter().find(|connection| connection.number == number) else {
                 break;
             };
-            match net::recv(&connection.fd, &mut record[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+            match socket::receive(connection.fd.as_fd(), &mut record) {
                 // No record of ours is empty: this is the end.
-                Ok((_, 0)) => {
+                Ok((0, _)) => {
                     self.close(number);
                     break;
                 }
-                Ok((kept, length)) if length > kept => self.counters.ignore_link_message += 1,
-                Ok((kept, _)) => self.on_record(number, &record[..kept]),
+                Ok((length, _)) if length > record.len() => self.counters.ignore_link_message += 1,
+                Ok((length, descriptors)) => self.on_record(number, &record[..length], descriptors),
                 Err(rustix::io::Errno::AGAIN) => break,
-                Err(rustix::io::Errno::INTR) => {}
+                // The other end closed without having read all: what it said before comes after this, a FAREWELL perhaps.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 Err(_) => {
                     self.close(number);
                     break;
@@ -482,7 +524,7 @@ impl SiteLink {
         self.record = record;
     }
 
-    fn on_record(&mut self, number: u32, bytes: &[u8]) {
+    fn on_record(&mut self, number: u32, bytes: &[u8], descriptors: Option<[OwnedFd; 2]>) {
         let Some(index) = self.connections.iter().position(|connection| connection.number == number) else { return };
         let greeted = self.connections[index].greeted;
         match message::decode(bytes) {
@@ -503,6 +545,17 @@ impl SiteLink {
                     self.counters.link_received += 1;
                     self.inbox_bytes += bytes.len();
                     self.inbox.push_back((from, bytes.to_vec()));
+                }
+            }
+            Ok(Message::Memory { words, reader }) if greeted && descriptors.is_some() => {
+                if let (Some(nonce), Some(descriptors)) = (self.connections[index].nonce, descriptors) {
+                    let reader = u32::from(reader);
+                    self.events.push_back(SiteLinkEvent::Memory { nonce, words, reader, descriptors });
+                }
+            }
+            Ok(message @ (Message::Mapped | Message::Unmapped)) if greeted => {
+                if let Some(nonce) = self.connections[index].nonce {
+                    self.events.push_back(SiteLinkEvent::Reads { nonce, reads: message == Message::Mapped });
                 }
             }
             Err(Misunderstood::Version(version)) => {

@@ -4,7 +4,11 @@
 //! - HELLO, first on every connection, from both ends: nonce u128 · system u128 · address 16 + port u16 · consent u8
 //!   (1: processes of the site may kill this one when it hangs);
 //! - FAREWELL, last: nothing;
-//! - DATA: a datagram of the engine.
+//! - DATA: a datagram of the engine;
+//! - MEMORY: words u64 · the receiver's number among the readers u8; with it two descriptors, the sender's log and its bell
+//!   (see `shared_memory`);
+//! - MAPPED: nothing; the sender reads the receiver's log from now on;
+//! - UNMAPPED: nothing; the sender cannot read it.
 
 use isis_wire::Address;
 
@@ -15,6 +19,9 @@ pub(crate) const HEADING: usize = 8;
 const KIND_HELLO: u8 = 1;
 const KIND_FAREWELL: u8 = 2;
 const KIND_DATA: u8 = 3;
+const KIND_MEMORY: u8 = 4;
+const KIND_MAPPED: u8 = 5;
+const KIND_UNMAPPED: u8 = 6;
 const HELLO_BODY: usize = 16 + 16 + 16 + 2 + 1;
 
 /// Who an instance is.
@@ -33,6 +40,9 @@ pub(crate) enum Message<'a> {
     Hello(Hello),
     Farewell,
     Data(&'a [u8]),
+    Memory { words: u64, reader: u8 },
+    Mapped,
+    Unmapped,
 }
 
 /// Why a message was not understood.
@@ -56,6 +66,25 @@ pub(crate) fn data_heading() -> [u8; HEADING] {
 /// A FAREWELL.
 pub(crate) fn farewell() -> [u8; HEADING] {
     heading(KIND_FAREWELL)
+}
+
+/// A MEMORY.
+pub(crate) fn memory(words: u64, reader: u8) -> [u8; HEADING + 9] {
+    let mut bytes = [0; HEADING + 9];
+    bytes[..HEADING].copy_from_slice(&heading(KIND_MEMORY));
+    bytes[HEADING..HEADING + 8].copy_from_slice(&words.to_le_bytes());
+    bytes[HEADING + 8] = reader;
+    bytes
+}
+
+/// A MAPPED.
+pub(crate) fn mapped() -> [u8; HEADING] {
+    heading(KIND_MAPPED)
+}
+
+/// An UNMAPPED.
+pub(crate) fn unmapped() -> [u8; HEADING] {
+    heading(KIND_UNMAPPED)
 }
 
 impl Hello {
@@ -99,6 +128,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Message<'_>, Misunderstood> {
             }
             KIND_FAREWELL if body.is_empty() => Ok(Message::Farewell),
             KIND_DATA => Ok(Message::Data(body)),
+            KIND_MEMORY => match body.split_first_chunk::<8>() {
+                Some((words, [reader])) => Ok(Message::Memory { words: u64::from_le_bytes(*words), reader: *reader }),
+                _ => Err(Misunderstood::Malformed),
+            },
+            KIND_MAPPED if body.is_empty() => Ok(Message::Mapped),
+            KIND_UNMAPPED if body.is_empty() => Ok(Message::Unmapped),
             _ => Err(Misunderstood::Malformed),
         },
         [b'i', b'L', version, ..] if version != VERSION => Err(Misunderstood::Version(version)),
@@ -124,6 +159,14 @@ mod tests {
         }
         assert_eq!(decode(&farewell()), Ok(Message::Farewell));
         assert_eq!(decode(&data_heading()), Ok(Message::Data(&[])));
+        assert_eq!(decode(&mapped()), Ok(Message::Mapped));
+        assert_eq!(decode(&unmapped()), Ok(Message::Unmapped));
+        let bytes = memory(1 << 40, 63);
+        assert_eq!(decode(&bytes), Ok(Message::Memory { words: 1 << 40, reader: 63 }));
+        for length in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..length]), Err(Misunderstood::Malformed));
+        }
+        assert_eq!(decode(&[&bytes[..], &[0]].concat()), Err(Misunderstood::Malformed));
         let mut newer = farewell();
         newer[2] = 9;
         assert_eq!(decode(&newer), Err(Misunderstood::Version(9)));

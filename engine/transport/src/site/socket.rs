@@ -1,10 +1,12 @@
-//! Unix SEQPACKET sockets: opening, listening, sending one record, and the process at the other end.
+//! Unix SEQPACKET sockets: opening, listening, sending and receiving one record, and the process at the other end.
 
 use super::directory::{RuntimeDirectory, hex};
 use crate::system;
+use arrayvec::ArrayVec;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Suffix of the sockets' names.
@@ -35,14 +37,49 @@ pub(super) fn listen(directory: &RuntimeDirectory, nonce: u128) -> io::Result<Ow
 
 /// Sends one record made of parts; does not wait.
 pub(super) fn send(fd: BorrowedFd<'_>, parts: &[&[u8]]) -> io::Result<()> {
+    send_with(fd, parts, &mut net::SendAncillaryBuffer::default())
+}
+
+/// Sends one record with two descriptors; does not wait.
+pub(super) fn send_descriptors(fd: BorrowedFd<'_>, record: &[u8], descriptors: &[BorrowedFd<'_>; 2]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = net::SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(net::SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    send_with(fd, &[record], &mut ancillary)
+}
+
+fn send_with(
+    fd: BorrowedFd<'_>,
+    parts: &[&[u8]],
+    ancillary: &mut net::SendAncillaryBuffer<'_, '_, '_>,
+) -> io::Result<()> {
     let mut slices = [IoSlice::new(&[]), IoSlice::new(&[]), IoSlice::new(&[])];
     for (slice, part) in slices.iter_mut().zip(parts) {
         *slice = IoSlice::new(part);
     }
-    let mut ancillary = net::SendAncillaryBuffer::default();
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    net::sendmsg(fd, &slices[..parts.len().min(3)], &mut ancillary, flags)?;
+    net::sendmsg(fd, &slices[..parts.len().min(3)], ancillary, flags)?;
     Ok(())
+}
+
+/// Receives one record into `record`, and the two descriptors that may come with it; does not wait. The length that the
+/// record had: beyond that of `record` it was cut, and is none of ours. Descriptors in any other number are closed.
+pub(super) fn receive(fd: BorrowedFd<'_>, record: &mut [u8]) -> rustix::io::Result<(usize, Option<[OwnedFd; 2]>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = net::RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC | RecvFlags::CMSG_CLOEXEC;
+    let length = net::recvmsg(fd, &mut [IoSliceMut::new(record)], &mut ancillary, flags)?.bytes;
+    let mut descriptors: ArrayVec<OwnedFd, 2> = ArrayVec::new();
+    for message in ancillary.drain() {
+        if let net::RecvAncillaryMessage::ScmRights(rights) = message {
+            for descriptor in rights {
+                let _ = descriptors.try_push(descriptor);
+            }
+        }
+    }
+    Ok((length, descriptors.into_inner().ok()))
 }
 
 /// A descriptor of the process at the other end of a connection. `None` where the system has none to give: then the
