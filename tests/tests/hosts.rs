@@ -125,7 +125,7 @@ fn two_members_on_each_host() {
     fleet.exchange(300, 200);
     for index in 0..4 {
         exchange_until(&mut fleet, index, "udp_received_multicast", 1);
-        exchange_until(&mut fleet, index, "memory_received", 300);
+        exchange_until(&mut fleet, index, "memory_received", 20);
         assert_eq!(fleet.counter(index, "memory_paths_now"), 1, "the one of its host, and no other");
     }
     fleet.exchange(20, 50_000);

@@ -404,6 +404,10 @@ impl HostTransport {
                     self.events.push_back(SiteEvent::PeerDied { nonce });
                 }
                 SiteLinkEvent::Incompatible { version } => self.events.push_back(SiteEvent::Incompatible { version }),
+                SiteLinkEvent::Reconnected { nonce } => {
+                    self.memory.offer_again(nonce);
+                    self.offer_ns = Some(self.now_ns);
+                }
                 SiteLinkEvent::Memory { nonce, words, reader, descriptors } => {
                     // The other one does not write before it is told.
                     if self.memory.accept(nonce, words, reader, descriptors) && !self.link.say_reads(nonce, true) {

@@ -165,11 +165,22 @@ impl SharedMemory {
         self.peers.iter().all(|peer| peer.offered)
     }
 
+    /// The offer to this peer may not have arrived.
+    pub fn offer_again(&mut self, nonce: u128) {
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.nonce == nonce) {
+            peer.offered = false;
+        }
+    }
+
     /// A peer handed its log over. `true`: it is mapped, the peer may write.
     pub fn accept(&mut self, nonce: u128, words: u64, reader: u32, descriptors: [OwnedFd; 2]) -> bool {
-        let Some(peer) = self.peers.iter_mut().find(|peer| peer.nonce == nonce && peer.log.is_none()) else {
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.nonce == nonce) else {
             return false;
         };
+        if peer.log.is_some() {
+            // The same again: it may not have heard that it is mapped.
+            return true;
+        }
         peer.log = open_log(words, reader, descriptors);
         self.counters.memory_refused += u64::from(peer.log.is_none());
         peer.log.is_some()

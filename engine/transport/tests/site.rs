@@ -55,6 +55,18 @@ fn found_and_killed() {
     assert!(left.iter().all(|name| !name.starts_with(&format!("{:032x}", 11))), "nothing is left of it: {left:?}");
 }
 
+/// Two that start at one moment connect to each other, both ways perhaps; neither gives a connection up.
+#[test]
+fn connections_stay() {
+    let base = tempfile::tempdir().expect("tempdir");
+    let mut one = Driver::new(open(base.path(), 1));
+    let mut two = Driver::new(open(base.path(), 2));
+    assert!(one.until(|one| one.found(2).is_some()) && two.until(|two| two.found(1).is_some()));
+    one.quiet();
+    two.quiet();
+    assert_eq!((one.counter("site_hang_ups"), two.counter("site_hang_ups")), (0, 0));
+}
+
 /// A process that hangs is not dead.
 #[test]
 fn stopped_is_not_dead() {

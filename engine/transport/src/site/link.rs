@@ -110,6 +110,10 @@ pub(crate) enum SiteLinkEvent {
     Incompatible {
         version: u8,
     },
+    /// There is a further connection with this peer, or one less: what was under way on one that hung up is lost.
+    Reconnected {
+        nonce: u128,
+    },
     /// A peer handed its log over: its length, our number among its readers, the memory and the bell.
     Memory {
         nonce: u128,
@@ -248,6 +252,12 @@ impl SiteLink {
 
     /// Searches the directory and tests for deaths when it is time; says when to call again.
     pub(crate) fn advance(&mut self, now_ns: u64) -> u64 {
+        if self.now_ns == 0 {
+            // What was opened before the first call, when nobody had said what time it is, is not old.
+            for connection in &mut self.connections {
+                connection.opened_ns = now_ns;
+            }
+        }
         self.now_ns = now_ns;
         if self.ended {
             return u64::MAX;
@@ -593,6 +603,7 @@ impl SiteLink {
         let pidfd = connection.pidfd.take();
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.nonce == hello.nonce) {
             peer.connections += 1;
+            self.events.push_back(SiteLinkEvent::Reconnected { nonce: hello.nonce });
             return;
         }
         self.next_number = self.next_number.wrapping_add(1);

@@ -26,6 +26,7 @@ impl SiteLink {
         }
         let Some(peer) = self.peers.iter_mut().find(|peer| Some(peer.nonce) == connection.nonce) else { return };
         peer.connections = peer.connections.saturating_sub(1);
+        self.events.push_back(SiteLinkEvent::Reconnected { nonce: peer.nonce });
         if peer.connections == 0 {
             let nonce = peer.nonce;
             if peer.is_dead() {
