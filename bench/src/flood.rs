@@ -52,7 +52,9 @@ const REASONS: [&str; 6] = [
 /// Runs it.
 pub fn run(args: &Flood) -> Result<(), String> {
     let mut fleet = Fleet::new()?;
-    let start = args.load.start(&fleet, args.rate.max(1), false, 0)?;
+    // What is recorded, and sent again, is on the loopback interface.
+    let load = Load { transport: "udp".to_owned(), ..args.load.clone() };
+    let start = load.start(&fleet, args.rate.max(1), false, 0)?;
     let mut system = 0;
     let mut view = None;
     let recording = Capture::start();

@@ -27,8 +27,8 @@ pub struct Load {
     /// What an inline member does while there is nothing to do.
     #[arg(long, value_enum, default_value = "wait")]
     pub idle: IdleName,
-    /// The transport.
-    #[arg(long, default_value = "udp", value_parser = ["udp"])]
+    /// The transport: what the members of this host use by themselves, or the loopback interface.
+    #[arg(long, default_value = "shared-memory", value_parser = ["shared-memory", "udp"])]
     pub transport: String,
     /// One line of JSON instead of text.
     #[arg(long)]
@@ -44,9 +44,9 @@ impl Load {
         if self.size < LEAST_SIZE {
             return Err(format!("--size must be at least {LEAST_SIZE}"));
         }
-        let options = self
-            .options
-            .iter()
+        let shared_memory = if self.transport == "udp" { "shared_memory=off" } else { "shared_memory=on" };
+        let options = std::iter::once(shared_memory)
+            .chain(self.options.iter().map(String::as_str))
             .map(|text| {
                 text.split_once('=')
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))

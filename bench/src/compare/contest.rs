@@ -26,6 +26,13 @@ pub struct Contest {
     pub most: usize,
 }
 
+impl Contest {
+    /// What ours go through.
+    pub fn our_transport(&self) -> &'static str {
+        if self.shared_memory { "shared-memory" } else { "udp" }
+    }
+}
+
 /// All rivals.
 pub const RIVALS: [Rival; 3] = [
     Rival {

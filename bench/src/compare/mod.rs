@@ -205,7 +205,10 @@ impl Field<'_> {
 
     fn our_transport(&self) -> String {
         let options = self.options();
-        if options.is_empty() { "udp".to_owned() } else { format!("udp {}", options.join(" ")) }
+        std::iter::once(self.contest.our_transport())
+            .chain(options.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     fn ours(&self) -> Result<Sample, String> {
@@ -215,7 +218,7 @@ impl Field<'_> {
             kind: self.args.kind,
             mode: ModeName::Inline,
             idle: self.args.idle,
-            transport: "udp".to_owned(),
+            transport: self.contest.our_transport().to_owned(),
             json: false,
             options: self.options(),
         };
