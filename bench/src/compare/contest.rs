@@ -20,7 +20,8 @@ pub struct Contest {
     pub promises: &'static str,
     /// Options of ours, for equal conditions.
     pub ours: &'static [&'static str],
-    /// The rival's messages go through shared memory.
+    /// The rival's messages go through shared memory, and so do ours. One daemon for all members is tried both ways: it
+    /// hands messages over in shared memory, and orders them through a socket.
     pub shared_memory: bool,
     /// The largest message that it is tried with.
     pub most: usize,
@@ -45,7 +46,7 @@ pub const RIVALS: [Rival; 3] = [
 ];
 
 /// All contests.
-pub const CONTESTS: [Contest; 5] = [
+pub const CONTESTS: [Contest; 6] = [
     Contest {
         rival: "aeron",
         transport: "udp-64k",
@@ -76,6 +77,14 @@ pub const CONTESTS: [Contest; 5] = [
         promises: "total order",
         ours: &[],
         shared_memory: false,
+        most: 1_000_000,
+    },
+    Contest {
+        rival: "corosync",
+        transport: "one-daemon",
+        promises: "total order",
+        ours: &[],
+        shared_memory: true,
         most: 1_000_000,
     },
     Contest {

@@ -161,6 +161,7 @@ impl Field<'_> {
     fn play(&self, lines: &mut Lines) -> Result<Outcome, String> {
         let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let mut lost = 0;
+        let (mut our_latency, mut their_latency) = (report::histogram(), report::histogram());
         for round in 0..self.args.rounds.max(1) {
             let own = self.ours()?;
             lines.write(&self.line("isis", &self.our_transport(), round, &own))?;
@@ -178,22 +179,34 @@ impl Field<'_> {
             ours.push(own.slowest());
             theirs.push(other.slowest());
             lost += other.lost;
+            for (all, one) in [(&mut our_latency, &own), (&mut their_latency, &other)] {
+                all.add(&one.latency).map_err(|error| format!("{error:?}"))?;
+            }
         }
         let (ours, theirs, ratios) = (spread(&ours), spread(&theirs), spread(&ratios));
         let ratio = ours.1 / theirs.1;
         let megabytes = |rate: f64| rate * self.size as f64 / 1e6;
-        let one = |name: &str, (least, median, most): (f64, f64, f64)| {
-            format!("  {name}: {median:.0}/s = {:.1} MB/s ({least:.0} to {most:.0})", megabytes(median))
+        let one = |name: &str, (least, median, most): (f64, f64, f64), latency: &Histogram<u64>| {
+            let at = |quantile| report::time_text(latency.value_at_quantile(quantile));
+            let delivery = if latency.is_empty() {
+                String::new()
+            } else {
+                format!("; send to own delivery under this load p50 {} · p99 {}", at(0.5), at(0.99))
+            };
+            format!("  {name}: {median:.0}/s = {:.1} MB/s ({least:.0} to {most:.0}){delivery}", megabytes(median))
         };
-        let text = format!("isis against {} {}, {} B", self.contest.rival, self.contest.transport, self.size);
+        let ours_by = self.contest.our_transport();
+        let text =
+            format!("isis by {ours_by} against {} {}, {} B", self.contest.rival, self.contest.transport, self.size);
         crate::say(&format!("{text}: {ratio:.2} times (rounds: {:.2} to {:.2})", ratios.0, ratios.2));
-        crate::say(&one(&format!("isis, {:?}, {}", self.args.kind, self.our_transport()), ours));
+        crate::say(&one(&format!("isis, {:?}, {}", self.args.kind, self.our_transport()), ours, &our_latency));
         let order = format!("{} {}, {}", self.contest.rival, self.contest.transport, self.contest.promises);
-        crate::say(&one(&order, theirs));
+        crate::say(&one(&order, theirs, &their_latency));
         if lost > 0 {
             crate::say(&format!("  {} lost {lost} messages", self.contest.rival));
         }
-        let name = format!("{} {}, {} B", self.contest.rival, self.contest.transport, self.size);
+        let against = format!("{} {}, {} B", self.contest.rival, self.contest.transport, self.size);
+        let name = format!("{ours_by} / {against}");
         Ok(Outcome { name, ratio, spread: (ratios.0, ratios.2) })
     }
 

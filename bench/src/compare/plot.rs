@@ -26,7 +26,7 @@ pub fn ratios(path: &Path, outcomes: &[Outcome], caption: &str) -> Result<(), St
         .caption("isis / rival, deliveries a second at the slowest member", ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(44)
-        .y_label_area_size(220)
+        .y_label_area_size(300)
         .build_cartesian_2d((least * 0.8..most * 1.25).log_scale(), 0.0..f64::from(rows))
         .map_err(text)?;
     chart
