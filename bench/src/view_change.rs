@@ -2,11 +2,14 @@
 //! joins and tells when it has the state. The oldest member (the sequencer), the youngest and others die in turn.
 
 use crate::fleet::Fleet;
+use crate::now_ns;
 use crate::report;
 use crate::talk::{KindName, Order, Report};
 use crate::throughput::Load;
 use clap::Args;
 use hdrhistogram::Histogram;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,12 +28,16 @@ pub struct ViewChange {
     /// Bytes of the group's state.
     #[arg(long, default_value_t = 1 << 20)]
     state: usize,
+    /// No load at all: the members only wait.
+    #[arg(long)]
+    idle: bool,
 }
 
 /// What the rounds took.
 struct Times {
     kill: Histogram<u64>,
     kill_last: Histogram<u64>,
+    exit: Histogram<u64>,
     admitted: Histogram<u64>,
     joined: Histogram<u64>,
     transfer: Histogram<u64>,
@@ -47,9 +54,12 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
         fleet.start(&start)?;
     }
     fleet.assemble()?;
-    fleet.order_all(&Order::Load)?;
+    if !args.idle {
+        fleet.order_all(&Order::Load)?;
+    }
     let new = report::histogram;
-    let mut times = Times { kill: new(), kill_last: new(), admitted: new(), joined: new(), transfer: new() };
+    let mut times =
+        Times { kill: new(), kill_last: new(), exit: new(), admitted: new(), joined: new(), transfer: new() };
     for round in 0..args.rounds {
         std::thread::sleep(Duration::from_millis(300));
         while fleet.hear(Duration::ZERO)?.is_some() {}
@@ -59,7 +69,9 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
         while fleet.hear(Duration::ZERO)?.is_some() {}
         let index = fleet.start(&start)?;
         join(&mut fleet, index, &mut times)?;
-        fleet.order(index, &Order::Load)?;
+        if !args.idle {
+            fleet.order(index, &Order::Load)?;
+        }
         if !args.load.json {
             crate::progress(&format!(
                 "  round {} of {}: kill → view {}, join → view {}",
@@ -74,9 +86,13 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
     let (checked, _) = fleet.settle(args.load.kind == KindName::Total)?;
     fleet.quit()?;
     let text = [
-        format!("{}, each sending {} a second, state {} B", args.load.text(), args.rate, args.state),
+        match args.idle {
+            true => format!("{}, idle, state {} B", args.load.text(), args.state),
+            false => format!("{}, each sending {} a second, state {} B", args.load.text(), args.rate, args.state),
+        },
         format!("  kill -9 → next view, at each survivor: {}", report::percentile_text(&times.kill)),
         format!("  kill -9 → next view, at the last survivor: {}", report::percentile_text(&times.kill_last)),
+        format!("  of that, until the kernel reports the exit: {}", report::percentile_text(&times.exit)),
         format!("  start of a process → admitted to the system: {}", report::percentile_text(&times.admitted)),
         format!("  admitted → first view, state included: {}", report::percentile_text(&times.joined)),
         format!("  of that, first to last block of the state: {}", report::percentile_text(&times.transfer)),
@@ -84,7 +100,8 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
     ];
     let value = json!({
         "members": args.load.members, "size": args.load.size, "kind": args.load.kind, "mode": args.load.mode,
-        "transport": args.load.transport, "rounds": args.rounds, "rate": args.rate, "state": args.state,
+        "transport": args.load.transport, "rounds": args.rounds, "rate": args.rate, "idle": args.idle, "state": args.state,
+        "kill_to_exit": report::percentiles(&times.exit),
         "kill_to_view": report::percentiles(&times.kill), "kill_to_last_view": report::percentiles(&times.kill_last),
         "start_to_admitted": report::percentiles(&times.admitted), "admitted_to_view": report::percentiles(&times.joined),
         "state_transfer": report::percentiles(&times.transfer), "checked": checked,
@@ -96,6 +113,7 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
 fn kill(fleet: &mut Fleet, rank: u16, times: &mut Times) -> Result<(), String> {
     let victim = fleet.of_rank(rank).ok_or("a rank without a member")?;
     let left = fleet.alive().len() - 1;
+    let exit = ExitWatch::start(fleet.pid(victim))?;
     let at = fleet.kill(victim)?;
     let mut seen = BTreeMap::new();
     fleet.until("the view after a death", |_, index, report| {
@@ -106,11 +124,31 @@ fn kill(fleet: &mut Fleet, rank: u16, times: &mut Times) -> Result<(), String> {
         }
         seen.len() == left
     })?;
+    times.exit.saturating_record(exit.seen()?.saturating_sub(at));
     for took in seen.values() {
         times.kill.saturating_record(*took);
     }
     times.kill_last.saturating_record(seen.values().copied().max().unwrap_or(0));
     Ok(())
+}
+
+/// Waits beside the driver until the kernel reports that a process has exited.
+struct ExitWatch(std::thread::JoinHandle<Result<u64, String>>);
+
+impl ExitWatch {
+    fn start(pid: u32) -> Result<ExitWatch, String> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("a process without a number")?;
+        let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| format!("pidfd_open: {error}"))?;
+        Ok(ExitWatch(std::thread::spawn(move || {
+            let mut wanted = [PollFd::new(&process, PollFlags::IN)];
+            poll(&mut wanted, None).map_err(|error| format!("poll: {error}"))?;
+            Ok(now_ns())
+        })))
+    }
+
+    fn seen(self) -> Result<u64, String> {
+        self.0.join().map_err(|_| "the thread that waits for an exit panicked".to_owned())?
+    }
 }
 
 fn join(fleet: &mut Fleet, index: usize, times: &mut Times) -> Result<(), String> {

@@ -60,6 +60,7 @@ pub const FIRST_SEEDS: &[(&str, Option<u64>)] = &[
     ("goes-on-without", Some(30)),
     ("any-half", Some(13)),
     ("never-suspects", Some(2)),
+    ("hint-excludes", None),
     ("tail-unseen", Some(16)),
     ("forgets-unfinished", Some(29)),
     ("safe-by-one", Some(2)),
@@ -75,7 +76,7 @@ pub const FIRST_SEEDS: &[(&str, Option<u64>)] = &[
     ("finals-untold", None),
     ("final-by-group", Some(110)),
     ("starts-apart", Some(847)),
-    ("forgets-other-groups", Some(651)),
+    ("forgets-other-groups", None),
     ("priority-undecided", Some(21)),
 ];
 

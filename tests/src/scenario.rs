@@ -23,7 +23,7 @@
 use crate::checker::{self, Limits};
 use crate::sim::application::{Application, Context};
 use crate::sim::network::{Packet, Verdict};
-use crate::sim::world::{Passed, World};
+use crate::sim::world::{Happening, Passed, World};
 use crate::trace::{Event, Key, Process, ViewSeen};
 use isis_memory::CHUNK_SIZE;
 use isis_protocol::event::{Kind, Refused};
@@ -114,6 +114,17 @@ impl Scenario {
     }
 
     // --- network ---------------------------------------------------------------------------------------------------
+
+    /// Hosts that are up refuse datagrams to places where nobody runs.
+    pub fn refuse(&mut self) {
+        self.world.refused_percent = 100;
+    }
+
+    /// A process is told that a datagram of its to another one was refused, with so much of it.
+    pub fn hint(&mut self, to: usize, of: usize, quoted: &[u8]) {
+        let (to, of) = (self.place(to), self.place(of));
+        self.world.timeline.at(self.world.now(), Happening::Refused { to, of, quoted: quoted.into() });
+    }
 
     /// Cuts sites from all others, both ways.
     pub fn part(&mut self, sites: &[usize]) {

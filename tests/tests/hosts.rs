@@ -23,6 +23,8 @@ const CASES: &[(&str, fn())] = &[
     ("two_members_on_each_host", two_members_on_each_host),
     ("two_members_on_one_host_without_shared_memory", two_members_on_one_host_without_shared_memory),
     ("a_whole_host_is_killed", a_whole_host_is_killed),
+    ("a_process_dies_on_a_live_host", a_process_dies_on_a_live_host),
+    ("a_host_falls_silent", a_host_falls_silent),
     ("a_link_is_cut", a_link_is_cut),
     ("mtu_1280_v4", || narrow_link(1280, false)),
     ("mtu_1280_v6", || narrow_link(1280, true)),
@@ -173,6 +175,74 @@ fn a_whole_host_is_killed() {
     fleet.exchange(100, 200);
     fleet.nobody_was_lost();
     fleet.close();
+}
+
+/// The only process of a host dies, and its kernel lives on and refuses what is sent there. Silence would be borne for a minute
+/// here; so whoever goes on without it in time has probed it and was refused.
+fn a_process_dies_on_a_live_host() {
+    for v6 in [false, true] {
+        let patient = [("suspect_min_ns", "60s"), ("suspect_max_ns", "60s"), ("stall_after_ns", "120s")];
+        let mut fleet = Fleet::new(&[1500; 3], v6, &patient);
+        for host in 0..3 {
+            fleet.start(host, &[]);
+        }
+        fleet.assemble();
+        fleet.exchange(100, 200);
+        let mut took = Vec::new();
+        for _ in 0..5 {
+            let begin = Instant::now();
+            let victim = fleet.seats.len() - 1;
+            fleet.kill(victim);
+            fleet.assemble();
+            took.push(begin.elapsed());
+            assert!(fleet.counter(0, "probes_sent") >= 2 && fleet.counter(0, "refusals_heard") >= 3);
+            fleet.start(2, &[]);
+            fleet.assemble();
+            fleet.exchange(20, 200);
+        }
+        tell_times("kill -9 on a live host → next view", took);
+        fleet.nobody_was_lost();
+        fleet.close();
+    }
+}
+
+/// A host loses its link and nothing says so: with the default options the others suspect it by its silence.
+fn a_host_falls_silent() {
+    let mut fleet = Fleet::new(&[1500; 3], false, &[]);
+    for host in 0..3 {
+        fleet.start(host, &[]);
+    }
+    fleet.assemble();
+    fleet.exchange(100, 200);
+    let mut took = Vec::new();
+    for _ in 0..7 {
+        let before = fleet.seats[2].process.clone();
+        let begin = Instant::now();
+        fleet.net.link(2, false);
+        fleet.until("a view without it", |seats| seats[..2].iter().all(|seat| seat.view.1.len() == 2));
+        took.push(begin.elapsed());
+        fleet.net.link(2, true);
+        fleet.until("it comes back", |seats| seats[2].process != before);
+        fleet.assemble();
+        fleet.exchange(20, 200);
+    }
+    tell_times("link cut → next view", took);
+    let suspicions = fleet.counter(0, "suspicions");
+    assert!((7..=14).contains(&suspicions), "{suspicions} suspicions for seven silences");
+    fleet.close();
+}
+
+/// Says how long something took, for whoever looks; how long it may take is no matter of this machine's mood.
+#[allow(clippy::print_stdout)]
+fn tell_times(what: &str, mut took: Vec<Duration>) {
+    took.sort_unstable();
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    println!(
+        "  {what}: median {:.1} ms, {:.1} to {:.1}",
+        ms(took[took.len() / 2]),
+        ms(took[0]),
+        ms(took[took.len() - 1])
+    );
 }
 
 /// A host loses its link: the majority goes on, it stalls; mended, it is evicted and comes back as a new incarnation.

@@ -269,6 +269,28 @@ fn a_joiner_of_a_group_with_a_client() {
     s.finish();
 }
 
+/// Somebody says, once, that a datagram to a live process was refused, and for some milliseconds nothing of that one arrives.
+fn a_forged_refusal() {
+    let mut s = Scenario::new(&[1, 1, 1]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    s.pass(SECOND);
+    let (from, to) = (s.place(c), s.place(a));
+    s.intercept(move |packet| if (packet.from, packet.to) == (from, to) { Verdict::Hold } else { Verdict::Pass });
+    s.hint(a, c, &[]);
+    s.pass(SECOND / 200);
+    s.mend();
+    s.pass(SECOND);
+    let there = [a, b, c].iter().all(|&n| s.system_is(n, &[a, b, c]));
+    assert!(there, "property 21 (membership precision): a process that is up was excluded\n{}", s.text());
+    s.finish();
+}
+
+#[test]
+fn hint_excludes_by_a_script() {
+    caught_by(Mutant::HintExcludes, a_forged_refusal);
+}
+
 #[test]
 fn relays_unsafe_by_a_script() {
     caught_by(Mutant::RelaysUnsafe, a_lone_relay);

@@ -83,6 +83,10 @@ counters! {
     ViewsInstalled = "views_installed",
     /// Suspicions of processes of other sites.
     Suspicions = "suspicions",
+    /// Refusals of datagrams to processes of other sites.
+    RefusalsHeard = "refusals_heard",
+    /// Probes sent to those.
+    ProbesSent = "probes_sent",
     /// Own pauses noticed.
     OwnPauses = "own_pauses",
 }

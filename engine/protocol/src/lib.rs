@@ -29,6 +29,7 @@ pub mod multis;
 pub mod plane;
 pub mod random;
 pub mod receipts;
+pub mod refusal;
 pub mod shared;
 pub mod stream;
 pub mod time;

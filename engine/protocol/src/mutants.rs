@@ -156,6 +156,8 @@ mod planted {
             "half of the sites are a quorum, also without the oldest process's site";
         NeverSuspects "never-suspects" None, 21
             "silence of another site's process is never taken for a failure";
+        HintExcludes "hint-excludes" None, 21
+            "a refused datagram is taken for a failure, without probing";
         TailUnseen "tail-unseen" None, 22
             "the end of a stream in a row does not show that its last bytes are missing";
         ForgetsUnfinished "forgets-unfinished" None, 23

@@ -11,6 +11,7 @@ use crate::id::{GroupId, Nonce, ProcessId, SystemId};
 use crate::multis::Multis;
 use crate::random::Random;
 use crate::receipts::{Received, Sent};
+use crate::refusal::Refusal;
 use crate::time::Instant;
 use isis_memory::Region;
 use isis_wire::message::{Code, MemberEntry, Message, PieceHeader};
@@ -66,6 +67,8 @@ pub struct Peer {
     pub entry: MemberEntry,
     /// Tells from silence whether it failed (other sites only).
     pub detector: Detector,
+    /// What refused datagrams say of it (other sites only).
+    pub refusal: Refusal,
     /// When it was heard last, or heard of.
     pub heard_at: Instant,
     /// When a packet of its own came last.
@@ -86,6 +89,20 @@ pub struct Peer {
     pub told_at: Option<Instant>,
     /// When the site link was last asked to kill it (option `hang`).
     pub kill_asked_at: Option<Instant>,
+}
+
+impl Peer {
+    /// A sign of life came, from the process itself or from others.
+    pub fn heard(&mut self, now: Instant) {
+        self.detector.heard(now);
+        self.refusal.heard();
+        self.heard_at = now;
+    }
+
+    /// Its silence has lasted too long, or its host refuses what is sent to it.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.detector.suspected(now) || self.refusal.is_refused()
+    }
 }
 
 /// The system view as every group sees it.
@@ -229,6 +246,7 @@ impl Shared {
             self.peers.or_insert_with(member.process, || Peer {
                 entry: member.clone(),
                 detector: Detector::new(now, min, max).announced(member.max_pause_ns),
+                refusal: Refusal::default(),
                 heard_at: now,
                 direct_at: now,
                 suspected: false,
@@ -292,7 +310,7 @@ impl Shared {
 
     /// The same of a peer.
     pub fn suspects(&self, peer: &Peer) -> bool {
-        let silent = || peer.detector.suspected(self.now) && !mutant!(NeverSuspects);
+        let silent = || peer.is_silent(self.now) && !mutant!(NeverSuspects);
         peer.reported_dead || (peer.entry.site != self.config.site && silent())
     }
 

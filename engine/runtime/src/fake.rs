@@ -271,6 +271,9 @@ impl Machine for Fake {
     fn handle_peer(&mut self, _: Instant, address: Address) {
         self.call(format!("peer {}", address.port));
     }
+    fn handle_refused(&mut self, _: Instant, address: Address, _: &[u8]) {
+        self.call(format!("refused {}", address.port));
+    }
     fn set_datagram_network(&mut self, _: usize) {}
     fn handle_site_answer(&mut self, _: Instant, answer: SiteAnswer) {
         self.call(format!("{answer:?}"));
@@ -337,6 +340,9 @@ impl Port for FakePort {
     }
     fn poll_site_event(&mut self) -> Option<SiteEvent> {
         self.shared.get().site_events.pop_front()
+    }
+    fn poll_refused(&mut self) -> Option<(Address, Vec<u8>)> {
+        None
     }
     fn found(&mut self, _: u128) -> io::Result<Founding> {
         let mut script = self.shared.get();

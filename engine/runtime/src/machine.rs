@@ -12,6 +12,7 @@ pub(crate) trait Machine: Calls + Send {
     fn handle_packet(&mut self, now: Instant, from: Address, packet: &[u8]);
     fn handle_timeout(&mut self, now: Instant);
     fn handle_death(&mut self, now: Instant, nonce: Nonce);
+    fn handle_refused(&mut self, now: Instant, address: Address, quoted: &[u8]);
     fn handle_peer(&mut self, now: Instant, address: Address);
     fn handle_site_answer(&mut self, now: Instant, answer: SiteAnswer);
     fn set_datagram_network(&mut self, bytes: usize);
@@ -34,6 +35,9 @@ impl Machine for Endpoint {
     }
     fn handle_death(&mut self, now: Instant, nonce: Nonce) {
         Endpoint::handle_death(self, now, nonce);
+    }
+    fn handle_refused(&mut self, now: Instant, address: Address, quoted: &[u8]) {
+        Endpoint::handle_refused(self, now, address, quoted);
     }
     fn handle_peer(&mut self, now: Instant, address: Address) {
         Endpoint::handle_peer(self, now, address);

@@ -7,6 +7,7 @@ use crate::options::{Multicast, OptionError, Options};
 use isis_transport::{
     FaultConfig, Founding, HostConfig, HostTransport, MulticastConfig, RecordChange, SiteEvent, Transport,
 };
+use isis_wire::Address;
 use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -17,6 +18,7 @@ use std::os::fd::BorrowedFd;
 pub(crate) trait Port: Transport + Debug {
     fn site_key(&self) -> u128;
     fn poll_site_event(&mut self) -> Option<SiteEvent>;
+    fn poll_refused(&mut self) -> Option<(Address, Vec<u8>)>;
     fn found(&mut self, system: u128) -> io::Result<Founding>;
     fn joined(&mut self, system: u128) -> io::Result<()>;
     fn change_record(&mut self, change: &mut dyn FnMut(&[u8], u128) -> io::Result<RecordChange>) -> io::Result<()>;
@@ -35,6 +37,9 @@ impl Port for HostTransport {
     }
     fn poll_site_event(&mut self) -> Option<SiteEvent> {
         HostTransport::poll_site_event(self)
+    }
+    fn poll_refused(&mut self) -> Option<(Address, Vec<u8>)> {
+        HostTransport::poll_refused(self)
     }
     fn found(&mut self, system: u128) -> io::Result<Founding> {
         HostTransport::found(self, system)

@@ -95,6 +95,10 @@ impl CoreLoop {
         }
         let mut work = self.site_events(now);
         work += self.receive();
+        while let Some((address, quoted)) = self.port.poll_refused() {
+            self.machine.handle_refused(now, address, &quoted);
+            work += 1;
+        }
         let now = clock::now();
         work += self.timeouts(now);
         work += self.site_requests(now);

@@ -311,6 +311,11 @@ impl HostTransport {
         self.link.kill(nonce)
     }
 
+    /// See [`UdpTransport::poll_refused`].
+    pub fn poll_refused(&mut self) -> Option<(Address, Vec<u8>)> {
+        self.udp.poll_refused()
+    }
+
     /// This process is a member of `group` of `system`: receive its multicasts, and find out whether own ones arrive.
     /// Until then, and for groups not joined, `Destination::Members` is one datagram to each.
     pub fn join_group(&mut self, system: u128, group: u64) {

@@ -505,6 +505,16 @@ code_messages! {
             /// Which.
             done: Vec<MultiId>,
         },
+        /// Asks a process whose address refuses datagrams, so it is told, for a sign of life.
+        Probe = 28 {
+            /// Random.
+            number: u64,
+        },
+        /// The answer to `Probe`.
+        Alive = 29 {
+            /// The probe's.
+            number: u64,
+        },
     }
 }
 

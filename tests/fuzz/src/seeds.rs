@@ -187,6 +187,8 @@ pub fn all_messages() -> Vec<Message> {
         Message::Behind { reserved: 0 },
         Message::Leave { request: 2 },
         Message::NotHere { directory: 3 },
+        Message::Probe { number: 1 << 60 },
+        Message::Alive { number: 7 },
         Message::Deaths { dead: vec![ProcessId(3)] },
         Message::Pledge { ballot, expected: 3, previous: SystemId(7), free: vec![site] },
         Message::Pledged { ballot, member, lives_in: SystemId(7), accepted: Some((ballot, foundation.clone())) },

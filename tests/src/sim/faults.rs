@@ -8,6 +8,7 @@
 //! | reordering, delay | up to 33 %, up to 10 ms |
 //! | flipped bits, truncation | up to 3 % each |
 //! | clogs: a way holds everything for a while | up to 1 s |
+//! | datagrams to the dead that their host refuses; some to the living that are said to be refused | all; up to 30 % |
 //! | partitions: two sides, one way, two sites that only others reach both | up to 4 s |
 //! | pauses of a process | 1 ns to 4 s, below and above the timeout |
 //! | slow consumers | an event each 10 ms |

@@ -58,6 +58,8 @@ pub struct Tally {
     pub overflowed: u64,
     /// For a slot where nobody is.
     pub nobody: u64,
+    /// Refused, or said to be.
+    pub refused: u64,
 }
 
 /// A script's view of each packet.
@@ -175,7 +177,8 @@ impl Network {
         }
     }
 
-    fn is_blocked(&self, from: usize, to: usize) -> bool {
+    /// A partition cuts the way from one site to another.
+    pub fn is_blocked(&self, from: usize, to: usize) -> bool {
         self.blocked.get(from).and_then(|row| row.get(to)).is_some_and(|cuts| *cuts > 0)
     }
 

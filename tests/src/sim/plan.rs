@@ -80,6 +80,10 @@ pub struct Setting {
     pub wake_ns: u64,
     /// A process's clock is up to so many millionths too fast or too slow.
     pub drift_ppm: u64,
+    /// Of 100 datagrams to where nobody runs, so many are refused.
+    pub refused_percent: u64,
+    /// Of 1,000 datagrams to a process, so many are said to be.
+    pub false_refusals_permille: u64,
 }
 
 /// See the module.
@@ -172,6 +176,13 @@ impl Plan {
         self.profile.contrary_percent = [0, 0, 30][random.below(3) as usize];
     }
 
+    /// Whether hosts refuse what is sent to the dead, and how often that is said of the living. From a generator of its own, as
+    /// above.
+    pub fn draw_refusals(&mut self, random: &mut Random) {
+        self.setting.refused_percent = [0, 50, 100][random.below(3) as usize];
+        self.setting.false_refusals_permille = [0, 0, 2, 30, 300][random.below(5) as usize];
+    }
+
     /// See [`Options::several_groups`].
     pub fn exercise_several_groups(&mut self, random: &mut Random) {
         let groups = &mut self.profile.groups;
@@ -253,6 +264,8 @@ impl Plan {
             notice_ns: [MILLISECOND, 20 * MILLISECOND, 300 * MILLISECOND][random.below(3) as usize],
             wake_ns: [2, 100, 400][random.below(3) as usize] * MICROSECOND,
             drift_ppm: 0,
+            refused_percent: 0,
+            false_refusals_permille: 0,
         }
     }
 
@@ -274,6 +287,8 @@ impl Plan {
         world.notice_ns = setting.notice_ns;
         world.wake_ns = setting.wake_ns;
         world.drift_ppm = setting.drift_ppm;
+        world.refused_percent = setting.refused_percent;
+        world.false_refusals_permille = setting.false_refusals_permille;
         world.network.local = self.local;
         world.network.remote = self.remote;
     }

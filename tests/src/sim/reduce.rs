@@ -47,6 +47,7 @@ traits! {
     Damage "damage" "Flipped bits and truncation.";
     Delay "delay" "Delay between sites, and late wake-ups.";
     Drift "drift" "Clock drift.";
+    Refusals "refusals" "Refused datagrams, false ones too.";
     Restarts "restarts" "The dead that come back (but for those who have to).";
     LostSites "lost-sites" "Sites that fail for ever.";
     SecondGroup "second-group" "The second group.";
@@ -144,6 +145,7 @@ fn remove(plan: &mut Plan, which: Trait) {
             plan.setting.wake_ns = plan.setting.wake_ns.min(2 * MICROSECOND);
         }
         Trait::Drift => plan.setting.drift_ppm = 0,
+        Trait::Refusals => (plan.setting.refused_percent, plan.setting.false_refusals_permille) = (0, 0),
         Trait::Restarts => plan.restart_percent = 0,
         Trait::LostSites => plan.lost_sites = 0,
         Trait::SecondGroup => profile.groups.truncate(1),

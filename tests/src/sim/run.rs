@@ -114,6 +114,9 @@ impl Run {
             plan.exercise_several_groups(&mut Random::new(mix(seed.rotate_left(23))));
         }
         plan.draw_total_orders(&mut Random::new(mix(seed.rotate_left(41))));
+        if options.faults {
+            plan.draw_refusals(&mut Random::new(mix(seed.rotate_left(59))));
+        }
         reduce::apply(&mut plan, &options.reductions);
         let mut world = World::new(mix(seed), plan.sites);
         plan.configure(&mut world);
@@ -508,6 +511,7 @@ impl Run {
         self.lose_sites();
         self.leave_cut();
         (self.world.network.local, self.world.network.remote) = (quiet_local(), quiet_remote());
+        self.world.false_refusals_permille = 0;
         for node in 0..self.world.nodes.len() {
             self.world.resume(node);
             self.world.lag(node, 0);

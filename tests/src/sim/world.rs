@@ -7,7 +7,7 @@
 use super::application::{Application, Context, Records};
 use super::behaviour::Behaviour;
 use super::clock::Clock;
-use super::network::{Network, address};
+use super::network::{Network, Packet, address};
 use super::node::Node;
 use super::timeline::Timeline;
 use crate::trace::{Event, Process};
@@ -34,6 +34,15 @@ pub enum Happening {
         to: u32,
         /// Who died.
         of: u32,
+    },
+    /// A datagram to a slot was refused: whoever runs where it came from is told.
+    Refused {
+        /// Where the datagram came from.
+        to: u32,
+        /// Where it went to.
+        of: u32,
+        /// As much of it as comes back.
+        quoted: Rc<[u8]>,
     },
     /// A process finds another of its site.
     Peer {
@@ -138,7 +147,15 @@ pub struct World {
     pub wake_ns: u64,
     /// The clock of a process is up to so many millionths too fast or too slow.
     pub drift_ppm: u64,
+    /// Of 100 datagrams to a slot where nobody runs, on a site that is up, so many are refused; the others just vanish.
+    pub refused_percent: u64,
+    /// Of 1,000 datagrams to a process, so many are said to be refused: by somebody who forges that, or by a filter.
+    pub false_refusals_permille: u64,
     random: Random,
+    /// Of refusals alone.
+    refusals: Random,
+    /// By slot: its site died as a whole, with the kernel that would refuse anything.
+    down: Vec<bool>,
 }
 
 /// How a step of time ended.
@@ -177,7 +194,11 @@ impl World {
             notice_ns: 20 * MILLISECOND,
             wake_ns: 2 * MICROSECOND,
             drift_ppm: 0,
+            refused_percent: 0,
+            false_refusals_permille: 0,
             random,
+            refusals: Random::new(!seed),
+            down: Vec::new(),
         };
         for boot in 0..sites as u32 {
             let key = SiteKey(u128::from(world.random.next()) << 64 | u128::from(boot));
@@ -189,6 +210,7 @@ impl World {
     /// A place for a process on a site.
     pub fn add_slot(&mut self, site: usize) -> u32 {
         self.slots.push((site, None));
+        self.down.push(false);
         self.network.add_slot(site)
     }
 
@@ -228,6 +250,9 @@ impl World {
             self.timeline.at(time + b, Happening::Peer { to: mate as u32, slot });
         }
         self.slots[slot as usize].1 = Some(number);
+        for (slot, down) in self.slots.iter().zip(&mut self.down) {
+            *down &= slot.0 != site;
+        }
         self.nodes.push(Node::new(process, slot, (site, boot), nonce, endpoint, app, behaviour, clock));
         self.wake(number as usize, time + MICROSECOND);
         number as usize
@@ -263,6 +288,9 @@ impl World {
                 self.records.trace.push(self.timeline.now(), self.nodes[node].process, Event::Crash);
                 self.bury(node, false);
             }
+        }
+        for (slot, down) in self.slots.iter().zip(&mut self.down) {
+            *down |= slot.0 == site;
         }
         let boot = self.sites[site].boot + 100;
         let key = SiteKey(u128::from(self.random.next()) << 64 | u128::from(boot));
@@ -367,8 +395,19 @@ impl World {
                 let Some(packet) = self.network.arrive(index) else { return Passed::Event };
                 let Some(node) = self.slots[packet.to as usize].1 else {
                     self.network.tally.nobody += 1;
+                    if !self.down[packet.to as usize] && self.refusals.below(100) < self.refused_percent {
+                        self.refuse(&packet, false);
+                    }
                     return Passed::Event;
                 };
+                if self.false_refusals_permille > 0 && self.refusals.below(1_000) < self.false_refusals_permille {
+                    let forged = self.refusals.below(2) == 0;
+                    self.refuse(&packet, forged);
+                    if !forged {
+                        // A filter does not let it through.
+                        return Passed::Event;
+                    }
+                }
                 let inbox = &mut self.nodes[node as usize].inbox;
                 if inbox.len() >= self.inbox_limit {
                     self.network.tally.overflowed += 1;
@@ -397,6 +436,13 @@ impl World {
                 let now = self.nodes[to as usize].clock.at(time);
                 self.tell(to, Happening::Death { to, of }, |endpoint| endpoint.handle_death(now, nonce));
             }
+            Happening::Refused { to, of, quoted } => {
+                if let Some(node) = self.slots[to as usize].1 {
+                    let now = self.nodes[node as usize].clock.at(time);
+                    let again = Happening::Refused { to, of, quoted: Rc::clone(&quoted) };
+                    self.tell(node, again, |endpoint| endpoint.handle_refused(now, address(of), &quoted));
+                }
+            }
             Happening::Peer { to, slot } => {
                 let now = self.nodes[to as usize].clock.at(time);
                 let peer = Happening::Peer { to, slot };
@@ -410,6 +456,19 @@ impl World {
             Happening::Step(step) => return Passed::Step(step),
         }
         Passed::Event
+    }
+
+    /// Tells the sender of a packet that it was refused, if the way back is open; `forged`: by somebody who has not seen it.
+    fn refuse(&mut self, packet: &Packet, forged: bool) {
+        let (here, there) = (self.slots[packet.to as usize].0, self.slots[packet.from as usize].0);
+        if self.network.is_blocked(here, there) {
+            return;
+        }
+        let most = if here == there { self.network.local } else { self.network.remote };
+        let delay = 10 * MICROSECOND + self.refusals.below(most.delay_ns + most.jitter_ns + 1);
+        let quoted = if forged { Rc::from([]) } else { Rc::clone(&packet.bytes) };
+        self.network.tally.refused += 1;
+        self.timeline.at(self.now() + delay, Happening::Refused { to: packet.from, of: packet.to, quoted });
     }
 
     /// Tells an endpoint something beside the network; a hung one hears it later.

@@ -16,6 +16,7 @@ impl Endpoint {
             return;
         }
         self.drive_looking();
+        self.drive_probes();
         for _ in 0..MAX_PASSES {
             self.drive_quorum();
             let mut ids = std::mem::take(&mut self.group_ids);
@@ -34,6 +35,7 @@ impl Endpoint {
             self.drive_joins();
             self.drive_clients();
             self.take_early();
+            let any = any | self.take_ahead();
             if !any && before == self.shared.system_view.number {
                 break;
             }
@@ -87,6 +89,7 @@ impl Endpoint {
         take(self.clients_deadline());
         take(self.pending_deadline());
         take(self.quorum_deadline());
+        take(self.probes_deadline());
         take(self.closing);
         if self.process().is_some() {
             take(Some(self.watch.deadline()));

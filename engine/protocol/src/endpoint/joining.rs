@@ -71,6 +71,8 @@ pub(super) struct Asking {
     entered: u64,
     tries: usize,
     resend_at: Instant,
+    /// The system view that the last request named: another one makes that request void.
+    asked_in: u64,
     /// A PREPARE of a system view that is not installed here yet: who asks, in which view of the group, the attempt (R9).
     pub prepared: Option<(Address, u64, Attempt)>,
     /// Who answered that it is not in the group, and when.
@@ -213,9 +215,10 @@ impl Endpoint {
                         self.operations.push_back(Operation::Disclaim { group, process: me });
                         continue;
                     }
-                    if now < asking.resend_at {
+                    if now < asking.resend_at && asking.asked_in == present {
                         continue;
                     }
+                    asking.asked_in = present;
                     asking.resend_at = now + pause / 4;
                     let unknown: Vec<ProcessId> =
                         others.into_iter().filter(|process| !asking.not_here.contains_key(process)).collect();
@@ -298,6 +301,7 @@ impl Endpoint {
                                 entered: self.shared.directory.operations,
                                 tries: 0,
                                 resend_at: self.shared.now,
+                                asked_in: 0,
                                 prepared: None,
                                 not_here: BTreeMap::new(),
                             });

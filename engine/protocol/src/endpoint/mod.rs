@@ -1,8 +1,9 @@
 //! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`looking`]: finding a system.
 //! [`system`]: founding and entering one, leaving it. [`quorum`]: losing it. [`founding`]: founding by a majority of sites.
 //! [`joining`]: from a name to a member. [`client`]: multicasting without being one. [`multi`]: ABCASTs to several groups.
-//! [`drive`]: what is due.
+//! [`ahead`]: what comes too early. [`probes`]: whose address refuses datagrams. [`drive`]: what is due.
 
+mod ahead;
 mod causality;
 mod channels;
 mod client;
@@ -14,6 +15,7 @@ mod joining;
 mod looking;
 mod multi;
 mod packets;
+mod probes;
 mod quorum;
 mod system;
 
@@ -108,6 +110,7 @@ pub struct Endpoint {
     multicasts: multi::Multicasts,
     closing: Option<Instant>,
     ended: Option<Ended>,
+    ahead: ahead::Ahead,
     early: Vec<(ProcessId, channels::Early)>,
     early_bytes: usize,
     consumed: Option<Consume>,
@@ -149,6 +152,7 @@ impl Endpoint {
             multicasts: multi::Multicasts::default(),
             closing: None,
             ended: None,
+            ahead: ahead::Ahead::default(),
             early: Vec::new(),
             early_bytes: 0,
             consumed: None,
@@ -172,6 +176,7 @@ impl Endpoint {
             let now = self.shared.now;
             for peer in self.shared.peers.values_mut() {
                 peer.detector.forgive(now);
+                peer.refusal.heard();
                 peer.direct_at = peer.direct_at.max(peer.heard_at);
             }
             for group in self.groups.values_mut() {

@@ -33,11 +33,16 @@ impl Endpoint {
         if packet.header.birth == self.shared.config.nonce.birth() {
             return;
         }
-        self.take_parsed(from, &packet, false);
+        self.take_parsed(from, &packet, Some(bytes));
     }
 
-    /// A packet that came by itself, or was `relayed`.
-    fn take_parsed(&mut self, from: Address, packet: &Packet<'_>, relayed: bool) {
+    /// A packet that was kept: no sign of life now.
+    pub(super) fn take_again(&mut self, from: Address, packet: &Packet<'_>) {
+        self.take_parsed(from, packet, None);
+    }
+
+    /// A packet that came by itself (all its bytes), or was relayed or kept.
+    fn take_parsed(&mut self, from: Address, packet: &Packet<'_>, direct: Option<&[u8]>) {
         let header = packet.header;
         let known = (header.system == self.shared.system && self.process().is_some())
             .then(|| {
@@ -50,18 +55,20 @@ impl Endpoint {
         let as_joiner = header.group == GroupId::SYSTEM && header.view == 0 && !mutant!(TrustsAddress);
         if let Some(process) = known
             && let Some(peer) = self.shared.peers.get_mut(&process)
-            && !relayed
+            && direct.is_some()
             && !as_joiner
         {
-            peer.detector.heard(self.shared.now);
-            peer.heard_at = self.shared.now;
+            peer.heard(self.shared.now);
             self.quorum_seen = None;
             peer.direct_at = self.shared.now;
+        }
+        if let Some(bytes) = direct {
+            self.keep_ahead(from, packet, bytes);
         }
         let result = match header.kind {
             PacketKind::Message => self.take_message(from, &header, known, packet.body),
             PacketKind::Piece => self.take_piece(from, &header, known, packet.body),
-            PacketKind::Relay if relayed => Err(DecodeError::BadValue),
+            PacketKind::Relay if direct.is_none() => Err(DecodeError::BadValue),
             PacketKind::Relay => self.take_relay(known, packet.body),
             _ => match known {
                 Some(process) => self.take_body(from, &header, process, packet.body),
@@ -92,7 +99,7 @@ impl Endpoint {
         } else if let Ok(packet) = Packet::parse(bytes) {
             let sender = self.shared.births.get(&packet.header.birth).and_then(|sender| self.shared.peers.get(sender));
             if let Some(from) = sender.map(|peer| peer.entry.address) {
-                self.take_parsed(from, &packet, true);
+                self.take_parsed(from, &packet, None);
             }
         }
         Ok(())
@@ -289,11 +296,14 @@ impl Endpoint {
         }
     }
 
-    fn on_join(&mut self, from: Address, header: &Header, known: Option<ProcessId>, message: &Message) {
+    pub(super) fn on_join(&mut self, from: Address, header: &Header, known: Option<ProcessId>, message: &Message) {
         if self.shared.stalled {
             return;
         }
         let now_directory = self.shared.directory.operations;
+        if self.keep_request(from, header, message) {
+            return;
+        }
         if header.group != GroupId::SYSTEM && known.is_none() {
             return self.shared.count(Counter::IgnoreUnknownBirth);
         }
@@ -318,6 +328,9 @@ impl Endpoint {
     fn on_group_message(&mut self, from: Address, header: &Header, process: ProcessId, message: Message) {
         match &message {
             Message::NotHere { directory } => return self.on_not_here(process, header.group, *directory),
+            Message::Probe { number } => return self.on_probe(from, *number),
+            // A sign of life, as any packet.
+            Message::Alive { .. } => return,
             Message::Deaths { dead } => return self.on_deaths(process, dead),
             Message::Settle { attempt, open } => {
                 return self.on_settle(from, (header.group, header.view), *attempt, open);

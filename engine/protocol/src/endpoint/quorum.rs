@@ -76,7 +76,7 @@ impl Endpoint {
         }
         let own_site = self.shared.config.site;
         for peer in self.shared.peers.values_mut().filter(|peer| peer.entry.site != own_site) {
-            let suspected = peer.detector.suspected(now);
+            let suspected = peer.is_silent(now);
             if suspected && !peer.suspected {
                 self.shared.counters.add(crate::counters::Counter::Suspicions, 1);
             }

@@ -37,8 +37,7 @@ impl Group {
         if self.is_system()
             && let Some(peer) = shared.peers.get_mut(&self.view.members[rank].process)
         {
-            peer.detector.heard(shared.now);
-            peer.heard_at = shared.now;
+            peer.heard(shared.now);
         }
     }
 

@@ -167,7 +167,7 @@ fn segment(header: &libc::msghdr) -> usize {
 }
 
 /// The internet address in what the kernel wrote.
-fn sender(name: &libc::sockaddr_storage) -> Option<Address> {
+pub(crate) fn sender(name: &libc::sockaddr_storage) -> Option<Address> {
     match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: sockaddr_storage is larger than sockaddr_in and aligned for it; any bytes are a valid one.

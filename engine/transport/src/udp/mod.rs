@@ -3,12 +3,13 @@
 //! One socket of its own per process sends everything and receives unicasts; so the source address of every datagram is
 //! the sender's unicast address. Further sockets, on a port shared by all processes, receive multicasts. Read
 //! `socket` (opening, options), `batch` (system calls), `multicast` (when to multicast), `path_mtu` (how long a datagram
-//! may be), `discovery` (who else is there), `probe` (control datagrams).
+//! may be), `discovery` (who else is there), `probe` (control datagrams), `errors` (what the network answers).
 //!
 //! Owned by one thread. What the network answers (refused, too long, no buffers, filtered) is counted and survived.
 
 mod batch;
 mod discovery;
+mod errors;
 mod multicast;
 mod path_mtu;
 mod probe;
@@ -22,12 +23,14 @@ use crate::transport::{Capabilities, Datagram, Destination, TransmitReport, Tran
 use arrayvec::ArrayVec;
 use batch::{BATCH, ReceiveBatch, SendBatch, Transmission};
 use discovery::Discovery;
+use errors::{Answer, ErrorQueue};
 use isis_wire::Address;
 use multicast::GroupPaths;
 use path_mtu::PathMtu;
 use probe::{Kind, Probe};
 use socket::UnicastSocket;
 use socket2::Socket;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,6 +39,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 const CONTROL_MAX: usize = 128;
 /// Answers that wait to be asked for, at most; more are dropped.
 const HEARD_MAX: usize = 256;
+/// Refusals that wait to be asked for, at most; more are dropped.
+const REFUSED_MAX: usize = 64;
+/// A call that fails for what the network answered to earlier datagrams is made again so often at most.
+const ANSWERED_MAX: u32 = 8;
 /// The self-tests are not looked at more often than this.
 const LOOK_EVERY_NS: u64 = 5_000_000;
 /// So many runs refused one after the other: no more are tried.
@@ -158,6 +165,9 @@ pub struct UdpTransport {
     now_ns: u64,
     /// When the self-tests are looked at next.
     look_ns: u64,
+    errors: ErrorQueue,
+    /// Addresses at which nobody receives, and what came back of datagrams to them.
+    refused: VecDeque<(Address, Vec<u8>)>,
     counters: UdpCounters,
 }
 
@@ -171,6 +181,8 @@ impl UdpTransport {
             // An old kernel refuses; nothing is lost by that.
             let _ = batch::receive_runs(unicast.socket.as_fd());
         }
+        // Where it is refused, deaths on other hosts are found by silence alone.
+        let _ = errors::enable(unicast.socket.as_fd(), unicast.v6);
         let own: Address = unicast.address.into();
         // Without an interface that is up there is no network to find others on.
         let network = unicast.interface.is_some_and(|interface| !interface.loopback);
@@ -196,6 +208,8 @@ impl UdpTransport {
             heard: Vec::new(),
             now_ns: 0,
             look_ns: 0,
+            errors: ErrorQueue::new(),
+            refused: VecDeque::new(),
             counters: UdpCounters::default(),
             unicast,
             config,
@@ -283,6 +297,27 @@ impl UdpTransport {
         self.heard.pop()
     }
 
+    /// The next address whose host says that no process receives there, and as much of the datagram to it as came back. It is
+    /// a hint: anybody can forge one, though hardly what was in the datagram.
+    pub fn poll_refused(&mut self) -> Option<(Address, Vec<u8>)> {
+        self.refused.pop_front()
+    }
+
+    /// Empties the error queue; says how many answers of the network were in it.
+    fn take_answers(&mut self) -> usize {
+        let UdpTransport { errors, refused, counters, path_mtu, unicast, now_ns, .. } = self;
+        errors.take(unicast.socket.as_fd(), &mut |answer| match answer {
+            Answer::Refused(address, quoted) => {
+                counters.udp_refused += 1;
+                if refused.len() < REFUSED_MAX {
+                    refused.push_back((address, quoted.to_vec()));
+                }
+            }
+            Answer::TooLong => path_mtu.handle_too_long(*now_ns),
+            Answer::Other => {}
+        })
+    }
+
     /// Where others reach this process.
     pub fn local_address(&self) -> Address {
         self.own
@@ -350,6 +385,7 @@ impl UdpTransport {
         }
         let mut done = 0;
         let mut retried = false;
+        let mut answered = 0;
         // Up to here each datagram goes by itself.
         let mut apart = 0;
         while done < pending.len() {
@@ -373,10 +409,10 @@ impl UdpTransport {
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) if !retried => retried = true,
                     // The answer to an earlier datagram, reported late: this one has not been tried yet.
-                    Some(libc::ECONNREFUSED) if !retried => {
-                        self.counters.udp_refused += 1;
-                        retried = true;
+                    code if code != Some(libc::EAGAIN) && answered < ANSWERED_MAX && self.take_answers() > 0 => {
+                        answered += 1;
                     }
+                    Some(libc::ECONNREFUSED) if !retried => retried = true,
                     Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
                         // The queue is full for the rest of the batch as well; repair will come back for it.
                         let left = pending.len() - done;
@@ -450,6 +486,7 @@ impl Transport for UdpTransport {
     fn receive_burst(&mut self, budget: usize, deliver: &mut dyn FnMut(Address, &[u8])) -> usize {
         let UdpTransport { receive, control, counters, unicast, multicast, own, .. } = self;
         let own = *own;
+        let mut answered = false;
         let mut delivered = 0;
         let sockets = std::iter::once((unicast.socket.as_fd(), false)).chain(
             multicast.iter().filter(|multicast| multicast.joined > 0).map(|multicast| (multicast.socket.as_fd(), true)),
@@ -483,13 +520,26 @@ impl Transport for UdpTransport {
                     Err(error) => {
                         match error.raw_os_error() {
                             Some(libc::EAGAIN | libc::EINTR) => {}
-                            Some(libc::ECONNREFUSED) => counters.udp_refused += 1,
+                            // The answer to a datagram; what came by itself is read the next time.
+                            Some(
+                                libc::ECONNREFUSED
+                                | libc::EHOSTUNREACH
+                                | libc::ENETUNREACH
+                                | libc::EMSGSIZE
+                                | libc::EACCES
+                                | libc::EPROTO
+                                | libc::ENOPROTOOPT
+                                | libc::EOPNOTSUPP,
+                            ) => answered = true,
                             _ => counters.udp_receive_errors += 1,
                         }
                         break;
                     }
                 }
             }
+        }
+        if answered {
+            self.take_answers();
         }
         if !self.control.is_empty() {
             self.handle_control();
@@ -544,6 +594,8 @@ impl Transport for UdpTransport {
         if now_ns < self.look_ns {
             return Some(self.look_ns);
         }
+        // Probes fail with others' answers, too, and are not sent again.
+        self.take_answers();
         let UdpTransport { groups, discovery, path_mtu, send, unicast, counters, padding, config, .. } = self;
         let socket = unicast.socket.as_fd();
         let mut send = |to, probe: Probe, size: usize| {
