@@ -15,6 +15,7 @@ pub mod latency;
 pub mod member;
 pub mod plane;
 pub mod report;
+pub mod roc;
 pub mod stop;
 pub mod talk;
 pub mod throughput;

@@ -30,7 +30,7 @@ pub struct ViewChange {
     state: usize,
     /// No load at all: the members only wait.
     #[arg(long)]
-    idle: bool,
+    no_load: bool,
 }
 
 /// What the rounds took.
@@ -54,7 +54,7 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
         fleet.start(&start)?;
     }
     fleet.assemble()?;
-    if !args.idle {
+    if !args.no_load {
         fleet.order_all(&Order::Load)?;
     }
     let new = report::histogram;
@@ -69,7 +69,7 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
         while fleet.hear(Duration::ZERO)?.is_some() {}
         let index = fleet.start(&start)?;
         join(&mut fleet, index, &mut times)?;
-        if !args.idle {
+        if !args.no_load {
             fleet.order(index, &Order::Load)?;
         }
         if !args.load.json {
@@ -86,7 +86,7 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
     let (checked, _) = fleet.settle(args.load.kind == KindName::Total)?;
     fleet.quit()?;
     let text = [
-        match args.idle {
+        match args.no_load {
             true => format!("{}, idle, state {} B", args.load.text(), args.state),
             false => format!("{}, each sending {} a second, state {} B", args.load.text(), args.rate, args.state),
         },
@@ -100,7 +100,7 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
     ];
     let value = json!({
         "members": args.load.members, "size": args.load.size, "kind": args.load.kind, "mode": args.load.mode,
-        "transport": args.load.transport, "rounds": args.rounds, "rate": args.rate, "idle": args.idle, "state": args.state,
+        "transport": args.load.transport, "rounds": args.rounds, "rate": args.rate, "no_load": args.no_load, "state": args.state,
         "kill_to_exit": report::percentiles(&times.exit),
         "kill_to_view": report::percentiles(&times.kill), "kill_to_last_view": report::percentiles(&times.kill_last),
         "start_to_admitted": report::percentiles(&times.admitted), "admitted_to_view": report::percentiles(&times.joined),

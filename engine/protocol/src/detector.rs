@@ -28,10 +28,20 @@ use crate::time::{Instant, SECOND};
 
 /// The longest pause that a peer can announce; more is cut to this, lest a peer makes itself immortal.
 pub const MAX_ANNOUNCED_PAUSE_NS: u64 = 600 * SECOND;
-/// Mean silences that a timeout lasts at least.
-const MEANS: u64 = 4;
-/// Deviations on top of them.
-const DEVIATIONS: u64 = 8;
+
+/// How many mean silences a timeout lasts, and how many deviations on top of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Weights {
+    /// Mean silences.
+    pub means: u64,
+    /// Mean deviations.
+    pub deviations: u64,
+}
+
+impl Weights {
+    /// What the engine uses.
+    pub const DEFAULT: Weights = Weights { means: 4, deviations: 8 };
+}
 
 /// Silences as measured so far, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +66,7 @@ impl Silence {
 pub struct Detector {
     min_ns: u64,
     max_ns: u64,
+    weights: Weights,
     announced_pause_ns: u64,
     heard_at: Instant,
     /// The period of measuring that is under way: its beginning and its longest silence.
@@ -73,6 +84,7 @@ impl Detector {
         Detector {
             min_ns,
             max_ns: max_ns.max(min_ns),
+            weights: Weights::DEFAULT,
             announced_pause_ns: 0,
             heard_at: now,
             period_began: now,
@@ -80,6 +92,12 @@ impl Detector {
             silence: None,
             measured_timeout_ns: max_ns.max(min_ns),
         }
+    }
+
+    /// The same with other weights: for measurements.
+    pub fn weighted(mut self, weights: Weights) -> Detector {
+        self.weights = weights;
+        self
     }
 
     /// The same for a process that has announced a pause before it is heard of: the view that admits it says so.
@@ -122,6 +140,12 @@ impl Detector {
         now >= self.deadline()
     }
 
+    /// From when on the silence is longer than usual, and at least `floor_ns`: twice the mean; no reason to suspect anybody.
+    pub fn doubtful_at(&self, floor_ns: u64) -> Instant {
+        let usual_ns = self.silence.map_or(self.min_ns, |silence| silence.mean_ns.saturating_mul(2));
+        self.heard_at + usual_ns.max(floor_ns).saturating_add(self.announced_pause_ns)
+    }
+
     /// When the process becomes suspect unless it is heard of before.
     pub fn deadline(&self) -> Instant {
         self.heard_at + self.timeout_ns()
@@ -134,7 +158,8 @@ impl Detector {
 
     fn measure_timeout_ns(&self) -> u64 {
         let Some(Silence { mean_ns, deviation_ns }) = self.silence else { return self.max_ns };
-        let timeout_ns = MEANS.saturating_mul(mean_ns).saturating_add(DEVIATIONS.saturating_mul(deviation_ns));
+        let Weights { means, deviations } = self.weights;
+        let timeout_ns = means.saturating_mul(mean_ns).saturating_add(deviations.saturating_mul(deviation_ns));
         timeout_ns.clamp(self.min_ns, self.max_ns)
     }
 

@@ -7,11 +7,15 @@
 //! probe quotes it, and each probe has a random number: who has not seen the probe cannot forge that.
 //!
 //! ```text
-//!           a refusal                each probe refused, PAUSE_NS apart
-//!  unheard ───────────► on trial ────────────────────────────────────────► refused: suspected
-//!     ▲                    │ heard of, or a probe is not refused in time       │ heard of
-//!     └────────────────────┴───────────────────────────────────────────────────┘
+//!          a refusal, or a doubt      each probe refused, PAUSE_NS apart
+//!  unheard ───────────► on trial ─────────────────────────────────────────► refused: suspected
+//!                        │     ▲ a refusal
+//!     a probe is neither ▼     │
+//!   refused nor answered unanswered                              from each: heard of ──► unheard
 //! ```
+//! Multicasts are refused by nobody. So a silence that is longer than usual, and far from a suspicion, is a *doubt*: reason
+//! enough for a probe as well, once.
+//!
 //! A kernel says so only a few times in a row (Linux: six, then once a second), to each host: there are few probes, and
 //! where a flood of datagrams has used the answers up the trial ends without a verdict and the [detector](crate::detector)
 //! decides.
@@ -33,6 +37,8 @@ pub enum Refusal {
     /// Nothing.
     #[default]
     Unheard,
+    /// It was probed in vain since it was last heard of.
+    Unanswered,
     /// It is being probed.
     Trial {
         /// How many probes were refused.
@@ -53,7 +59,14 @@ impl Refusal {
     pub fn hint(&mut self, now: Instant) {
         if mutant!(HintExcludes) {
             *self = Refusal::Refused;
-        } else if *self == Refusal::Unheard {
+        } else if matches!(self, Refusal::Unheard | Refusal::Unanswered) {
+            *self = Refusal::Trial { refused: 0, out: None, until: now, sent_at: now };
+        }
+    }
+
+    /// The process has been silent for longer than usual. Begins a trial, once.
+    pub fn doubt(&mut self, now: Instant) {
+        if *self == Refusal::Unheard {
             *self = Refusal::Trial { refused: 0, out: None, until: now, sent_at: now };
         }
     }
@@ -77,7 +90,7 @@ impl Refusal {
         match *self {
             Refusal::Trial { until, out, .. } if now >= until => {
                 if out.is_some() {
-                    *self = Refusal::Unheard;
+                    *self = Refusal::Unanswered;
                 }
                 out.is_none()
             }
@@ -174,8 +187,12 @@ mod tests {
         probe(&mut refusal, START, 1);
         assert_eq!(refusal.deadline(), Some(START + PATIENCE));
         assert!(!refusal.wants_probe(START + PATIENCE));
-        assert_eq!(refusal, Refusal::Unheard);
+        assert_eq!(refusal, Refusal::Unanswered);
         refusal.probe_refused(1);
-        assert_eq!(refusal, Refusal::Unheard);
+        assert_eq!(refusal, Refusal::Unanswered);
+        refusal.doubt(START + PATIENCE);
+        assert_eq!(refusal, Refusal::Unanswered, "one doubt a silence");
+        refusal.hint(START + PATIENCE);
+        assert!(refusal.wants_probe(START + PATIENCE));
     }
 }

@@ -7,7 +7,7 @@ use crate::detector::Detector;
 use crate::directory::{Directory, Operation, Outcome};
 use crate::event::{Event, FIRST_UNICAST};
 use crate::few::FewMap;
-use crate::id::{GroupId, Nonce, ProcessId, SystemId};
+use crate::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
 use crate::multis::Multis;
 use crate::random::Random;
 use crate::receipts::{Received, Sent};
@@ -99,6 +99,12 @@ impl Peer {
         self.heard_at = now;
     }
 
+    /// When it shall be probed for its silence, unless it was.
+    pub fn doubtful_at(&self, own_site: SiteKey, beat_ns: u64) -> Option<Instant> {
+        let waits = self.entry.site != own_site && !self.reported_dead && self.refusal == Refusal::Unheard;
+        waits.then(|| self.detector.doubtful_at(beat_ns))
+    }
+
     /// Its silence has lasted too long, or its host refuses what is sent to it.
     pub fn is_silent(&self, now: Instant) -> bool {
         self.detector.suspected(now) || self.refusal.is_refused()
@@ -156,6 +162,8 @@ pub struct Shared {
     /// Counts the changes of which processes the peers are: what follows from that alone need not be worked out again
     /// before the next one.
     pub peers_epoch: u64,
+    /// Some of them are of other sites.
+    pub has_remote_peers: bool,
     /// When the system view was adopted.
     pub adopted_at: Instant,
     /// No lane to a peer has anything to send, or to wait for.
@@ -203,6 +211,7 @@ impl Shared {
             detours: BTreeMap::new(),
             peers: FewMap::new(),
             peers_epoch: 1,
+            has_remote_peers: false,
             adopted_at: now,
             lanes_at_rest: true,
             births: FxHashMap::default(),
@@ -259,6 +268,7 @@ impl Shared {
                 kill_asked_at: None,
             });
         }
+        self.has_remote_peers = self.peers.values().any(|peer| peer.entry.site != self.config.site);
         self.detours.clear();
         self.births = members.iter().map(|m| (m.nonce.birth(), m.process)).collect();
     }

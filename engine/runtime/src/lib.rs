@@ -7,6 +7,7 @@
 //! messages again).
 #![forbid(unsafe_code)]
 
+mod arrivals;
 mod clock;
 mod command;
 mod core;

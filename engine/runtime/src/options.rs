@@ -121,6 +121,8 @@ pub struct Options {
     /// `faults`: faults to inject into what is received, for tests, as `drop=5,dup=1,reorder=1,delay_ms=2,jitter_ms=1,seed=7`
     /// (percent and milliseconds; default none).
     pub faults: String,
+    /// `arrivals`: a file to write down in when packets came, for measurements of failure detection (default none).
+    pub arrivals: Option<PathBuf>,
     /// `seed`: of the core's random choices; default (`None`, text `random`): from the system.
     pub seed: Option<u64>,
     /// `discovery_ns`: how long to look for a system before founding one.
@@ -194,6 +196,7 @@ impl Default for Options {
             event_ring: 4 << 20,
             group_backlog: 1 << 20,
             faults: String::new(),
+            arrivals: None,
             seed: None,
             discovery_ns: core.discovery_ns,
             stall_after_ns: core.stall_after_ns,
@@ -225,7 +228,7 @@ impl Default for Options {
 }
 
 /// The names of all options, for help texts and bindings.
-pub const OPTION_NAMES: [&str; 42] = [
+pub const OPTION_NAMES: [&str; 43] = [
     "mode",
     "bind",
     "port",
@@ -242,6 +245,7 @@ pub const OPTION_NAMES: [&str; 42] = [
     "event_ring",
     "group_backlog",
     "faults",
+    "arrivals",
     "seed",
     "discovery_ns",
     "stall_after_ns",
@@ -324,6 +328,7 @@ impl Options {
                 faults(text)?;
                 self.faults = text.to_owned();
             }
+            "arrivals" => self.arrivals = (!text.is_empty()).then(|| PathBuf::from(text)),
             "seed" => take!(seed, or_word("random", text), "a number or `random`"),
             "discovery_ns" => take!(discovery_ns, time(text), TIME),
             "stall_after_ns" => take!(stall_after_ns, time(text), TIME),

@@ -2,6 +2,7 @@
 //!
 //! Owner: the loop.
 
+use crate::arrivals::Arrivals;
 use crate::error::NodeError;
 use crate::options::{Multicast, OptionError, Options};
 use isis_transport::{
@@ -83,9 +84,15 @@ pub(crate) fn open_host(options: &Options, nonce: u128) -> Result<Box<dyn Port>,
     config.in_runs = options.offload;
     config.shared_memory = options.shared_memory.then_some(options.shared_memory_log);
     config.allow_kill = options.allow_kill;
-    HostTransport::open(config)
-        .map(|transport| Box::new(transport) as Box<dyn Port>)
-        .map_err(|error| NodeError::Transport(error.to_string()))
+    let port: Box<dyn Port> =
+        Box::new(HostTransport::open(config).map_err(|error| NodeError::Transport(error.to_string()))?);
+    match &options.arrivals {
+        None => Ok(port),
+        Some(file) => match Arrivals::record(port, file) {
+            Ok(port) => Ok(Box::new(port)),
+            Err(error) => Err(NodeError::Transport(format!("{}: {error}", file.display()))),
+        },
+    }
 }
 
 /// Where to receive; `None` leaves it to the transport.

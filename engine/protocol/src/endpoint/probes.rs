@@ -1,5 +1,5 @@
 //! Probing processes of other sites whose addresses refuse datagrams ([`crate::refusal`]): the hints come in, the probes go
-//! out, and are answered.
+//! out, and are answered. A process that is silent for longer than usual is probed as well, once.
 //!
 //! Owner: the endpoint. Invariant: a hint about an address that no process of another site in the system view has does
 //! nothing.
@@ -57,7 +57,11 @@ impl Endpoint {
         // Whoever is on the other side of the world may answer later; whoever is silent for longer is suspected anyway.
         let patience_ns = self.shared.config.suspect_min_ns / 2;
         let mut probes: Vec<(Address, u64)> = Vec::new();
+        let (own_site, beat_ns) = (self.shared.config.site, self.shared.config.heartbeat_ns);
         for peer in self.shared.peers.values_mut() {
+            if peer.doubtful_at(own_site, beat_ns).is_some_and(|at| now >= at) {
+                peer.refusal.doubt(now);
+            }
             if peer.refusal.wants_probe(now) {
                 let number = self.shared.random.next();
                 peer.refusal.probed(now, number, patience_ns);
@@ -73,7 +77,12 @@ impl Endpoint {
 
     /// When `drive_probes` has something to do.
     pub(super) fn probes_deadline(&self) -> Option<Instant> {
-        self.shared.peers.values().filter_map(|peer| peer.refusal.deadline()).min()
+        if !self.shared.has_remote_peers {
+            return None;
+        }
+        let (own_site, beat_ns) = (self.shared.config.site, self.shared.config.heartbeat_ns);
+        let peers = self.shared.peers.values();
+        peers.filter_map(|peer| peer.refusal.deadline().or_else(|| peer.doubtful_at(own_site, beat_ns))).min()
     }
 
     /// "Are you there?" The answer, as any other packet, ends the trial.
