@@ -157,6 +157,10 @@ fn record(args: &Roc) -> Result<Vec<Recording>, String> {
             0 => options.push(("port", port.to_string())),
             _ => options.push(("seeds", format!("127.0.0.1:{port}"))),
         }
+        // Nobody is suspected while it is recorded how long everybody may be silent.
+        for name in ["suspect_min_ns", "suspect_max_ns", "stall_after_ns"] {
+            options.push((name, "20s".to_owned()));
+        }
         start.options.extend(options.into_iter().map(|(name, value)| (name.to_owned(), value)));
         fleet.start(&start)?;
         fleet.assemble()?;

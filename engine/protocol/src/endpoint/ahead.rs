@@ -29,7 +29,7 @@ enum Kept {
     /// A packet: where it came from, its header, all of it.
     Packet(Address, Header, Vec<u8>),
     /// A request to join a group.
-    Request(Address, Header, Message),
+    Request(Address, Header, Box<Message>),
 }
 
 impl Kept {
@@ -87,7 +87,7 @@ impl Endpoint {
         if header.group == GroupId::SYSTEM || self.is_in_time(header, message) {
             return false;
         }
-        self.ahead.keep(Kept::Request(from, *header, message.clone()));
+        self.ahead.keep(Kept::Request(from, *header, Box::new(message.clone())));
         true
     }
 
