@@ -74,6 +74,9 @@ impl Transport for Arrivals {
         }
         self.port.advance(now_ns)
     }
+    fn prepare_sleep(&mut self) -> bool {
+        self.port.prepare_sleep()
+    }
     fn descriptors(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
         self.port.descriptors(visit);
     }
