@@ -69,7 +69,7 @@ mod cpg {
 
 /// How long the daemon may take to start.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long it may take to end.
+/// How long the other members, then the daemon, may take to end.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long an idle member sleeps at most.
 const SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
@@ -235,6 +235,14 @@ impl System for Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        // The daemon goes last: a member that still polls would see it fail.
+        let end = Instant::now() + FAREWELL;
+        while self.daemon.is_some() && SEEN.with_borrow(|seen| seen.members) > 1 && Instant::now() < end {
+            self.idle();
+            if self.poll(&mut |_| ()).is_err() {
+                break;
+            }
+        }
         // SAFETY: the handle is open, and used no more.
         unsafe { cpg::cpg_finalize(self.handle) };
         if let Some(daemon) = &mut self.daemon {
