@@ -3,8 +3,11 @@
 
 use isis_protocol::event::Kind;
 use isis_protocol::time::{MILLISECOND, SECOND};
-use isis_tests::scenario::Scenario;
+use isis_tests::scenario::{Scenario, message, on_channel_to};
+use isis_tests::sim::network::Verdict;
 use isis_tests::trace::Event;
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// How many processes were evicted.
 fn evictions(s: &Scenario) -> usize {
@@ -186,5 +189,36 @@ fn a_cut_in_a_large_view() {
     s.until("the younger is out", |s| rest.iter().all(|&n| s.view_is(n, &rest)) && evictions(s) == 1);
     let message = s.multicast_when_possible(nodes[7], Kind::Total);
     s.until("the rest goes on", |s| rest.iter().all(|&n| s.has(n, message)));
+    s.finish();
+}
+
+/// A point-to-point message is lost on its way to a member that nobody hears, and that hears the streams. The system excludes it;
+/// what its sender multicasts then, in the view that still has that member, comes to it at once: it must not deliver that
+/// without the message before it. (From seed 98124261; guarantee 12.)
+#[test]
+fn the_excluded_get_nothing_that_follows_what_they_lack() {
+    let mut s = Scenario::new(&[1, 1, 1]);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    let [oldest, sender, cut] = [a, b, c].map(|node| s.place(node));
+    let all_is_late = Rc::new(Cell::new(true));
+    let late = all_is_late.clone();
+    s.intercept(move |packet| {
+        let unheard = packet.from == cut || (packet.from == sender && on_channel_to(cut, packet));
+        let of_the_group = matches!(message(packet), Some((false, _)));
+        let change = of_the_group && packet.from == oldest && packet.to == sender;
+        // That it is excluded it hears later as well.
+        let notice = packet.to == cut && message(packet).is_some();
+        if unheard || (late.get() && (change || notice)) { Verdict::Drop } else { Verdict::Pass }
+    });
+    s.call(b, |app, ctx| app.send_to(ctx, 0, 2, 30)).expect("to a member");
+    let after = s.multicast_when_possible(b, Kind::Causal);
+    s.until("the system without it", |s| s.system_is(b, &[a, b]));
+    s.pass(20 * MILLISECOND);
+    assert!(!s.has(c, after), "{}", s.text());
+    all_is_late.set(false);
+    s.until("the view without it", |s| s.view_is(a, &[a, b]) && s.view_is(b, &[a, b]));
+    s.until("the rest has it", |s| s.has(a, after) && s.has(b, after));
+    s.mend();
     s.finish();
 }

@@ -115,6 +115,11 @@ impl Group {
         self.unicasts = unicasts;
     }
 
+    /// This member of the view is no more in the system: the next view will be without it.
+    pub(crate) fn is_excluded_member(&self, shared: &Shared, process: ProcessId) -> bool {
+        self.departed_until.is_none() && self.rank_of(process).is_some() && !shared.in_system(process)
+    }
+
     /// A member of the view is no more in the system: the next view will be without it.
     pub fn has_excluded_member(&self, shared: &Shared) -> bool {
         self.view.members.iter().any(|member| !shared.in_system(member.process))
@@ -163,7 +168,9 @@ impl Group {
     }
 
     fn is_unicast_delivered(&self, shared: &Shared, to: ProcessId, number: u64) -> bool {
-        let Some(peer) = shared.peers.get(&to) else { return true };
+        // Whom the system excluded gets what is sent in this view, if it runs on, until it hears of that: it must not get
+        // what comes after a message that it does not have.
+        let Some(peer) = shared.peers.get(&to) else { return !self.is_excluded_member(shared, to) };
         // Who is no member together with this process drops what it has not delivered, and tells nothing of it any more; but a
         // leaver delivers up to the end of its last view first, and until it has shown that it is there, it may.
         let apart = (self.departed_until.is_some() || self.rank_of(to).is_none())

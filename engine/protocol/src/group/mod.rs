@@ -438,6 +438,10 @@ impl Group {
     }
 
     fn has_unacknowledged_unicast(&self, shared: &Shared) -> bool {
+        // Not delivered to one that the system excluded, and never will be: see `is_unicast_delivered`.
+        if self.unicasts.keys().any(|to| self.is_excluded_member(shared, *to)) {
+            return true;
+        }
         let members = self.view.members.iter().map(|member| &member.process);
         members.chain(self.unicasts.keys()).any(|process| {
             shared.peers.get(process).and_then(|peer| peer.lanes[0].as_ref()).is_some_and(|lane| !lane.sender.is_idle())
