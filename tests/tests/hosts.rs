@@ -10,6 +10,7 @@ mod member;
 
 use fleet::Fleet;
 use isis_tests::net;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -183,8 +184,12 @@ fn a_process_dies_on_a_live_host() {
     for v6 in [false, true] {
         let patient = [("suspect_min_ns", "60s"), ("suspect_max_ns", "60s"), ("stall_after_ns", "120s")];
         let mut fleet = Fleet::new(&[1500; 3], v6, &patient);
-        for host in 0..3 {
-            fleet.start(host, &[]);
+        // One after the other: two systems, founded at the same moment, would take these long times to become one.
+        let seed = SocketAddr::new(fleet.net.address(0, v6), 7000).to_string();
+        fleet.start(0, &[("port", "7000")]);
+        fleet.until("the first one founds", |seats| seats[0].view.1.len() == 1);
+        for host in 1..3 {
+            fleet.start(host, &[("seeds", &seed)]);
         }
         fleet.assemble();
         fleet.exchange(100, 200);
@@ -196,7 +201,7 @@ fn a_process_dies_on_a_live_host() {
         tell_times("kill -9 on a live host → next view", vec![begin.elapsed()]);
         let oldest = (0..2).find(|index| fleet.seats[*index].process == fleet.seats[0].view.1[0]).expect("a member");
         assert!(fleet.counter(oldest, "probes_sent") >= 2 && fleet.counter(oldest, "refusals_heard") >= 2);
-        fleet.start(2, &[]);
+        fleet.start(2, &[("seeds", &seed)]);
         fleet.assemble();
         fleet.exchange(20, 200);
         fleet.nobody_was_lost();

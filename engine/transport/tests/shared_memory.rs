@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CHILD_LIFE, Driver, LIMIT, Process, echo, open, orders, say_ready};
+use common::{CHILD_LIFE, Driver, LIMIT, NAP_NS, Process, echo, open, orders, say_ready};
 use isis_transport::{Datagram, Destination, HostConfig, HostTransport, SiteEvent, Transport};
 use isis_wire::Address;
 use rustix::process::Signal;
@@ -18,8 +18,9 @@ fn child() {
     let Some((base, nonce, role)) = orders() else { return };
     match role.as_str() {
         "flood" => flood(open(&base, nonce)),
-        "small log" => echo(open_with(&base, nonce, |config| config.shared_memory = Some(1 << 20))),
-        _ => echo(open(&base, nonce)),
+        "small log" => echo(open_with(&base, nonce, |config| config.shared_memory = Some(1 << 20)), NAP_NS),
+        "sleeper" => echo(open(&base, nonce), None),
+        _ => echo(open(&base, nonce), NAP_NS),
     }
 }
 
@@ -156,19 +157,18 @@ fn a_stopped_reader_holds_up_nobody() {
     drop(other);
 }
 
-/// Who sleeps is woken by what is written for it, and by nothing else of this kind; no wake-up is lost in many sleeps.
+/// Who sleeps without end is woken by what is written for it; no wake-up is lost in many sleeps.
 #[test]
 fn sleepers_are_woken() {
     let base = tempfile::tempdir().expect("tempdir");
     let mut driver = Driver::new(open(base.path(), 1));
-    let _process = Process::start(base.path(), 11, "echo");
+    let _process = Process::start(base.path(), 11, "sleeper");
     connected(&mut driver, 1);
     let to = driver.found(11).expect("found").0;
     both_ways(&mut driver, to);
     let before = (driver.counter("memory_sent"), driver.counter("memory_received"));
     for number in 0..300_u64 {
         driver.send(to, &number.to_le_bytes());
-        // Without a limit of its own: only the answer ends this sleep, or what the site link does now and then.
         let begin = Instant::now();
         let wanted = [b"echo ", &number.to_le_bytes()[..]].concat();
         while !driver.received.contains(&wanted) {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CHILD_LIFE, Driver, Process, echo, open, orders};
+use common::{CHILD_LIFE, Driver, NAP_NS, Process, echo, open, orders};
 use isis_transport::{Founding, SiteEvent};
 use rustix::process::Signal;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn child() {
             unsafe { libc::_exit(0) };
         }
     }
-    echo(host);
+    echo(host, NAP_NS);
 }
 
 /// Discovery on one host works with no configuration; a `kill -9` is told, once, and while the dead one is a zombie.

@@ -70,12 +70,13 @@ pub fn say_ready() {
     writeln!(std::io::stdout(), "\nisis-child-ready").expect("stdout");
 }
 
-/// A child that sends back what it gets, with `echo ` before it.
-pub fn echo(mut host: HostTransport) {
+/// A child that sends back what it gets, with `echo ` before it. It sleeps until it has something to do, and no longer than
+/// `nap_ns`; `None`: until it is woken.
+pub fn echo(mut host: HostTransport, nap_ns: Option<u64>) {
     say_ready();
     let begin = Instant::now();
     while begin.elapsed() < CHILD_LIFE {
-        let next_ns = host.advance(begin.elapsed().as_nanos() as u64);
+        let due_ns = host.advance(begin.elapsed().as_nanos() as u64);
         let mut received: Vec<(Address, Vec<u8>)> = Vec::new();
         host.receive_burst(64, &mut |from, bytes| received.push((from, bytes.to_vec())));
         host.transmit_burst(&mut received.iter().map(|(from, bytes)| Datagram {
@@ -85,9 +86,12 @@ pub fn echo(mut host: HostTransport) {
         }));
         while host.poll_site_event().is_some() {}
         let now_ns = begin.elapsed().as_nanos() as u64;
-        host.wait(Some(next_ns.map_or(1_000_000, |next_ns| next_ns.saturating_sub(now_ns)).min(50_000_000)));
+        host.wait(nap_ns.map(|nap_ns| due_ns.map_or(1_000_000, |due_ns| due_ns.saturating_sub(now_ns)).min(nap_ns)));
     }
 }
+
+/// How long a child sleeps that shall be woken by time as well.
+pub const NAP_NS: Option<u64> = Some(50_000_000);
 
 /// Drives a transport; keeps its events.
 pub struct Driver {
