@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`region`] (the chunks that streams live in), [`ring`] (records from one thread to one other),
 //! [`doorbell`] and [`wake`] (waking that other thread only when it sleeps), [`broadcast`] (records from one process to many)
-//! and `sealed` (the memory that those share), [`slot`] (what a handle stands for), [`fork`] (noticing a forked child).
+//! and [`sealed`] (the memory that those share), [`slot`] (what a handle stands for), [`fork`] (noticing a forked child).
 //! [`sync`] is the one place that names atomics, so that loom can replace them:
 //! `RUSTFLAGS="--cfg loom" cargo test -p isis-memory -p isis-runtime --release --lib` explores all their interleavings.
 
@@ -11,7 +11,7 @@ pub mod doorbell;
 pub mod fork;
 pub mod region;
 pub mod ring;
-#[cfg(not(loom))]
+#[cfg_attr(loom, path = "sealed_model.rs")]
 pub mod sealed;
 pub mod slot;
 pub mod sync;
@@ -22,7 +22,6 @@ pub use doorbell::Doorbell;
 pub use fork::ForkMark;
 pub use region::{CHUNK_SIZE, ChunkIndex, Region};
 pub use ring::{Consumer, NoRoom, Producer, ring};
-#[cfg(not(loom))]
 pub use sealed::SealedMemory;
 pub use slot::Slot;
 pub use wake::WakeState;
