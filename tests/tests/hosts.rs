@@ -184,7 +184,8 @@ fn a_process_dies_on_a_live_host() {
     for v6 in [false, true] {
         let patient = [("suspect_min_ns", "60s"), ("suspect_max_ns", "60s"), ("stall_after_ns", "120s")];
         let mut fleet = Fleet::new(&[1500; 3], v6, &patient);
-        // One after the other: two systems, founded at the same moment, would take these long times to become one.
+        // One after the other: two systems, founded at the same moment, were seen not to become one within half a minute when
+        // the times are as long as these.
         let seed = SocketAddr::new(fleet.net.address(0, v6), 7000).to_string();
         fleet.start(0, &[("port", "7000")]);
         fleet.until("the first one founds", |seats| seats[0].view.1.len() == 1);

@@ -202,6 +202,7 @@ impl Default for Options {
             stall_after_ns: core.stall_after_ns,
             suspect_min_ns: core.suspect_min_ns,
             suspect_max_ns: core.suspect_max_ns,
+            // Shorter than the core's, which the simulator's seeds rest on: docs/detection.md measures what that is worth.
             heartbeat_ns: 20_000_000,
             row_delay_ns: core.row_delay_ns,
             nak_delay_ns: core.nak_delay_ns,

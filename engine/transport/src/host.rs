@@ -463,14 +463,7 @@ impl HostTransport {
             for datagram in (&mut *datagrams).take(SPLIT) {
                 taken += 1;
                 let HostTransport { link, paths, memory, .. } = self;
-                let one;
-                let peers = match datagram.destination {
-                    Destination::Unicast(to) => {
-                        one = [to];
-                        &one[..]
-                    }
-                    Destination::Members { peers, .. } => peers,
-                };
+                let peers = datagram.destination.peers();
                 let begin = rest.len();
                 let mut readers = 0;
                 for peer in peers {

@@ -2,7 +2,7 @@
 //!
 //! Bounded: a queue holds `QUEUE_MAX` datagrams, further ones are dropped, as a full socket buffer would.
 
-use crate::transport::{Capabilities, Datagram, Destination, TransmitReport, Transport};
+use crate::transport::{Capabilities, Datagram, TransmitReport, Transport};
 use isis_wire::Address;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -73,15 +73,7 @@ impl Transport for MemoryEnd {
         let mut report = TransmitReport::default();
         for datagram in datagrams {
             report.datagrams += 1;
-            let one;
-            let peers = match datagram.destination {
-                Destination::Unicast(to) => {
-                    one = [to];
-                    &one[..]
-                }
-                Destination::Members { peers, .. } => peers,
-            };
-            for to in peers {
+            for to in datagram.destination.peers() {
                 let mut queue = lock(&self.outgoing);
                 if *to == self.other && datagram.len() <= DATAGRAM_MAX && queue.len() < QUEUE_MAX {
                     queue.push_back([datagram.header, datagram.payload].concat());

@@ -23,6 +23,16 @@ pub enum Destination<'a> {
     },
 }
 
+impl Destination<'_> {
+    /// Who is to be reached.
+    pub fn peers(&self) -> &[Address] {
+        match self {
+            Destination::Unicast(to) => std::slice::from_ref(to),
+            Destination::Members { peers, .. } => peers,
+        }
+    }
+}
+
 /// A datagram to send: `header`, then `payload`. The parts are gathered, not copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
