@@ -151,6 +151,8 @@ pub struct World {
     pub refused_percent: u64,
     /// Of 1,000 datagrams to a process, so many are said to be refused: by somebody who forges that, or by a filter.
     pub false_refusals_permille: u64,
+    /// How long the answers of the sites' records take; `None`: at random.
+    pub record_delay: fn(&RecordOperation) -> Option<u64>,
     random: Random,
     /// Of refusals alone.
     refusals: Random,
@@ -196,6 +198,7 @@ impl World {
             drift_ppm: 0,
             refused_percent: 0,
             false_refusals_permille: 0,
+            record_delay: |_| None,
             random,
             refusals: Random::new(!seed),
             down: Vec::new(),
@@ -568,7 +571,7 @@ impl World {
         }
         let record = Box::new(record.clone());
         let answer = SiteAnswer::Record { number, done: applied.done, record, lives_in };
-        let delay = self.random.below(2 * MILLISECOND);
+        let delay = (self.record_delay)(operation).unwrap_or_else(|| self.random.below(2 * MILLISECOND));
         self.timeline.at(self.now() + delay, Happening::Answer { to: node as u32, answer: Box::new(answer) });
     }
 

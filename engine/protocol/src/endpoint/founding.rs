@@ -36,8 +36,8 @@ enum Pending {
 /// How this process is about to enter a system.
 #[derive(Debug)]
 enum Entering {
-    /// As a member of the first view.
-    Founded(SystemId, Vec<MemberEntry>),
+    /// As a member of the first view of that founding.
+    Founded { number: u64, system: SystemId, members: Vec<MemberEntry> },
     /// Admitted by this decision, with the directory, from that view.
     Admitted { system: SystemId, view: u64, value: Box<Value>, snapshot: Vec<u8> },
 }
@@ -214,7 +214,7 @@ impl Endpoint {
             }
             // The own site refuses its own founder: it has promised more by now.
             Pending::Pledge(None, _) | Pending::Accept(None, _) => self.give_up_ballot(),
-            Pending::Enter => self.enter(done),
+            Pending::Enter => self.enter(done, record.decided),
             Pending::Other => {}
         }
         self.enter_first_view();
@@ -377,9 +377,9 @@ impl Endpoint {
         {
             return;
         }
-        let (system, founding) = (*system, record.decided);
-        self.founding.entering = Some(Entering::Founded(system, members.clone()));
-        self.ask_record(RecordOperation::Enter { founding, system }, Pending::Enter);
+        let (system, number) = (*system, record.decided);
+        self.founding.entering = Some(Entering::Founded { number, system, members: members.clone() });
+        self.ask_record(RecordOperation::Enter { founding: number, system }, Pending::Enter);
     }
 
     /// A system has admitted this process: it enters, if its site may.
@@ -392,13 +392,14 @@ impl Endpoint {
         }
     }
 
-    fn enter(&mut self, may: bool) {
+    /// The record has answered. `decided`: the last founding in this answer, so that of the system that is entered. (What
+    /// the record says by now may have overtaken the answer, and be another one's.)
+    fn enter(&mut self, may: bool, decided: u64) {
         let Some(entering) = self.founding.entering.take() else { return };
-        let decided = self.founding.record.as_ref().map_or(0, |record| record.decided);
         if !may {
             self.looking.lose_found(self.shared.now);
-            if matches!(entering, Entering::Founded(..)) {
-                self.founding.refused = decided;
+            if let Entering::Founded { number, .. } = entering {
+                self.founding.refused = number;
             }
             return;
         }
@@ -406,7 +407,7 @@ impl Endpoint {
         self.founding.number = decided;
         self.founding.unheard = true;
         match entering {
-            Entering::Founded(system, members) => self.enter_founded(system, members),
+            Entering::Founded { system, members, .. } => self.enter_founded(system, members),
             Entering::Admitted { system, view, value, snapshot } => {
                 self.enter_admitted(system, view, *value, &snapshot)
             }

@@ -1,0 +1,61 @@
+//! A site's durable record (R12) answers whenever it likes: what it said last may come first.
+
+use isis_protocol::founding::RecordOperation;
+use isis_protocol::id::{GroupId, Nonce, SystemId};
+use isis_protocol::time::MILLISECOND;
+use isis_tests::scenario::{Scenario, message, message_packet};
+use isis_tests::sim::network::Verdict;
+use isis_wire::message::Message;
+use isis_wire::packet::{Header, PacketKind};
+
+/// The third of three sites hears late of the first founding, which lists its process, and right after it of the second one;
+/// the others of the first are all dead. The record lets it enter the first, then notes the second, and its answers overtake
+/// each other. The process is in a system of the first founding, not of the second: it stalls there, hears of the later one and
+/// gives way. (From seed 99221695: it took its system for one of the second founding, and stayed in it for ever.)
+#[test]
+fn a_late_answer_tells_of_its_own_founding() {
+    let mut s = Scenario::configured(&[1, 1, 1], |config| config.expected_sites = 3);
+    s.intercept(|packet| match message(packet) {
+        Some((true, Message::Founded { .. } | Message::PledgeRefused { .. })) if packet.to == 2 => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    let [a, b, c] = [0, 1, 2].map(|place| s.start(place));
+    s.until("a system of the other two", |s| [a, b].iter().all(|&n| s.app(n).system_view.is_some()));
+    let first = s.world.sites[0].disk.foundation.clone();
+    assert!(first.members.iter().any(|m| m.nonce == s.world.nodes[c].nonce), "{}", s.text());
+
+    s.part(&[2]);
+    s.world.network.interceptor = None;
+    s.crash(a);
+    s.crash(b);
+    let [a, b] = [0, 1].map(|place| s.start(place));
+    s.until("the next system", |s| [a, b].iter().all(|&n| s.app(n).system_view.is_some()));
+    let second = s.world.sites[0].disk.foundation.clone();
+    assert!(s.world.sites[2].disk.decided == 0 && s.app(c).system_view.is_none(), "{}", s.text());
+
+    s.world.record_delay = |operation| match operation {
+        RecordOperation::Enter { .. } => Some(50 * MILLISECOND),
+        _ => Some(0),
+    };
+    let tell = |s: &mut Scenario, number, foundation| {
+        let header = Header {
+            kind: PacketKind::Message,
+            birth: Nonce(7).birth(),
+            system: SystemId::default(),
+            group: GroupId::SYSTEM,
+            view: 0,
+        };
+        s.world.inject(2, 2, message_packet(&header, &Message::Founded { number, foundation }));
+    };
+    tell(&mut s, 1, first.clone());
+    s.until("its site has let it in", |s| s.world.nodes[c].system == Some(first.system));
+    tell(&mut s, 2, second);
+    s.until("its site knows of the next", |s| s.world.sites[2].disk.decided == 2);
+    assert!(s.app(c).system_view.is_none(), "the answers are in order:\n{}", s.text());
+
+    s.mend();
+    s.until("it gives way", |s| !s.world.nodes[c].alive());
+    let c = s.start(2);
+    s.form_group(&[a, b, c]);
+    s.finish();
+}
