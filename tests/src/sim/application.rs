@@ -457,6 +457,7 @@ impl Application {
             Event::Message(delivery) => self.deliver(ctx, &delivery),
             Event::SystemJoined { system, process } => {
                 self.admitted = Some((system, process));
+                ctx.records.ledger.note_admitted(system, process, self.process);
                 self.note(ctx, Seen::Admitted { system, process });
             }
             Event::SystemView(view) => {
@@ -591,7 +592,9 @@ impl Application {
     fn deliver(&mut self, ctx: &mut Context<'_>, delivery: &Delivery) {
         let point_to_point = matches!(delivery.kind, Kind::Unicast | Kind::Reply);
         let channel = if point_to_point { Channel::PointToPoint } else { Channel::Multicast };
-        let sender = self.known.iter().find(|k| k.0 == delivery.id.sender).map(|k| k.1);
+        let known = self.known.iter().find(|k| k.0 == delivery.id.sender).map(|k| k.1);
+        let admitted = |system| ctx.records.ledger.process(system, delivery.id.sender);
+        let sender = known.or_else(|| self.admitted.and_then(|(system, _)| admitted(system)));
         let bytes = match &delivery.body {
             Body::Owned(bytes) => &bytes[..],
             chunk @ Body::Chunk { .. } => ctx.endpoint.payload(chunk),

@@ -6,7 +6,7 @@
 //! Owner: the world holds the ledger.
 
 use crate::trace::{Channel, Key, Process, mix};
-use isis_protocol::id::GroupId;
+use isis_protocol::id::{GroupId, ProcessId, SystemId};
 use std::collections::BTreeMap;
 
 /// From this length on a message carries its key.
@@ -66,6 +66,8 @@ pub struct Ledger {
     short: Vec<(Key, GroupId, usize)>,
     /// ABCASTs to several groups carry their key in the first one: their keys in the others.
     parts: BTreeMap<(Key, GroupId), Key>,
+    /// Who was admitted to which system as what.
+    admitted: BTreeMap<(SystemId, ProcessId), Process>,
 }
 
 impl Ledger {
@@ -81,6 +83,16 @@ impl Ledger {
         for &(key, group, _) in parts {
             self.parts.insert((parts[0].0, group), key);
         }
+    }
+
+    /// Notes that a system has admitted this process.
+    pub fn note_admitted(&mut self, system: SystemId, member: ProcessId, process: Process) {
+        self.admitted.insert((system, member), process);
+    }
+
+    /// Who that is. A client's message may come to members that are not in the system view yet that admitted the client.
+    pub fn process(&self, system: SystemId, member: ProcessId) -> Option<Process> {
+        self.admitted.get(&(system, member)).copied()
     }
 
     /// The key of a message that carries this one, in this group.
