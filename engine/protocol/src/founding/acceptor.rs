@@ -98,7 +98,7 @@ pub fn bars(record: &SiteRecord, founding: u64, system: SystemId) -> bool {
 /// the system of a founding (as the one before a ballot, or on admission) does not know whom it lists.
 pub fn is_news(record: &SiteRecord, founding: u64, foundation: &Foundation) -> bool {
     let lists_nobody = record.foundation.members.is_empty() && !foundation.members.is_empty();
-    let completes = founding == record.decided && foundation.system == record.foundation.system && lists_nobody;
+    let completes = founding <= record.decided && foundation.system == record.foundation.system && lists_nobody;
     founding > record.decided || completes
 }
 
@@ -106,8 +106,11 @@ fn learn(record: &mut SiteRecord, founding: u64, foundation: &Foundation) {
     if !is_news(record, founding, foundation) {
         return;
     }
-    record.decided = founding;
-    record.foundation = foundation.clone();
+    record.decided = founding.max(record.decided);
+    // A system that goes on has the first view that it had: a process listed there may not know yet.
+    if foundation.system != record.foundation.system || !foundation.members.is_empty() {
+        record.foundation = foundation.clone();
+    }
     if record.promised.founding <= founding {
         record.promised = Ballot::default();
     }
@@ -218,7 +221,14 @@ mod tests {
         assert!(does(&mut record, RecordOperation::Learn { founding: 1, foundation: listed.clone() }, NOBODY));
         assert_eq!((&record.foundation, record.promised), (&listed, ballot), "and the promise stands");
         assert!(!is_news(&record, 1, &listed));
-        assert!(!is_news(&record, 1, &Foundation { system: SystemId(5), members: Vec::new() }));
+        let goes_on = Foundation { system: SystemId(5), members: Vec::new() };
+        assert!(!is_news(&record, 1, &goes_on));
+        assert!(does(&mut record, RecordOperation::Learn { founding: 2, foundation: goes_on.clone() }, NOBODY));
+        assert_eq!((record.decided, &record.foundation), (2, &listed), "a system that goes on had that first view");
+
+        let mut late = SiteRecord { decided: 2, foundation: goes_on, ..SiteRecord::default() };
+        assert!(does(&mut late, RecordOperation::Learn { founding: 1, foundation: listed.clone() }, NOBODY));
+        assert_eq!((late.decided, late.foundation), (2, listed), "the number stays");
     }
 
     #[test]
