@@ -268,6 +268,7 @@ impl Application {
         let key = Key { sender: self.process, join: it.join, channel: Channel::Multicast, number };
         let options = SendOptions { kind, safe, entry: payload::entry(key) };
         let (group, view) = (it.group(), it.view_number());
+        let len = ctx.records.ledger.length(key, group, len);
         let sent = Seen::Send { key, kind, safe, len: len as u32, group, view };
         let accepted = if claim {
             ctx.endpoint.claim(it.handle, len)?;
@@ -351,18 +352,18 @@ impl Application {
         let it = &self.members[member];
         let to = it.view.as_ref().and_then(|v| v.members.get(rank)).map(|m| m.0);
         let (Some(to), Some(&id)) = (to, it.ids.get(rank)) else { return Err(Refused::NoSuchProcess) };
-        let (key, bytes) = self.letter(member, len);
-        self.announce(ctx, member, key, Kind::Unicast, to, len);
+        let (key, bytes) = self.letter(ctx, member, len);
+        self.announce(ctx, member, key, Kind::Unicast, to, bytes.len());
         let handle = self.members[member].handle;
         let result = ctx.endpoint.send(ctx.now, handle, id, payload::entry(key), &bytes);
-        self.posted(ctx, member, key, len, result)
+        self.posted(ctx, member, key, bytes.len(), result)
     }
 
     /// Replies to the oldest recent message. A reply has no entry byte of its own, so it carries its key.
     pub fn reply(&mut self, ctx: &mut Context<'_>, member: usize, len: usize) -> Result<Option<Key>, Refused> {
         let Some(&(id, to)) = self.members[member].recent.front() else { return Ok(None) };
         let len = len.max(payload::NAMED);
-        let (key, bytes) = self.letter(member, len);
+        let (key, bytes) = self.letter(ctx, member, len);
         self.announce(ctx, member, key, Kind::Reply, to, len);
         let handle = self.members[member].handle;
         let result = ctx.endpoint.reply(ctx.now, handle, id, &bytes);
@@ -372,11 +373,11 @@ impl Application {
         self.posted(ctx, member, key, len, result).map(Some)
     }
 
-    fn letter(&self, member: usize, len: usize) -> (Key, Vec<u8>) {
+    fn letter(&self, ctx: &Context<'_>, member: usize, len: usize) -> (Key, Vec<u8>) {
         let it = &self.members[member];
         let channel = Channel::PointToPoint;
         let key = Key { sender: self.process, join: it.join, channel, number: it.sends + 1 };
-        let mut bytes = vec![0; len];
+        let mut bytes = vec![0; ctx.records.ledger.length(key, it.group(), len)];
         payload::write(key, &mut bytes);
         (key, bytes)
     }

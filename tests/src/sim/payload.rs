@@ -71,6 +71,16 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// How long a message has to be that shall have `len` bytes: one that could be taken for an earlier short one (of another
+    /// membership, or 256 messages ago) carries its key.
+    pub fn length(&self, key: Key, group: GroupId, len: usize) -> usize {
+        let alike = |(of, there, bytes): &(Key, GroupId, usize)| {
+            (of.sender, of.channel, entry(*of)) == (key.sender, key.channel, entry(key))
+                && (*there, *bytes) == (group, len)
+        };
+        if self.short.iter().any(alike) { NAMED } else { len }
+    }
+
     /// Notes a message that was sent.
     pub fn note(&mut self, key: Key, group: GroupId, len: usize) {
         if len < NAMED {
@@ -188,7 +198,7 @@ mod tests {
         let mut ledger = Ledger::default();
         for number in 1..600_u32 {
             let key = Key { sender: Process(3), join: 1, channel: Channel::Multicast, number };
-            let mut bytes = vec![0; number as usize % 40];
+            let mut bytes = vec![0; ledger.length(key, GroupId(1), number as usize % 40)];
             write(key, &mut bytes);
             ledger.note(key, GroupId(1), bytes.len());
             let sender = (Some(Process(3)), GroupId(1));
@@ -198,6 +208,21 @@ mod tests {
                 *last ^= 1;
                 assert_ne!(ledger.read(sender, Channel::Multicast, entry(key), &bytes), read);
             }
+        }
+    }
+
+    /// (From seed 103074960: a member left and joined again, and its late message was taken for one of the new membership.)
+    #[test]
+    fn no_short_message_is_taken_for_another() {
+        let mut ledger = Ledger::default();
+        let key = |join, number| Key { sender: Process(3), join, channel: Channel::Multicast, number };
+        assert_eq!(ledger.length(key(0, 9), GroupId(1), 5), 5);
+        ledger.note(key(0, 9), GroupId(1), 5);
+        assert_eq!(ledger.length(key(0, 10), GroupId(1), 5), 5, "another entry byte");
+        assert_eq!(ledger.length(key(0, 9), GroupId(2), 5), 5, "another group");
+        assert_eq!(ledger.length(key(1, 9), GroupId(1), 6), 6, "another length");
+        for alike in [key(1, 9), key(0, 9 + 256)] {
+            assert_eq!(ledger.length(alike, GroupId(1), 5), NAMED);
         }
     }
 
