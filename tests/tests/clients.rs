@@ -337,10 +337,9 @@ fn what_a_client_is_owed_it_is_owed_when_it_joins_again() {
     s.finish();
 }
 
-/// Two processes are each other's relays: each is the member of one group, and a client of the other one. What each multicasts
-/// in its own group waits, by R4, for what it sent before as a client; that must not wait at the other one behind its own.
-#[test]
-fn two_processes_relay_for_each_other() {
+/// Two processes are each other's relays: each is the member of one group, and a client of the other one. Each multicasts as a
+/// client, then as a member. Gives the keys of both, by process.
+fn each_others_relays() -> (Scenario, [usize; 2], Vec<[Key; 2]>) {
     let mut s = Scenario::new(&[2]);
     let nodes: [usize; 2] = s.start_all();
     for (name, node) in nodes.into_iter().enumerate() {
@@ -352,18 +351,40 @@ fn two_processes_relay_for_each_other() {
         s.until("it is registered", |s| s.app(node).members[1].registered.is_some());
     }
     s.pass(100 * MILLISECOND);
-    let sent: Vec<[Key; 2]> = nodes
-        .into_iter()
-        .map(|node| {
-            [1, 0].map(|member| {
-                let how = (Kind::Causal, false);
-                s.call(node, |app, ctx| app.multicast(ctx, member, how, 30, false)).expect("there is room")
-            })
-        })
-        .collect();
+    let mut multicast = |node: usize, member: usize| {
+        let how = (Kind::Causal, false);
+        s.call(node, |app, ctx| app.multicast(ctx, member, how, 30, false)).expect("there is room")
+    };
+    let sent = nodes.into_iter().map(|node| [1, 0].map(|member| multicast(node, member))).collect();
+    (s, nodes, sent)
+}
+
+/// What each multicasts in its own group waits, by R4, for what it sent before as a client; that must not wait at the other one
+/// behind its own.
+#[test]
+fn two_processes_relay_for_each_other() {
+    let (mut s, nodes, sent) = each_others_relays();
     for (node, other) in [(0, 1), (1, 0)] {
         let [there, here] = sent[node];
         s.until("both are delivered", |s| s.has(nodes[other], there) && s.has(nodes[node], here));
+    }
+    s.finish();
+}
+
+/// Both leave at once all that they are in. Their last messages wait for the other one to relay, who is a leaver. (From seed
+/// 105051914: leavers did not relay any more, and each waited for the other for ever.)
+#[test]
+fn leavers_relay_for_each_other() {
+    let (mut s, nodes, sent) = each_others_relays();
+    for node in nodes {
+        for member in [0, 1] {
+            s.call(node, |app, ctx| app.leave(ctx, member)).expect("it may leave");
+        }
+    }
+    s.until("all is left", |s| nodes.iter().all(|&node| s.app(node).members.iter().all(|m| m.left)));
+    for (node, other) in [(0, 1), (1, 0)] {
+        let [there, here] = sent[node];
+        assert!(s.has(nodes[other], there) && s.has(nodes[node], here), "{}", s.text());
     }
     s.finish();
 }

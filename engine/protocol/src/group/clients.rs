@@ -367,7 +367,7 @@ impl Group {
     /// A request came from a client that has chosen this member as its relay.
     pub fn take_request(&mut self, shared: &mut Shared, client: ProcessId, request: ClientRequest) {
         let (registration, size) = (request.registration, request.data.len());
-        if !self.is_open() {
+        if !self.relays() {
             return send_client_message(shared, client, &not_here(self.id, registration));
         }
         let most = 2 * shared.config.window as usize + shared.config.max_message;
@@ -398,7 +398,7 @@ impl Group {
             return;
         }
         self.forget_places();
-        if !self.is_open() {
+        if !self.relays() {
             return self.dismiss_clients(shared);
         }
         if shared.stalled {

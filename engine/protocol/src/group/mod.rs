@@ -311,11 +311,20 @@ impl Group {
     /// The number of the own leave request, once it may be acted on: all earlier sends are in the stream, and the
     /// point-to-point messages delivered (R3).
     pub(crate) fn leave_request(&self) -> Option<u64> {
-        let sent = self.waiting.is_empty()
-            && self.relaying.is_empty()
-            && self.unicasts.is_empty()
-            && self.own_copies.tickets.is_empty();
+        let sent = self.has_sent_all() && self.relaying.is_empty();
         if sent || mutant!(LeavesBeforeSends) { self.leaving } else { None }
+    }
+
+    /// What this member sent itself is in the stream, and the point-to-point messages delivered.
+    fn has_sent_all(&self) -> bool {
+        self.waiting.is_empty() && self.unicasts.is_empty() && self.own_copies.tickets.is_empty()
+    }
+
+    /// It relays for clients. A leaver does so as long as its own messages wait: perhaps for what others, leavers too, sent as
+    /// clients of each other's groups, and then each one of them waits for a relay. Not longer, for clients under load would
+    /// never let it go.
+    pub(super) fn relays(&self) -> bool {
+        self.is_open() || (self.departed_until.is_none() && self.state == StateStatus::Has && !self.has_sent_all())
     }
 
     /// Multicasts, or keeps the message for a moment that allows it. `debts`: what happened before it in other groups, and is
