@@ -12,6 +12,7 @@
 #[macro_use]
 pub mod mutants;
 
+pub mod buffers;
 pub mod calls;
 pub mod channel;
 pub mod config;

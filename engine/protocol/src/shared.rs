@@ -1,5 +1,6 @@
 //! What all groups of an endpoint share: identity, time, memory, peers, and the queues that the endpoint hands out.
 
+use crate::buffers::Buffers;
 use crate::channel::{Receiver, Sender};
 use crate::config::Config;
 use crate::counters::{Counter, Counters};
@@ -176,6 +177,8 @@ pub struct Shared {
     pub directory: Directory,
     /// Packets to send.
     pub outbox: VecDeque<Outgoing>,
+    /// Room for them.
+    pub buffers: Buffers,
     /// Events for the application.
     pub events: VecDeque<Pending>,
     /// The counters.
@@ -218,6 +221,7 @@ impl Shared {
             stalled: false,
             directory: Directory::default(),
             outbox: VecDeque::new(),
+            buffers: Buffers::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
             outcomes: VecDeque::new(),
@@ -409,7 +413,7 @@ impl Shared {
 
     /// A packet whose body is to be written, and then given to [`send_packet`](Self::send_packet): room for so many bytes of it.
     pub fn begin_packet(&self, kind: PacketKind, group: GroupId, view: u64, room: usize) -> Writer {
-        let mut out = Writer { bytes: Vec::with_capacity(HEADER + room) };
+        let mut out = Writer { bytes: self.buffers.take(HEADER + room) };
         packet::begin(&mut out.bytes, &self.header(kind, group, view));
         out
     }
@@ -423,7 +427,7 @@ impl Shared {
 
     /// Sends a packet with this body.
     pub fn send_body(&mut self, to: Target, kind: PacketKind, group: GroupId, view: u64, body: &[u8]) {
-        let mut packet = Vec::with_capacity(HEADER + body.len());
+        let mut packet = self.buffers.take(HEADER + body.len());
         packet::begin(&mut packet, &self.header(kind, group, view));
         packet.extend_from_slice(body);
         packet::seal(&mut packet, &[]);

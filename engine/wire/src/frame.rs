@@ -115,15 +115,20 @@ pub fn write_context(out: &mut Writer, entries: &[(u16, u64)]) {
     });
 }
 
-/// Reads a CONTEXT payload for a view of `members`.
-pub fn read_context(payload: &[u8], members: usize) -> Result<Vec<(u16, u64)>, DecodeError> {
+/// Reads a CONTEXT payload for a view of `members`, and adds its entries to `entries`.
+pub fn read_context(payload: &[u8], members: usize, entries: &mut Vec<(u16, u64)>) -> Result<(), DecodeError> {
     let mut reader = Reader::new(payload);
-    let entries = reader.list(members, |r| match (rank(r, members)?, r.varint()?) {
-        (_, value) if value > MAX_NUMBER => Err(DecodeError::BadValue),
-        entry => Ok(entry),
-    })?;
-    reader.finish()?;
-    Ok(entries)
+    let count = reader.varint()?;
+    if count > members as u64 {
+        return Err(DecodeError::TooLong);
+    }
+    for _ in 0..count {
+        match (rank(&mut reader, members)?, reader.varint()?) {
+            (_, value) if value > MAX_NUMBER => return Err(DecodeError::BadValue),
+            entry => entries.push(entry),
+        }
+    }
+    reader.finish()
 }
 
 /// Writes an ORDER payload: runs `(rank, count)`, "next come `count` ABCASTs of `rank`".
@@ -134,23 +139,49 @@ pub fn write_order(out: &mut Writer, runs: &[(u16, u32)]) {
     });
 }
 
-/// Reads an ORDER payload for a view of `members`.
-pub fn read_order(payload: &[u8], members: usize) -> Result<Vec<(u16, u32)>, DecodeError> {
-    let mut reader = Reader::new(payload);
-    let runs = read_runs(&mut reader, members)?;
+/// The runs `(rank, count)` of a payload that was read, in place.
+#[derive(Clone, Debug)]
+pub struct Runs<'a> {
+    reader: Reader<'a>,
+    members: usize,
+    left: u64,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = (u16, u32);
+
+    fn next(&mut self) -> Option<(u16, u32)> {
+        self.left = self.left.checked_sub(1)?;
+        // It was read before.
+        read_run(&mut self.reader, self.members).ok()
+    }
+}
+
+/// Reads an ORDER payload for a view of `members`, to its end.
+pub fn read_order(payload: &[u8], members: usize) -> Result<Runs<'_>, DecodeError> {
+    read_runs(Reader::new(payload), members)
+}
+
+fn read_runs(mut reader: Reader<'_>, members: usize) -> Result<Runs<'_>, DecodeError> {
+    let left = reader.varint()?;
+    if left > reader.remaining() as u64 {
+        return Err(DecodeError::TooLong);
+    }
+    let runs = Runs { reader: reader.clone(), members, left };
+    for _ in 0..left {
+        read_run(&mut reader, members)?;
+    }
     reader.finish()?;
     Ok(runs)
 }
 
-fn read_runs(reader: &mut Reader<'_>, members: usize) -> Result<Vec<(u16, u32)>, DecodeError> {
-    reader.list(reader.remaining(), |r| {
-        let rank = rank(r, members)?;
-        let count = r.varint()?;
-        if count == 0 || count > u64::from(u32::MAX) {
-            return Err(DecodeError::BadValue);
-        }
-        Ok((rank, count as u32))
-    })
+fn read_run(reader: &mut Reader<'_>, members: usize) -> Result<(u16, u32), DecodeError> {
+    let rank = rank(reader, members)?;
+    let count = reader.varint()?;
+    if count == 0 || count > u64::from(u32::MAX) {
+        return Err(DecodeError::BadValue);
+    }
+    Ok((rank, count as u32))
 }
 
 /// Writes a PROPOSE payload: the sender of the record proposes the priorities `first`, `first + 1` … for the ABCASTs that
@@ -160,16 +191,14 @@ pub fn write_proposals(out: &mut Writer, first: u64, runs: &[(u16, u32)]) {
     write_order(out, runs);
 }
 
-/// Reads a PROPOSE payload for a view of `members`.
-pub fn read_proposals(payload: &[u8], members: usize) -> Result<(u64, Vec<(u16, u32)>), DecodeError> {
+/// Reads a PROPOSE payload for a view of `members`, to its end.
+pub fn read_proposals(payload: &[u8], members: usize) -> Result<(u64, Runs<'_>), DecodeError> {
     let mut reader = Reader::new(payload);
     let first = reader.varint()?;
     if first == 0 || first > MAX_NUMBER {
         return Err(DecodeError::BadValue);
     }
-    let runs = read_runs(&mut reader, members)?;
-    reader.finish()?;
-    Ok((first, runs))
+    Ok((first, read_runs(reader, members)?))
 }
 
 fn rank(reader: &mut Reader<'_>, members: usize) -> Result<u16, DecodeError> {
@@ -196,7 +225,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(bytes: Vec<u8>, space in 0usize..70_000, members in 0usize..9) {
             let _ = Frame::parse(&bytes, space);
-            let _ = read_context(&bytes, members);
+            let _ = read_context(&bytes, members, &mut Vec::new());
             let _ = read_order(&bytes, members);
             let _ = read_proposals(&bytes, members);
         }
@@ -205,14 +234,15 @@ mod tests {
         fn runs_round_trip(runs in proptest::collection::vec((0u16..5, 1u32..), 0..40)) {
             let mut out = Writer::new();
             write_order(&mut out, &runs);
-            prop_assert_eq!(read_order(&out.bytes, 5), Ok(runs.clone()));
+            prop_assert_eq!(read_order(&out.bytes, 5).map(Vec::from_iter), Ok(runs));
         }
 
         #[test]
         fn proposals_round_trip(first in 1..=MAX_NUMBER, runs in proptest::collection::vec((0u16..5, 1u32..), 0..40)) {
             let mut out = Writer::new();
             write_proposals(&mut out, first, &runs);
-            prop_assert_eq!(read_proposals(&out.bytes, 5), Ok((first, runs)));
+            let read = read_proposals(&out.bytes, 5).map(|(first, runs)| (first, Vec::from_iter(runs)));
+            prop_assert_eq!(read, Ok((first, runs)));
         }
     }
 }

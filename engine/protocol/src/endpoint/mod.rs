@@ -455,7 +455,9 @@ impl Endpoint {
         if self.dirty {
             self.drive();
         }
-        self.burst.clear();
+        for (_, sent, _) in self.burst.drain(..) {
+            self.shared.buffers.give(sent);
+        }
         let mut data = std::mem::take(&mut self.data);
         for group in self.groups.values_mut() {
             group.transmit(&mut self.shared, &mut data);

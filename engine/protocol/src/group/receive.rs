@@ -48,10 +48,14 @@ impl Group {
         let (&wants, row) = body.split_first().ok_or(DecodeError::Truncated)?;
         let mut reader = Reader::new(row);
         let signs = if self.is_system() { self.plane.members } else { 0 };
-        let signs = (0..signs).map(|_| read_sign(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let mut told = reader.clone();
+        for _ in 0..signs {
+            read_sign(&mut reader)?;
+        }
         let row = reader.take(reader.remaining())?;
         self.plane.receive_row(sender, row)?;
-        for (rank, sign) in signs.into_iter().enumerate() {
+        for rank in 0..signs {
+            let sign = read_sign(&mut told)?;
             self.note_sign(shared, rank, sign);
         }
         self.learn_ends(shared, sender);

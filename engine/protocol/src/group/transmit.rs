@@ -99,7 +99,7 @@ impl Group {
             return;
         }
         let datagram = self.datagram(shared);
-        let mut writer = Writer { bytes: Vec::with_capacity(self.row_room()) };
+        let mut writer = Writer { bytes: shared.buffers.take(self.row_room()) };
         self.write_row(shared, &mut writer);
         let mut row = writer.bytes;
         let room = datagram - HEADER - DATA_HEADER;
@@ -132,6 +132,7 @@ impl Group {
             }
             out.push(packet);
         }
+        shared.buffers.give(row);
         // The end of the stream is in the next row: whoever lost the tail learns of it.
         self.want_row(shared.now + 2 * self.row_delay_ns(shared));
     }
@@ -157,7 +158,7 @@ impl Group {
         let chunks = if rank == plane.me { &plane.log.chunks } else { &plane.images[rank].chunks };
         let (chunk, offset) = chunks.locate(from)?;
         debug_assert!(offset + len <= CHUNK_SIZE);
-        let mut header = Vec::with_capacity(HEADER + DATA_HEADER + row.len());
+        let mut header = shared.buffers.take(HEADER + DATA_HEADER + row.len());
         packet::begin(&mut header, &shared.header(PacketKind::Data, self.id, view));
         DataHeader { rank: rank as u16, row_len: row.len() as u16, position: from }.write(&mut header);
         header.extend_from_slice(row);

@@ -103,6 +103,9 @@ pub struct Plane {
     considered_clocks: Vec<Clock>,
     unwritten_runs: Vec<(u16, u32)>,
     last_context: Vec<u64>,
+    /// Room for what changed since the last context, and for a record.
+    changed: Vec<(u16, u64)>,
+    record: Writer,
     context_wanted: bool,
     /// From the first PROMISE in the view until DECIDE (R5).
     pub frozen: bool,
@@ -155,6 +158,8 @@ impl Plane {
             considered_clocks: vec![Clock::default(); members],
             unwritten_runs: Vec::new(),
             last_context: vec![0; members],
+            changed: Vec::new(),
+            record: Writer::new(),
             context_wanted: false,
             frozen: false,
             global_sent: false,
@@ -343,10 +348,19 @@ impl Plane {
         self.log.append_reserved(region, frame)
     }
 
-    fn append_control(&mut self, region: &mut Region, kind: FrameKind, payload: &[u8]) -> bool {
+    /// Room for a record that is to be written, and then given to `append_record`.
+    fn begin_record(&mut self) -> Writer {
+        let mut record = std::mem::take(&mut self.record);
+        record.bytes.clear();
+        record
+    }
+
+    fn append_record(&mut self, region: &mut Region, kind: FrameKind, record: Writer) -> bool {
         self.pass_claim(region);
-        let frame = Frame { kind, flags: 0, entry: 0, len: payload.len() as u32 };
-        self.log.append(region, frame, payload).is_some()
+        let frame = Frame { kind, flags: 0, entry: 0, len: record.bytes.len() as u32 };
+        let appended = self.log.append(region, frame, &record.bytes).is_some();
+        self.record = record;
+        appended
     }
 
     /// Closes the open batch: CONTEXT if a message needs one, ORDER or PROPOSE for what can be ordered now. Then all up to the
@@ -357,20 +371,20 @@ impl Plane {
         }
         let before = self.log.published;
         if self.context_wanted {
-            let entries: Vec<(u16, u64)> = self
-                .inbox
-                .iter()
-                .enumerate()
-                .filter(|(rank, inbox)| *rank != self.me && inbox.delivered > self.last_context[*rank])
-                .map(|(rank, inbox)| (rank as u16, inbox.delivered))
-                .collect();
-            let mut out = Writer::new();
-            write_context(&mut out, &entries);
-            if !self.append_control(region, FrameKind::Context, &out.bytes) {
-                return false;
+            let mut entries = std::mem::take(&mut self.changed);
+            entries.clear();
+            let all = self.inbox.iter().enumerate();
+            let news = all.filter(|(rank, inbox)| *rank != self.me && inbox.delivered > self.last_context[*rank]);
+            entries.extend(news.map(|(rank, inbox)| (rank as u16, inbox.delivered)));
+            let mut record = self.begin_record();
+            write_context(&mut record, &entries);
+            let appended = self.append_record(region, FrameKind::Context, record);
+            for (rank, value) in entries.iter().filter(|_| appended) {
+                self.last_context[usize::from(*rank)] = *value;
             }
-            for (rank, value) in entries {
-                self.last_context[usize::from(rank)] = value;
+            self.changed = entries;
+            if !appended {
+                return false;
             }
             self.context_wanted = false;
         }
@@ -388,20 +402,20 @@ impl Plane {
 
     /// Appends one record of what was considered, and reads it. `false`: the region is exhausted.
     fn append_order(&mut self, region: &mut Region) -> bool {
+        let mut record = self.begin_record();
         let count = self.unwritten_runs.len().min(MAX_RUNS);
         let runs = &self.unwritten_runs[..count];
-        let mut out = Writer::new();
         let kind = match &self.priorities {
             Some(priorities) => {
-                write_proposals(&mut out, priorities.next_priority(), runs);
+                write_proposals(&mut record, priorities.next_priority(), runs);
                 FrameKind::Propose
             }
             None => {
-                write_order(&mut out, runs);
+                write_order(&mut record, runs);
                 FrameKind::Order
             }
         };
-        if !self.append_control(region, kind, &out.bytes) {
+        if !self.append_record(region, kind, record) {
             return false;
         }
         self.unwritten_runs.drain(..count);
@@ -471,14 +485,14 @@ fn take_order(
     order: &mut VecDeque<Run>,
     priorities: &mut Option<Priorities>,
     rank: usize,
-    record: OrderRecord,
+    record: OrderRecord<'_>,
     end: u64,
 ) {
     match (record, priorities) {
         (OrderRecord::Places(runs), None) if rank == 0 => {
-            order.extend(runs.into_iter().map(|(rank, count)| Run { rank, count, holder: 0, end }));
+            order.extend(runs.map(|(rank, count)| Run { rank, count, holder: 0, end }));
         }
-        (OrderRecord::Proposals(first, runs), Some(priorities)) => priorities.take(rank, first, &runs, end),
+        (OrderRecord::Proposals(first, runs), Some(priorities)) => priorities.take(rank, first, runs, end),
         _ => {}
     }
 }

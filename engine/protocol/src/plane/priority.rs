@@ -84,12 +84,12 @@ impl Priorities {
     }
 
     /// A PROPOSE record came in the stream of `proposer`.
-    pub fn take(&mut self, proposer: usize, mut first: u64, runs: &[(u16, u32)], end: u64) {
+    pub fn take(&mut self, proposer: usize, mut first: u64, runs: impl IntoIterator<Item = (u16, u32)>, end: u64) {
         if first <= self.highest[proposer] {
             // No member writes that.
             return;
         }
-        for &(stream, count) in runs {
+        for (stream, count) in runs {
             let stream = usize::from(stream);
             let queue = &mut self.proposed[stream * self.members + proposer];
             if queue.is_empty() {
@@ -192,9 +192,9 @@ mod tests {
     #[test]
     fn the_highest_proposal_counts_and_the_rank_breaks_ties() {
         let mut priorities = Priorities::new(2);
-        priorities.take(0, 1, &[(0, 1), (1, 1)], 16);
+        priorities.take(0, 1, [(0, 1), (1, 1)], 16);
         assert_eq!(priorities.next(), None, "the other member has not proposed");
-        priorities.take(1, 1, &[(1, 1), (0, 1)], 16);
+        priorities.take(1, 1, [(1, 1), (0, 1)], 16);
         // Both have 2 as their highest; stream 0 has it from rank 1, stream 1 from rank 0.
         assert_eq!(priorities.next(), Some(1));
         priorities.taken(1);
@@ -207,20 +207,20 @@ mod tests {
     fn a_decided_message_waits_for_one_that_may_come_before() {
         let mut priorities = Priorities::new(3);
         // Stream 0 is decided with place (5, 2); member 2 has proposed less for stream 1, member 1 nothing.
-        priorities.take(0, 1, &[(0, 1)], 16);
-        priorities.take(1, 1, &[(0, 1)], 16);
-        priorities.take(2, 4, &[(1, 1), (0, 1)], 16);
-        priorities.take(0, 2, &[(1, 1)], 32);
+        priorities.take(0, 1, [(0, 1)], 16);
+        priorities.take(1, 1, [(0, 1)], 16);
+        priorities.take(2, 4, [(1, 1), (0, 1)], 16);
+        priorities.take(0, 2, [(1, 1)], 32);
         assert_eq!(priorities.next(), None, "member 1 may propose 2 for the other one, whose place is then (4, 2)");
-        priorities.take(1, 6, &[(2, 1)], 32);
+        priorities.take(1, 6, [(2, 1)], 32);
         assert_eq!(priorities.next(), Some(0), "whatever member 1 proposes now is more than 5");
     }
 
     #[test]
     fn at_the_cut_what_is_decided_comes_first_and_what_is_void_counts_nothing() {
         let mut priorities = Priorities::new(2);
-        priorities.take(0, 1, &[(0, 1), (1, 2)], 16);
-        priorities.take(1, 9, &[(1, 2)], 16);
+        priorities.take(0, 1, [(0, 1), (1, 2)], 16);
+        priorities.take(1, 9, [(1, 2)], 16);
         priorities.finish(vec![1, 1]);
         assert_eq!(priorities.next(), Some(1));
         priorities.taken(1);
@@ -248,14 +248,14 @@ mod tests {
                     let count = sent[whose] - considered[who][whose];
                     considered[who][whose] = sent[whose];
                     let first = readers[who].0.next_priority();
-                    readers[who].0.take(who, first, &[(whose as u16, count)], 8);
+                    readers[who].0.take(who, first, [(whose as u16, count)], 8);
                     readers[who].1[who] += 1;
                     records[who].push((first, vec![(whose as u16, count)]));
                 }
                 2 | 3 => {
                     let reader = &mut readers[who];
                     if let Some((first, runs)) = records[whose].get(reader.1[whose]) {
-                        reader.0.take(whose, *first, runs, 8);
+                        reader.0.take(whose, *first, runs.iter().copied(), 8);
                         reader.1[whose] += 1;
                     }
                 }
@@ -272,7 +272,7 @@ mod tests {
         for reader in &mut readers {
             for (whose, list) in records.iter().enumerate() {
                 for (first, runs) in &list[reader.1[whose]..] {
-                    reader.0.take(whose, *first, runs, 8);
+                    reader.0.take(whose, *first, runs.iter().copied(), 8);
                 }
             }
             let left = (0..members).map(|s| sent[s] - reader.2.iter().filter(|d| **d == s).count() as u32).collect();

@@ -10,7 +10,7 @@ use crate::event::{Body, Kind};
 use isis_memory::{CHUNK_SIZE, Region};
 use isis_wire::frame::{
     FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_MULTI_COPY, FLAG_MULTI_FINAL, FLAG_RELAYED, FLAG_SAFE,
-    FRAME_HEADER, Frame, FrameKind, read_context, read_order, read_proposals,
+    FRAME_HEADER, Frame, FrameKind, Runs, read_context, read_order, read_proposals,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -69,9 +69,20 @@ pub struct Clock {
     pub covered: bool,
 }
 
+impl Clock {
+    /// Brings it to where `other` is, in the room that it has.
+    fn set(&mut self, other: &Clock) {
+        self.vector.clone_from(&other.vector);
+        (self.applied, self.end, self.covered) = (other.applied, other.end, other.covered);
+    }
+}
+
 /// A message's allocation of up to this many bytes is kept for the next long message of the stream: fresh memory of this size
 /// comes from the system page by page, which costs as much as copying the bytes.
 pub const SPARE: usize = (1 << 20) + (64 << 10);
+
+/// Lists of context entries that are kept for the next contexts.
+const SPARE_ENTRIES: usize = 64;
 
 #[derive(Debug)]
 struct Unfinished {
@@ -99,6 +110,8 @@ pub struct Inbox {
     /// Contexts later than `clock.applied`.
     pub contexts: VecDeque<Context>,
     contexts_seen: u64,
+    /// Room for the entries of contexts.
+    spare_entries: Vec<Vec<(u16, u64)>>,
     /// The clock of the message at the head of the queue.
     pub clock: Clock,
     /// Ends of whole messages that are not known stable.
@@ -115,16 +128,16 @@ pub struct Inbox {
 }
 
 /// A record about the total order.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OrderRecord {
+#[derive(Clone, Debug)]
+pub enum OrderRecord<'a> {
     /// ORDER: the next places, as runs `(rank, count)`.
-    Places(Vec<(u16, u32)>),
+    Places(Runs<'a>),
     /// PROPOSE: priorities from the first number on, for these runs.
-    Proposals(u64, Vec<(u16, u32)>),
+    Proposals(u64, Runs<'a>),
 }
 
 /// Takes records about the total order, each with the position after it.
-pub type OrderSink<'a> = dyn FnMut(OrderRecord, u64) + 'a;
+pub type OrderSink<'a> = dyn FnMut(OrderRecord<'_>, u64) + 'a;
 
 impl Inbox {
     /// For a stream of a view with `members`.
@@ -138,6 +151,7 @@ impl Inbox {
             queue: VecDeque::new(),
             contexts: VecDeque::new(),
             contexts_seen: 0,
+            spare_entries: Vec::new(),
             clock: Clock { vector: vec![0; members], ..Clock::default() },
             ends: VecDeque::new(),
             stable_messages: 0,
@@ -205,7 +219,10 @@ impl Inbox {
             FrameKind::Global => Kind::Global,
             FrameKind::Pad => return true,
             FrameKind::Context => {
-                let Ok(entries) = read_context(payload, self.members) else { return false };
+                let mut entries = self.spare_entries.pop().unwrap_or_default();
+                if read_context(payload, self.members, &mut entries).is_err() {
+                    return false;
+                }
                 self.contexts_seen += 1;
                 self.contexts.push_back(Context { end, entries });
                 return true;
@@ -341,7 +358,12 @@ impl Inbox {
             if !Inbox::advance(&self.contexts, base, &mut self.clock, head.context) {
                 return false;
             }
-            self.contexts.drain(..(head.context - base) as usize);
+            for mut context in self.contexts.drain(..(head.context - base) as usize) {
+                if self.spare_entries.len() < SPARE_ENTRIES {
+                    context.entries.clear();
+                    self.spare_entries.push(context.entries);
+                }
+            }
         }
         if !self.clock.covered {
             self.clock.covered =
@@ -353,7 +375,7 @@ impl Inbox {
     /// Brings `clock` (the sequencer's, ahead of the head's) to the context of message `number`, which is queued.
     pub fn clock_of<'a>(&self, clock: &'a mut Clock, number: u64) -> Option<&'a mut Clock> {
         if clock.applied < self.clock.applied || clock.vector.is_empty() {
-            *clock = self.clock.clone();
+            clock.set(&self.clock);
         }
         let message = &self.queue[(number - self.delivered - 1) as usize];
         if Inbox::advance(&self.contexts, self.clock.applied, clock, message.context) { Some(clock) } else { None }
