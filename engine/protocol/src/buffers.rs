@@ -11,6 +11,11 @@ const KEPT: usize = 256;
 /// The largest buffer that is kept: a header with the row of a view of 64.
 const LARGEST: usize = 2_048;
 
+/// What most packets need: none of them makes a buffer grow that was used for a shorter one.
+const USUAL: usize = 256;
+/// So many are made at a time.
+const MORE: usize = 8;
+
 /// The buffers that are free.
 #[derive(Debug, Default)]
 pub struct Buffers {
@@ -20,7 +25,12 @@ pub struct Buffers {
 impl Buffers {
     /// An empty buffer with room for so many bytes.
     pub fn take(&self, room: usize) -> Vec<u8> {
-        let mut buffer = self.free.borrow_mut().pop().unwrap_or_default();
+        let mut free = self.free.borrow_mut();
+        if free.is_empty() {
+            // Some more at once: a burst that is a little longer than those before is nothing new.
+            free.extend((0..MORE).map(|_| Vec::with_capacity(USUAL)));
+        }
+        let mut buffer = free.pop().unwrap_or_default();
         buffer.reserve(room);
         buffer
     }
@@ -57,7 +67,9 @@ mod tests {
         buffers.give(Vec::with_capacity(LARGEST + 1));
         buffers.give(Vec::new());
         assert!(buffers.free.borrow().is_empty());
-        (0..=KEPT).for_each(|_| buffers.give(Vec::with_capacity(8)));
+        drop(buffers.take(1));
+        assert_eq!(buffers.free.borrow().len(), MORE - 1);
+        (MORE - 1..=KEPT).for_each(|_| buffers.give(Vec::with_capacity(8)));
         assert_eq!(buffers.free.borrow().len(), KEPT);
     }
 }

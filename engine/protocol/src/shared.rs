@@ -365,7 +365,7 @@ impl Shared {
             None => self.datagram_to(to),
         } - PIECE_OVERHEAD;
         // Most messages fit in one datagram: written where they stay.
-        let mut writer = Writer { bytes: Vec::with_capacity(USUAL_MESSAGE) };
+        let mut writer = Writer { bytes: self.buffers.take(USUAL_MESSAGE) };
         packet::begin(&mut writer.bytes, &header);
         message.encode(&mut writer);
         let mut packet = writer.bytes;

@@ -329,12 +329,11 @@ impl Endpoint {
             // Slowly, for other systems.
             self.looking.ask_at = now + self.shared.random.jitter(self.shared.config.suspect_max_ns / 2);
             // A member that is silent may have made room for a process of another system.
-            let shared = &self.shared;
-            let members: BTreeSet<Address> =
-                shared.system_view.members.iter().filter(|m| !shared.suspected(m.process)).map(|m| m.address).collect();
             let message = self.discover();
-            for address in self.looking.addresses.clone() {
-                if !members.contains(&address) {
+            for &address in &self.looking.addresses {
+                let shared = &self.shared;
+                let mut there = shared.system_view.members.iter().filter(|member| member.address == address);
+                if !there.any(|member| !shared.suspected(member.process)) {
                     self.shared.send_as(SystemId::default(), address, GroupId::SYSTEM, 0, &message);
                 }
             }

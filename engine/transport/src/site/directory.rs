@@ -4,6 +4,7 @@
 //! opened and removed relative to one descriptor, so that renaming or replacing a directory above changes nothing. All
 //! members hold a shared lock on it, which keeps cleaners of temporary files out.
 
+use super::search::Changed;
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -85,6 +86,12 @@ impl RuntimeDirectory {
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// When a name in it was made or removed last.
+    pub(crate) fn changed(&self) -> io::Result<Changed> {
+        let stat = fs::fstat(&self.fd)?;
+        Ok((stat.st_mtime, stat.st_mtime_nsec as i64))
     }
 
     /// Removes a name, if it is there.

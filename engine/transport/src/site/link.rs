@@ -16,6 +16,7 @@ mod kill;
 use super::directory::{RuntimeDirectory, from_hex, hex};
 use super::message::{self, Hello, Message, Misunderstood};
 use super::process_file::{self, Life, OtherFile, ProcessFile};
+use super::search::Searches;
 use super::site_record::{self, Founding};
 use super::socket::{self, SUFFIX as SOCKET};
 use crate::counters::counters;
@@ -67,6 +68,9 @@ counters! {
         site_deaths_by_farewell,
         /// By their process file.
         site_deaths_by_file,
+        /// Searches of the directory for new processes; those that were spared, since nothing had changed there.
+        site_searches,
+        site_searches_spared,
         /// Connections that hung up.
         site_hang_ups,
         /// Hung peers killed.
@@ -174,6 +178,7 @@ pub(crate) struct SiteLink {
     now_ns: u64,
     search_ns: u64,
     search_interval_ns: u64,
+    searches: Searches,
     test_ns: u64,
     /// The process that opened it: a forked child's copy does nothing.
     owner: u32,
@@ -212,6 +217,7 @@ impl SiteLink {
             now_ns: 0,
             search_ns: 0,
             search_interval_ns: SEARCH_FIRST_NS,
+            searches: Searches::default(),
             test_ns: 0,
             owner: std::process::id(),
             ended: false,
@@ -419,16 +425,24 @@ impl SiteLink {
 
     /// Connects to every socket in the directory that is not connected yet. Says whether one has to be tried again soon.
     fn search(&mut self) -> bool {
+        // Before the directory is listed: what changes meanwhile is news to the next search.
+        let changed = self.directory.changed().unwrap_or_default();
+        if self.searches.needless(changed) {
+            self.counters.site_searches_spared += 1;
+            return false;
+        }
+        self.counters.site_searches += 1;
         let Ok(names) = self.directory.names(SOCKET) else {
             self.counters.site_errors += 1;
             return false;
         };
-        let mut again = false;
+        let (mut again, mut all_known) = (false, true);
         for name in names {
             let Some(nonce) = from_hex(&name).filter(|nonce| *nonce != self.own.nonce) else { continue };
             if self.connections.iter().any(|connection| connection.nonce == Some(nonce)) || self.dead.contains(&nonce) {
                 continue;
             }
+            all_known = false;
             match self.connect(nonce) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::AGAIN) => again = true,
@@ -441,6 +455,7 @@ impl SiteLink {
                 Err(_) => self.counters.site_errors += 1,
             }
         }
+        self.searches.note(self.now_ns, changed, all_known);
         again
     }
 

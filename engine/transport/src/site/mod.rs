@@ -5,6 +5,7 @@
 //! - `site_record`: which system the site belongs to;
 //! - `state_file`: what the site has written down for good;
 //! - `message`: what is said over the link; `socket`: what it is said through;
+//! - `search`: whether it is worth a look into the directory;
 //! - `link`: the connections, discovery, the data path; `link::deaths`: death notices.
 //!
 //! Networks part sites, never the processes of one site; and a death on the site is known for certain.
@@ -13,6 +14,7 @@ mod directory;
 mod link;
 mod message;
 mod process_file;
+mod search;
 mod site_record;
 mod socket;
 mod state_file;

@@ -18,6 +18,7 @@ impl SiteLink {
     pub(super) fn close(&mut self, number: u32) {
         let Some(index) = self.connections.iter().position(|connection| connection.number == number) else { return };
         let connection = self.connections.swap_remove(index);
+        self.searches.forget();
         // Explicitly: while a forked child holds a copy, closing alone does not take it out of the set.
         let _ = epoll::delete(&self.epoll, &connection.fd);
         self.counters.site_hang_ups += 1;
