@@ -45,8 +45,11 @@ fn entered(pid: i32) -> Result<Option<i64>> {
     let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
     let size = size_of_val(&info);
     request(libc::PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info as usize)?;
+    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        return Ok(None);
+    }
     // SAFETY: the kernel says that it has filled in this part of the union.
-    Ok((info.op == libc::PTRACE_SYSCALL_INFO_ENTRY).then(|| unsafe { info.u.entry.nr } as i64))
+    Ok(Some(unsafe { info.u.entry.nr } as i64))
 }
 
 fn request(request: libc::c_uint, pid: i32, address: usize, data: usize) -> Result<()> {
