@@ -117,11 +117,6 @@ fn wait_for_a_word() {
     std::io::stdin().read_line(&mut line).expect("stdin");
 }
 
-fn mark() {
-    // SAFETY: the call has no arguments, and always succeeds.
-    unsafe { libc::syscall(trace::MARK) };
-}
-
 fn member(directory: &Path, role: &str) {
     let kind = match role.split_once(' ').expect("two words").1 {
         "Total" => Kind::Total,
@@ -158,9 +153,9 @@ fn member(directory: &Path, role: &str) {
     say("warm");
     wait_for_a_word();
     it.round_trips(WARM / 4, 1);
-    mark();
+    let parent = trace::mark();
     let allocations = allocation_counter::measure(|| it.round_trips(COUNTED, 1)).count_total;
-    mark();
+    assert_eq!(trace::mark(), parent, "nobody waits for this any more");
     say(&format!("allocations {allocations}"));
     wait_for_a_word();
 }

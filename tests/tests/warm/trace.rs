@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{Error, Result};
 
 /// The call that begins and ends what is counted: nothing else makes it.
-pub const MARK: i64 = libc::SYS_getppid;
+const MARK: i64 = libc::SYS_getppid;
+
+/// Makes that call.
+pub fn mark() -> u32 {
+    std::os::unix::process::parent_id()
+}
 
 /// Attaches to a process of one thread, and stops it.
 pub fn attach(pid: i32) -> Result<()> {
