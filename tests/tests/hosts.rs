@@ -22,6 +22,7 @@ const CASES: &[(&str, fn())] = &[
     ("link_local_v6", link_local_v6),
     ("seeds_where_multicast_is_blocked", seeds_where_multicast_is_blocked),
     ("two_members_on_each_host", two_members_on_each_host),
+    ("two_members_with_a_full_dev_shm", two_members_with_a_full_dev_shm),
     ("two_members_on_one_host_without_shared_memory", two_members_on_one_host_without_shared_memory),
     ("a_whole_host_is_killed", a_whole_host_is_killed),
     ("a_process_dies_on_a_live_host", a_process_dies_on_a_live_host),
@@ -138,6 +139,24 @@ fn two_members_on_each_host() {
     fleet.exchange(100, 200);
     assert_eq!(fleet.counter(0, "memory_paths_now"), 0);
     assert_eq!(fleet.counter(2, "memory_paths_now"), 1);
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+/// Containers often have a small `/dev/shm`. What members share has no name there, and takes nothing of it.
+fn two_members_with_a_full_dev_shm() {
+    let mut fleet = Fleet::new(&[1500], false, &[]);
+    fleet.without_dev_shm = true;
+    for _ in 0..2 {
+        fleet.start(0, &[]);
+    }
+    fleet.assemble();
+    fleet.exchange(300, 200);
+    for index in 0..2 {
+        exchange_until(&mut fleet, index, "memory_received", 20);
+        assert_eq!(fleet.counter(index, "memory_paths_now"), 1);
+    }
+    fleet.exchange(20, 50_000);
     fleet.nobody_was_lost();
     fleet.close();
 }

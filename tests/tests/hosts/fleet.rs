@@ -1,6 +1,7 @@
 //! The driver's side: members on hosts, what they say, and waiting for it. Every wait is bounded; dropping a fleet kills
 //! its processes by their own handles before the network goes.
 
+use crate::member::FULL_DEV_SHM;
 use isis_tests::net::Net;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -39,6 +40,8 @@ pub struct Fleet {
     directory: isis_processes::Directory,
     pub v6: bool,
     options: Vec<(String, String)>,
+    /// The members get a `/dev/shm` of their own, of one page, which is full.
+    pub without_dev_shm: bool,
     // After the seats: dropped last.
     pub net: Net,
 }
@@ -48,13 +51,17 @@ impl Fleet {
         let (speaker, lines) = channel();
         let directory = isis_processes::Directory::new("isis-hosts-").expect("a directory");
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Fleet { seats: Vec::new(), lines, speaker, directory, v6, options, net: Net::new(mtus) }
+        let (seats, net) = (Vec::new(), Net::new(mtus));
+        Fleet { seats, lines, speaker, directory, v6, options, without_dev_shm: false, net }
     }
 
     /// Starts a member on a host.
     pub fn start(&mut self, host: usize, more: &[(&str, &str)]) -> usize {
         let program = std::env::current_exe().expect("this program's path");
         let mut command = self.net.command(host, &program);
+        if self.without_dev_shm {
+            command.env(FULL_DEV_SHM, "1");
+        }
         let mut child = command
             .arg("member")
             .env("ISIS_RUNTIME_DIR", self.directory.path().join(format!("host-{host}")))

@@ -11,7 +11,9 @@ use isis_protocol::{GroupHandle, JoinOptions, Kind, SendOptions};
 use isis_runtime::{Message, Node, NodeError, NodeEvent, Options};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead, Write as _};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 /// Sender u64, number u32, kind u8; the rest is filled with the number.
@@ -59,8 +61,25 @@ fn say(text: &str) {
     let _ = std::io::stdout().flush();
 }
 
+/// Set for a member that shall have a full `/dev/shm` of its own.
+pub const FULL_DEV_SHM: &str = "HOSTS_FULL_DEV_SHM";
+
+/// Puts one page of memory in the place of `/dev/shm`, for this process alone (`ip netns exec` has given it mounts of its own),
+/// and fills it.
+fn fill_dev_shm() {
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=4096", "tmpfs", "/dev/shm"]);
+    assert!(mount.status().expect("mount").success(), "a file system for one page");
+    let mut file = File::create("/dev/shm/all").expect("a file");
+    file.write_all(&[1; 4096]).expect("one page");
+    assert!(file.write_all(&[1]).is_err(), "and no more");
+}
+
 /// Runs until it is told to close.
 pub fn run() -> Result<(), NodeError> {
+    if std::env::var_os(FULL_DEV_SHM).is_some() {
+        fill_dev_shm();
+    }
     let (orders, lines) = channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
