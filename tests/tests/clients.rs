@@ -389,6 +389,43 @@ fn leavers_relay_for_each_other() {
     s.finish();
 }
 
+/// Clients under load keep their relay's window full, for the other member consumes slowly. The relay multicasts once more and
+/// leaves: it is gone while they go on.
+#[test]
+fn a_leaver_is_not_held_by_its_clients() {
+    let mut s = Scenario::configured(&[6], |config| config.window = 64 << 10);
+    let [slow, relay, ..] = s.start_all::<6>();
+    s.form_group(&[slow, relay]);
+    let clients = [2, 3, 4, 5];
+    for client in clients {
+        s.join_as(client, 0, &JoinOptions { client: true, ..JoinOptions::default() });
+        s.until("it is registered", |s| s.app(client).members[0].registered.is_some());
+    }
+    s.world.lag(slow, 2 * MILLISECOND);
+    let mut send = |s: &mut Scenario, node: usize, len: usize| {
+        let how = (Kind::Causal, false);
+        s.call(node, |app, ctx| app.multicast(ctx, 0, how, len, false))
+    };
+    let mut load = |s: &mut Scenario| {
+        for client in clients {
+            while send(s, client, 8_000).is_ok() {}
+        }
+        s.pass(MILLISECOND);
+    };
+    (0..200).for_each(|_| load(&mut s));
+    let last = s.multicast_when_possible(relay, Kind::Causal);
+    s.leave(relay).expect("it may leave");
+    for _ in 0..20_000 {
+        load(&mut s);
+        if s.app(relay).members[0].left {
+            s.world.lag(slow, 0);
+            s.until("its last message is delivered", |s| s.has(slow, last));
+            return s.finish();
+        }
+    }
+    panic!("it never leaves:\n{}", s.text());
+}
+
 /// Three members and a client, the fourth process, who has asked something. The first member multicasts, which is held or lost,
 /// and answers the client. Gives the keys of both.
 fn answers_before_others_have(verdict: Verdict) -> (Scenario, [usize; 4], Key, Key) {

@@ -31,7 +31,7 @@ impl Buffers {
             free.extend((0..MORE).map(|_| Vec::with_capacity(USUAL)));
         }
         let mut buffer = free.pop().unwrap_or_default();
-        buffer.reserve(room);
+        buffer.reserve_exact(room);
         buffer
     }
 

@@ -188,7 +188,7 @@ impl Endpoint {
             return;
         }
         if self.process().is_some() && record.foundation.system == self.shared.system {
-            self.founding.number = record.decided;
+            self.founding.number = self.founding.number.max(record.decided);
         }
         if number > self.founding.record_number {
             self.founding.record_number = number;
@@ -392,8 +392,8 @@ impl Endpoint {
         }
     }
 
-    /// The record has answered. `decided`: the last founding in this answer, so that of the system that is entered. (What
-    /// the record says by now may have overtaken the answer, and be another one's.)
+    /// The record has answered. `decided`: the last founding in this answer, so that of the system that is entered. What the
+    /// record says by now may have overtaken the answer: another system's founding, or one by which this system goes on.
     fn enter(&mut self, may: bool, decided: u64) {
         let Some(entering) = self.founding.entering.take() else { return };
         if !may {
@@ -403,8 +403,10 @@ impl Endpoint {
             }
             return;
         }
+        let (Entering::Founded { system, .. } | Entering::Admitted { system, .. }) = &entering;
+        let by_now = self.founding.record.as_ref().filter(|record| record.foundation.system == *system);
+        self.founding.number = decided.max(by_now.map_or(0, |record| record.decided));
         self.founding.founder = None;
-        self.founding.number = decided;
         self.founding.unheard = true;
         match entering {
             Entering::Founded { system, members, .. } => self.enter_founded(system, members),

@@ -325,6 +325,9 @@ impl Group {
             if !message.begun && self.is_relay_void(shared, &message.data) {
                 continue;
             }
+            if !message.begun && self.own_go_first() {
+                return self.relaying.push_front(message);
+            }
             let data = std::mem::take(&mut message.data);
             let in_progress = message.begun && !self.plane.frozen && !shared.stalled;
             let done =

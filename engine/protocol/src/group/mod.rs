@@ -322,9 +322,14 @@ impl Group {
 
     /// It relays for clients. A leaver does so as long as its own messages wait: perhaps for what others, leavers too, sent as
     /// clients of each other's groups, and then each one of them waits for a relay. Not longer, for clients under load would
-    /// never let it go.
+    /// never let it go; see also `own_go_first`.
     pub(super) fn relays(&self) -> bool {
         self.is_open() || (self.departed_until.is_none() && self.state == StateStatus::Has && !self.has_sent_all())
+    }
+
+    /// A leaver's own messages that only wait for room get it before its clients': else these could keep it for ever.
+    pub(super) fn own_go_first(&self) -> bool {
+        self.leaving.is_some() && self.waiting.front().is_some_and(|message| message.debts.is_empty())
     }
 
     /// Multicasts, or keeps the message for a moment that allows it. `debts`: what happened before it in other groups, and is
@@ -503,6 +508,9 @@ impl Group {
         }
         if !self.is_relaying() {
             self.append_own(shared);
+            if self.leaving.is_some() && !self.waiting.front().is_some_and(|message| message.begun) {
+                self.append_relayed(shared);
+            }
         }
     }
 

@@ -263,6 +263,7 @@ impl SiteLink {
             for connection in &mut self.connections {
                 connection.opened_ns = now_ns;
             }
+            self.searches.forget();
         }
         self.now_ns = now_ns;
         if self.ended {
@@ -426,8 +427,8 @@ impl SiteLink {
     /// Connects to every socket in the directory that is not connected yet. Says whether one has to be tried again soon.
     fn search(&mut self) -> bool {
         // Before the directory is listed: what changes meanwhile is news to the next search.
-        let changed = self.directory.changed().unwrap_or_default();
-        if self.searches.needless(changed) {
+        let changed = self.directory.changed().ok();
+        if changed.is_some_and(|changed| self.searches.needless(changed)) {
             self.counters.site_searches_spared += 1;
             return false;
         }
@@ -455,7 +456,10 @@ impl SiteLink {
                 Err(_) => self.counters.site_errors += 1,
             }
         }
-        self.searches.note(self.now_ns, changed, all_known);
+        match changed {
+            Some(changed) => self.searches.note(self.now_ns, changed, all_known),
+            None => self.searches.forget(),
+        }
         again
     }
 

@@ -7,8 +7,9 @@
 /// clock may be set back.
 pub(crate) type Changed = (i64, i64);
 
-/// A file system's clock goes by steps. What is done to a directory within one step after it was listed does not show.
-const STEP_NS: u64 = 20_000_000;
+/// A file system's clock goes by steps: of some milliseconds, or of whole seconds. What is done to a directory within one step
+/// after it was listed does not show.
+const STEP_NS: u64 = 2_000_000_000;
 
 /// The past searches.
 #[derive(Debug, Default)]
@@ -44,18 +45,18 @@ impl Searches {
 mod tests {
     use super::*;
 
-    const MS: u64 = 1_000_000;
+    const TENTH: u64 = STEP_NS / 10;
 
     #[test]
     fn it_is_needless_once_nothing_changes() {
         let mut searches = Searches::default();
         assert!(!searches.needless((1, 0)));
-        searches.note(5 * MS, (1, 0), false);
-        searches.note(10 * MS, (1, 0), true);
+        searches.note(5 * TENTH, (1, 0), false);
+        searches.note(10 * TENTH, (1, 0), true);
         assert!(!searches.needless((1, 0)), "somebody may have come within the same step");
-        searches.note(20 * MS, (1, 0), true);
+        searches.note(20 * TENTH, (1, 0), true);
         assert!(!searches.needless((1, 0)));
-        searches.note(40 * MS, (1, 0), true);
+        searches.note(40 * TENTH, (1, 0), true);
         assert!(searches.needless((1, 0)));
         assert!(!searches.needless((0, 9)), "changed, and the clock was set back");
     }
@@ -64,16 +65,16 @@ mod tests {
     fn news_begin_anew() {
         let mut searches = Searches::default();
         searches.note(0, (1, 0), true);
-        searches.note(40 * MS, (1, 0), true);
+        searches.note(40 * TENTH, (1, 0), true);
         assert!(searches.needless((1, 0)));
-        searches.note(80 * MS, (2, 0), true);
+        searches.note(80 * TENTH, (2, 0), true);
         assert!(!searches.needless((2, 0)));
-        searches.note(120 * MS, (2, 0), true);
+        searches.note(120 * TENTH, (2, 0), true);
         assert!(searches.needless((2, 0)));
         searches.forget();
         assert!(!searches.needless((2, 0)));
-        searches.note(200 * MS, (2, 0), true);
-        searches.note(240 * MS, (2, 0), false);
+        searches.note(200 * TENTH, (2, 0), true);
+        searches.note(240 * TENTH, (2, 0), false);
         assert!(!searches.needless((2, 0)), "somebody is not connected");
     }
 }
