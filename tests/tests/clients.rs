@@ -402,11 +402,11 @@ fn a_leaver_is_not_held_by_its_clients() {
         s.until("it is registered", |s| s.app(client).members[0].registered.is_some());
     }
     s.world.lag(slow, 2 * MILLISECOND);
-    let mut send = |s: &mut Scenario, node: usize, len: usize| {
+    let send = |s: &mut Scenario, node: usize, len: usize| {
         let how = (Kind::Causal, false);
         s.call(node, |app, ctx| app.multicast(ctx, 0, how, len, false))
     };
-    let mut load = |s: &mut Scenario| {
+    let load = |s: &mut Scenario| {
         for client in clients {
             while send(s, client, 8_000).is_ok() {}
         }
