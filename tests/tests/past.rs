@@ -88,3 +88,31 @@ fn who_cannot_be_in_the_view_is_no_part_of_its_quorum() {
     assert!(s.system_is(c, &[a, b, c]) && s.system_is(d, &[a, b, c, d]), "the schedule is another one:\n{}", s.text());
     s.finish_safe();
 }
+
+/// A process knows the decision of the next system view, which has it, and lacks bytes to enter it. It is cut off, and the others
+/// go on without it and forget those bytes. When it hears them again it learns that it is excluded. (From seed 109013018: it was
+/// told of the decision that it knew, for ever, and neither entered nor started again.)
+#[test]
+fn who_was_excluded_on_its_way_into_a_view_is_told() {
+    let mut s = Scenario::new(&[1, 1, 1, 1]);
+    let [a, b, c] = [0, 1, 2].map(|place| s.start(place));
+    s.until("a system of three", |s| [a, b, c].iter().all(|&n| s.system_is(n, &[a, b, c])));
+    let deaf = s.place(c);
+    s.intercept(move |packet| match Packet::parse(&packet.bytes) {
+        Ok(it) if packet.to == deaf && it.header.kind == PacketKind::Data => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    s.join(a);
+    s.pass(5 * MILLISECOND);
+    let d = s.start(3);
+    s.until("the next system view", |s| [a, b].iter().all(|&n| s.system_is(n, &[a, b, c, d])));
+    s.pass(20 * MILLISECOND);
+    assert!(s.system_is(c, &[a, b, c]), "it has entered:\n{}", s.text());
+    s.part(&[2]);
+    s.until("the others go on", |s| [a, b, d].iter().all(|&n| s.system_is(n, &[a, b, d])));
+    s.mend();
+    s.until("it is told", |s| !s.world.nodes[c].alive());
+    let c = s.start(2);
+    s.until("it is back", |s| [a, b, c, d].iter().all(|&n| s.system_is(n, &[a, b, d, c])));
+    s.finish();
+}

@@ -121,6 +121,10 @@ impl Endpoint {
         {
             self.told_strangers_at = self.shared.now;
             system.tell_past(&mut self.shared, from, header.view);
+            if header.view + 1 < system.view.number {
+                // It may know that one, and lack what nobody keeps any more, for it was excluded since.
+                system.tell_past(&mut self.shared, from, system.view.number - 1);
+            }
         }
     }
 

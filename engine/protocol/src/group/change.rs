@@ -562,6 +562,15 @@ impl Group {
 
     /// DECIDE: the value is chosen. Always valid.
     pub fn decide(&mut self, shared: &mut Shared, value: Value) -> Fate {
+        let member_of = |value: &Value| rank_of(&value.members, shared.me).is_some();
+        if self.is_system()
+            && value.number > self.view.number + 1
+            && self.change.decided.as_deref().is_some_and(member_of)
+            && !member_of(&value)
+        {
+            // The next view has this process, but what it lacks to enter it may be forgotten: the others went on without it.
+            return Fate::Evicted;
+        }
         if value.number != self.view.number + 1 || value.cut.len() != self.plane.members {
             return Fate::Lives;
         }
