@@ -15,6 +15,7 @@ const MEMBERS: usize = 3;
 /// Rounds before the count, and counted ones. One message a round: nothing is shared by a batch.
 const WARM: u64 = 4_000;
 const COUNTED: u64 = 2_000;
+
 /// Packets under way. Their room is taken beforehand: carrying them is not the core's, and is not counted.
 struct Network {
     bytes: Vec<u8>,

@@ -146,7 +146,7 @@ fn two_members_on_each_host() {
 /// Containers often have a small `/dev/shm`. What members share has no name there, and takes nothing of it.
 fn two_members_with_a_full_dev_shm() {
     let mut fleet = Fleet::new(&[1500], false, &[]);
-    fleet.without_dev_shm = true;
+    fleet.full_dev_shm = true;
     for _ in 0..2 {
         fleet.start(0, &[]);
     }

@@ -41,7 +41,7 @@ pub struct Fleet {
     pub v6: bool,
     options: Vec<(String, String)>,
     /// The members get a `/dev/shm` of their own, of one page, which is full.
-    pub without_dev_shm: bool,
+    pub full_dev_shm: bool,
     // After the seats: dropped last.
     pub net: Net,
 }
@@ -52,14 +52,14 @@ impl Fleet {
         let directory = isis_processes::Directory::new("isis-hosts-").expect("a directory");
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (seats, net) = (Vec::new(), Net::new(mtus));
-        Fleet { seats, lines, speaker, directory, v6, options, without_dev_shm: false, net }
+        Fleet { seats, lines, speaker, directory, v6, options, full_dev_shm: false, net }
     }
 
     /// Starts a member on a host.
     pub fn start(&mut self, host: usize, more: &[(&str, &str)]) -> usize {
         let program = std::env::current_exe().expect("this program's path");
         let mut command = self.net.command(host, &program);
-        if self.without_dev_shm {
+        if self.full_dev_shm {
             command.env(FULL_DEV_SHM, "1");
         }
         let mut child = command
