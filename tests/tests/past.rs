@@ -116,3 +116,32 @@ fn who_was_excluded_on_its_way_into_a_view_is_told() {
     s.until("it is back", |s| [a, b, c, d].iter().all(|&n| s.system_is(n, &[a, b, d, c])));
     s.finish();
 }
+
+/// Of two members of a system the one that decides on the next view, with a newcomer of its own site, dies before the other one
+/// has what it needs to enter that view; the newcomer was not there and cannot help. The other one knows the decision, hears of
+/// the newcomer that the view is there, and gives up: the newcomer, whose site is a quorum, would wait for it for ever. (From
+/// seed 115018721.)
+#[test]
+fn who_can_never_enter_gives_up() {
+    let mut s = Scenario::new(&[2, 1]);
+    let [a, b] = [0, 2].map(|place| s.start(place));
+    s.until("a system of two", |s| [a, b].iter().all(|&n| s.system_is(n, &[a, b])));
+    let deaf = s.place(b);
+    s.intercept(move |packet| match Packet::parse(&packet.bytes) {
+        Ok(it) if packet.to == deaf && it.header.kind == PacketKind::Data => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    s.join(a);
+    s.pass(5 * MILLISECOND);
+    let c = s.start(1);
+    s.until("the next system view", |s| [a, c].iter().all(|&n| s.system_is(n, &[a, b, c])));
+    s.pass(20 * MILLISECOND);
+    assert!(s.system_is(b, &[a, b]), "it has entered:\n{}", s.text());
+    s.crash(a);
+    s.mend();
+    s.until("it gives up", |s| !s.world.nodes[b].alive());
+    s.until("the newcomer goes on", |s| s.system_is(c, &[c]));
+    let b = s.start(2);
+    s.until("it is back", |s| [b, c].iter().all(|&n| s.system_is(n, &[c, b])));
+    s.finish();
+}

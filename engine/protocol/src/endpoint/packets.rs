@@ -116,9 +116,11 @@ impl Endpoint {
         if header.group != GroupId::SYSTEM || self.shared.now.since(self.told_strangers_at) < pause {
             return;
         }
-        if let Some(system) = self.groups.get_mut(&GroupId::SYSTEM)
-            && header.view < system.view.number
-        {
+        let Some(system) = self.groups.get_mut(&GroupId::SYSTEM) else { return };
+        if header.view > system.view.number && self.shared.stalled && system.is_left_behind(&self.shared) {
+            return self.evict();
+        }
+        if header.view < system.view.number {
             self.told_strangers_at = self.shared.now;
             system.tell_past(&mut self.shared, from, header.view);
             if header.view + 1 < system.view.number {

@@ -492,6 +492,14 @@ impl Group {
         })
     }
 
+    /// The next view is known here, and what this process lacks to enter it had only members that have failed: it never will, and
+    /// a member of that view who waits for it would wait for ever.
+    pub(crate) fn is_left_behind(&self, shared: &Shared) -> bool {
+        let failed = |process| process == shared.me || shared.suspected(process);
+        self.change.decided.as_ref().is_some_and(|value| !self.plane.has_all(&value.cut))
+            && self.view.members.iter().all(|member| failed(member.process))
+    }
+
     /// What is missing died with its holders: a higher attempt has to follow.
     fn give_up_fetching(&mut self, shared: &mut Shared) {
         let Some((from, accept)) = &self.change.fetching else { return };
