@@ -172,6 +172,7 @@ impl Member {
             }
             for _ in 0..EVENT_BURST {
                 match self.node.poll_event().map_err(|error| error.to_string())? {
+                    Some(NodeEvent::Message(message)) => self.deliver(&message)?,
                     Some(event) => self.take(event)?,
                     None => break,
                 }

@@ -79,10 +79,13 @@ impl World {
 
     fn deliver(&mut self) -> usize {
         let mut delivered = 0;
-        for plane in &mut self.planes {
-            while let Some((rank, message, _)) = plane.deliver_one() {
-                plane.consume(rank, message.end);
-                delivered += 1;
+        for (plane, region) in self.planes.iter_mut().zip(&self.regions) {
+            while let Some((rank, mut batch, _)) = plane.deliver_some(region, u32::MAX) {
+                while batch.count > 0 {
+                    let message = batch.take(region);
+                    plane.consume(rank, 1, message.end);
+                    delivered += 1;
+                }
             }
         }
         delivered

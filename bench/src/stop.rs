@@ -6,8 +6,8 @@ use crate::report;
 use crate::talk::{KindName, ModeName, Order};
 use crate::throughput::Load;
 use clap::Args;
-use isis_protocol::shared::Pending;
-use isis_protocol::stream::inbox::Queued;
+use isis_protocol::pending::Pending;
+use isis_protocol::stream::Batch;
 use isis_runtime::Options;
 use rustix::process::Signal;
 use serde_json::json;
@@ -27,9 +27,9 @@ pub struct Stop {
 const BASE: u64 = 10 << 20;
 /// The system group's chunks: two for each member's stream, and the same of the view before.
 const SYSTEM: u64 = 4 * (64 << 10);
-/// What is known about a message between its arrival and the application: an entry in the queue of its stream, then one among
+/// What is known about a message between its arrival and the application, at worst: an entry in the queue of its stream, then one among
 /// the events. Both have grown by doubling, and stay as large as they once were.
-const BOOKKEEPING: u64 = 2 * (size_of::<Queued>() + size_of::<Pending>()) as u64;
+const BOOKKEEPING: u64 = 2 * (size_of::<Batch>() + size_of::<Pending>()) as u64;
 
 /// What the documentation of the options (docs/memory.md) allows a member of one group (and of the system group) to use.
 fn bound(options: &Options, members: u64, size: usize) -> u64 {

@@ -27,6 +27,7 @@ pub mod group;
 pub mod id;
 pub mod memory;
 pub mod multis;
+pub mod pending;
 pub mod plane;
 pub mod random;
 pub mod receipts;
@@ -44,4 +45,6 @@ pub use event::{
 };
 pub use id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey, SystemId};
 pub use memory::MemoryBound;
+pub use pending::Messages;
+pub use stream::batch::Framed;
 pub use time::Instant;

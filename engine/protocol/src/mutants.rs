@@ -144,6 +144,8 @@ mod planted {
             "a multicast does not queue behind those that wait for room";
         TotalAsFifo "total-as-fifo" None, 14
             "ABCASTs are delivered like FBCASTs, as they come and whatever came before";
+        BatchOvertakesHeld "batch-overtakes-held" None, 12
+            "a batch of messages is delivered as a whole, though a point-to-point message has its place between two of them";
         UnicastUncovered "unicast-uncovered" None, 12
             "a point-to-point message does not wait for what its sender had delivered";
         TotalUndated "total-undated" None, 12

@@ -10,6 +10,7 @@ use crate::event::{Event, FIRST_UNICAST};
 use crate::few::FewMap;
 use crate::id::{GroupId, Nonce, ProcessId, SiteKey, SystemId};
 use crate::multis::Multis;
+use crate::pending::Pending;
 use crate::random::Random;
 use crate::receipts::{Received, Sent};
 use crate::refusal::Refusal;
@@ -29,28 +30,6 @@ const USUAL_MESSAGE: usize = 512;
 const CHANNEL_LIMIT: usize = 4 << 20;
 /// Of how many excluded processes it is known since when.
 const KEPT_EXCLUDED: usize = 4096;
-
-/// What has to be consumed when an event is done with.
-#[derive(Clone, Copy, Debug)]
-pub struct Consume {
-    /// The group.
-    pub group: GroupId,
-    /// The view that the message was delivered in.
-    pub view: u64,
-    /// Whose stream.
-    pub rank: usize,
-    /// Where the message ends.
-    pub end: u64,
-}
-
-/// An event on its way to the application.
-#[derive(Clone, Debug)]
-pub struct Pending {
-    /// The event.
-    pub event: Event,
-    /// For a message: what its consumption moves.
-    pub consume: Option<Consume>,
-}
 
 /// Both directions of one lane between this process and a peer.
 #[derive(Debug)]
@@ -436,7 +415,7 @@ impl Shared {
 
     /// An event without bytes to consume.
     pub fn emit(&mut self, event: Event) {
-        self.events.push_back(Pending { event, consume: None });
+        self.events.push_back(Pending::One(event, None));
     }
 
     /// The lane to a peer, made when first needed.

@@ -1,7 +1,8 @@
 //! What a [`crate::Node`] tells the application: the core's events, with message bytes that can be reached in both modes.
 
 use isis_protocol::{
-    Body, Event, GroupHandle, GroupId, Kind, MessageId, ProcessId, Refused, SlowReason, SystemId, View,
+    Body, Delivery, Event, Framed, GroupHandle, GroupId, Kind, MessageId, Messages, ProcessId, Refused, SlowReason,
+    SystemId, View,
 };
 use std::sync::Arc;
 
@@ -70,6 +71,24 @@ pub struct Message {
     pub answers: Option<MessageId>,
     /// Its bytes: `Node::payload`.
     pub payload: Payload,
+}
+
+impl Message {
+    #[inline]
+    fn of(delivery: Delivery, name: impl Fn(GroupHandle) -> GroupHandle) -> Message {
+        Message {
+            group: name(delivery.group),
+            id: delivery.id,
+            rank: delivery.rank,
+            kind: delivery.kind,
+            safe: delivery.safe,
+            entry: delivery.entry,
+            order: delivery.order,
+            ticket: delivery.ticket,
+            answers: delivery.answers,
+            payload: Payload(Place::Chunk(delivery.body)),
+        }
+    }
 }
 
 /// A command, as named by [`NodeEvent::Refused`].
@@ -209,24 +228,20 @@ pub enum NodeEvent {
 }
 
 impl NodeEvent {
+    /// The message that was taken last out of these.
+    #[inline]
+    pub(crate) fn of_message(messages: &Messages, framed: Framed) -> NodeEvent {
+        let Framed { chunk, offset, len, .. } = framed;
+        NodeEvent::Message(Message::of(messages.last(Body::Chunk { chunk, offset, len }), |group| group))
+    }
+
     /// The core's event, with the application's handles; a message's bytes stay where they are.
     pub(crate) fn from_core(event: Event, name: &dyn Fn(GroupHandle) -> GroupHandle) -> NodeEvent {
         match event {
             Event::SystemJoined { system, process } => NodeEvent::SystemJoined { system, process },
             Event::SystemView(view) => NodeEvent::SystemView(view),
             Event::View { group, view, rank } => NodeEvent::View { group: name(group), view, rank },
-            Event::Message(delivery) => NodeEvent::Message(Message {
-                group: name(delivery.group),
-                id: delivery.id,
-                rank: delivery.rank,
-                kind: delivery.kind,
-                safe: delivery.safe,
-                entry: delivery.entry,
-                order: delivery.order,
-                ticket: delivery.ticket,
-                answers: delivery.answers,
-                payload: Payload(Place::Chunk(delivery.body)),
-            }),
+            Event::Message(delivery) => NodeEvent::Message(Message::of(delivery, name)),
             Event::StateWanted { group, transfer, joiners } => {
                 NodeEvent::StateWanted { group: name(group), transfer, joiners }
             }

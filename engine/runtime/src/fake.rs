@@ -3,8 +3,8 @@
 use crate::machine::Machine;
 use crate::port::Port;
 use isis_protocol::{
-    Body, Calls, Delivery, Event, GroupHandle, GroupId, Instant, JoinOptions, Kind, Member, MessageId, Nonce,
-    ProcessId, Refused, SendOptions, SiteAnswer, SiteRequest, SystemId, View,
+    Body, Calls, Delivery, Event, Framed, GroupHandle, GroupId, Instant, JoinOptions, Kind, Member, MessageId,
+    Messages, Nonce, ProcessId, Refused, SendOptions, SiteAnswer, SiteRequest, SystemId, View,
 };
 use isis_transport::{Capabilities, Datagram, Founding, RecordChange, SiteEvent, TransmitReport, Transport};
 use isis_wire::Address;
@@ -260,6 +260,9 @@ impl Calls for Fake {
 }
 
 impl Machine for Fake {
+    fn poll_message(&mut self, _: Instant) -> Option<(&Messages, Framed)> {
+        None
+    }
     fn handle_packet(&mut self, _: Instant, _: Address, _: &[u8]) {}
     fn handle_timeout(&mut self, _: Instant) {
         self.call("timeout".into());

@@ -38,11 +38,29 @@ impl Inline {
         (&mut self.engine, clock::now())
     }
 
+    /// For a multicast: as `command`, at the time of the calls around it. (What is done at a time that is over is only due at
+    /// once; but no time limit may begin then.)
+    pub fn send(&mut self) -> (&mut CoreLoop, Instant) {
+        self.still = false;
+        self.drained = false;
+        self.engine.counters.commands += 1;
+        let now = self.engine.call_now();
+        (&mut self.engine, now)
+    }
+
     pub fn turn(&mut self) -> usize {
         let work = self.engine.turn();
         self.still = work == 0;
         self.drained &= self.still;
         work
+    }
+
+    /// The next event, if it is a message of one frame. `None`: ask `poll_event`.
+    #[inline]
+    pub fn poll_message(&mut self) -> Option<NodeEvent> {
+        let (messages, framed) = self.engine.poll_message()?;
+        (self.still, self.drained) = (false, false);
+        Some(NodeEvent::of_message(messages, framed))
     }
 
     pub fn poll_event(&mut self) -> Option<NodeEvent> {

@@ -2,7 +2,7 @@
 //!
 //! Owner: the loop. Every method is the endpoint's of the same name; `transmit` drains `poll_transmit` into a transport.
 
-use isis_protocol::{Calls, Destination, Endpoint, Instant, Nonce, SiteAnswer, SiteRequest};
+use isis_protocol::{Calls, Destination, Endpoint, Framed, Instant, Messages, Nonce, SiteAnswer, SiteRequest};
 use isis_transport::{Datagram, TransmitReport, Transport};
 use isis_wire::Address;
 
@@ -18,6 +18,7 @@ pub(crate) trait Machine: Calls + Send {
     fn set_datagram_network(&mut self, bytes: usize);
 
     fn has_event(&mut self, now: Instant) -> bool;
+    fn poll_message(&mut self, now: Instant) -> Option<(&Messages, Framed)>;
     /// One burst of `poll_transmit`; no datagrams in the report: there was nothing to send.
     fn transmit(&mut self, now: Instant, transport: &mut dyn Transport) -> TransmitReport;
     fn poll_site_request(&mut self) -> Option<SiteRequest>;
@@ -50,6 +51,9 @@ impl Machine for Endpoint {
     }
     fn has_event(&mut self, now: Instant) -> bool {
         Endpoint::has_event(self, now)
+    }
+    fn poll_message(&mut self, now: Instant) -> Option<(&Messages, Framed)> {
+        Endpoint::poll_message(self, now)
     }
     fn transmit(&mut self, now: Instant, transport: &mut dyn Transport) -> TransmitReport {
         let mut datagrams = self.poll_transmit(now).map(|packet| Datagram {

@@ -128,7 +128,12 @@ impl Node {
             return Ok(Some(NodeEvent::Poisoned));
         }
         let event = match self.engine()? {
-            Engine::Inline(inline) => inline.poll_event(),
+            Engine::Inline(inline) => {
+                if let Some(message) = inline.poll_message() {
+                    return Ok(Some(message));
+                }
+                inline.poll_event()
+            }
             Engine::Threaded(remote) => remote.poll_event(),
         };
         match &event {
@@ -213,7 +218,13 @@ impl Node {
     /// stalled), `TooLong`, `BadKind`.
     pub fn multicast(&mut self, group: GroupHandle, options: SendOptions, data: &[u8]) -> Result<u64, NodeError> {
         check_kind(options)?;
-        self.command(group, Action::Multicast { options, view: 0, data })
+        match self.live()? {
+            Engine::Inline(inline) => {
+                let (engine, now) = inline.send();
+                Ok(engine.machine.multicast(now, group, options, data)?)
+            }
+            Engine::Threaded(remote) => remote.submit(group, Action::Multicast { options, view: 0, data }),
+        }
     }
 
     /// Multicasts `data` to several groups, 64 at most, by ABCAST (`options.kind` is `Total`): each delivers it once to each
@@ -315,7 +326,7 @@ impl Node {
         check_kind(options)?;
         match self.live()? {
             Engine::Inline(inline) => {
-                let (engine, now) = inline.command();
+                let (engine, now) = inline.send();
                 Ok(engine.machine.commit(now, group, options)?)
             }
             Engine::Threaded(remote) => remote.commit(group, options),

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::machine::Machine;
 use crate::port::Port;
 use isis_protocol::founding::{RecordOperation, acceptor};
-use isis_protocol::{Event, GroupHandle, Instant, Nonce, SiteAnswer, SiteRequest, SystemId};
+use isis_protocol::{Event, Framed, GroupHandle, Instant, Messages, Nonce, SiteAnswer, SiteRequest, SystemId};
 use isis_transport::{Founding, RecordChange, SiteEvent};
 use isis_wire::founding::SiteRecord;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,9 +27,9 @@ const RECEIVE_BURSTS: usize = 4;
 const TRANSMIT_BURSTS: usize = 16;
 /// Site events in one turn, at most.
 const SITE_EVENTS: usize = 64;
-/// Events that share one reading of the clock: reading it for each would be a tenth of the whole path at full load. Between
-/// turns nothing but these and commands reaches the core, and commands bring their own time.
-const EVENTS_PER_READING: u32 = 32;
+/// Events and multicasts that share one reading of the clock: reading it for each would be a tenth of the whole path at full
+/// load. Other commands, from which time limits run, bring their own time.
+const CALLS_PER_READING: u32 = 32;
 /// When the site's record could not be asked (locked, or not writable): how long until it is asked again.
 const SITE_RETRY_NS: u64 = 5_000_000;
 
@@ -59,8 +59,8 @@ pub(crate) struct CoreLoop {
     operations: VecDeque<(u64, RecordOperation)>,
     operate_at: Instant,
     system: SystemId,
-    /// The time as events are given out, and for how many more it is good.
-    event_now: (Instant, u32),
+    /// The time of the application's frequent calls, and for how many more it is good.
+    call_now: (Instant, u32),
     /// Which group of the system each handle that has a view stands for: its multicasts are received.
     listening: BTreeMap<GroupHandle, u64>,
     /// The longest datagram to other hosts that the core was told of.
@@ -79,7 +79,7 @@ impl CoreLoop {
             operations: VecDeque::new(),
             operate_at: Instant::ZERO,
             system: SystemId::default(),
-            event_now: (Instant::ZERO, 0),
+            call_now: (Instant::ZERO, 0),
             listening: BTreeMap::new(),
         }
     }
@@ -103,7 +103,7 @@ impl CoreLoop {
         work += self.timeouts(now);
         work += self.site_requests(now);
         work += self.transmit(now);
-        self.event_now = (now, EVENTS_PER_READING);
+        self.call_now = (now, CALLS_PER_READING);
         self.counters.turns += 1;
         self.counters.idle_turns += u64::from(work == 0);
         work
@@ -238,24 +238,34 @@ impl CoreLoop {
         work
     }
 
-    fn event_now(&mut self) -> Instant {
-        let (now, left) = &mut self.event_now;
+    /// The time of a frequent call of the application.
+    pub fn call_now(&mut self) -> Instant {
+        let (now, left) = &mut self.call_now;
         if *left == 0 {
-            (*now, *left) = (clock::now(), EVENTS_PER_READING);
+            (*now, *left) = (clock::now(), CALLS_PER_READING);
         }
         *left -= 1;
         *now
     }
 
-    /// Whether the core has an event to give. The one before it counts as consumed.
+    /// Whether the core has an event to give. The one before it is done with.
     pub fn has_event(&mut self) -> bool {
-        let now = self.event_now();
+        let now = self.call_now();
         self.machine.has_event(now)
     }
 
-    /// The core's next event. The one before it counts as consumed.
+    /// The core's next event, if it is a message of one frame, in place: see `Endpoint::poll_message`.
+    #[inline]
+    pub fn poll_message(&mut self) -> Option<(&Messages, Framed)> {
+        let now = self.call_now();
+        let message = self.machine.poll_message(now);
+        self.counters.events += u64::from(message.is_some());
+        message
+    }
+
+    /// The core's next event. The one before it is done with.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let now = self.event_now();
+        let now = self.call_now();
         let event = self.machine.poll_event(now)?;
         self.counters.events += 1;
         match &event {

@@ -95,7 +95,7 @@ impl Endpoint {
                     inbox.delivered,
                     inbox.stable_messages,
                     inbox.broken,
-                    inbox.queue.front().map(|m| (m.number, m.kind, m.safe, m.context)),
+                    inbox.queue.front().map(|batch| (batch.number, batch.count, batch.traits)),
                     plane.rows[rank],
                 );
             }

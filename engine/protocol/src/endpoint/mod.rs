@@ -27,7 +27,9 @@ use crate::few::FewMap;
 use crate::group::Group;
 use crate::group::transmit::DataPacket;
 use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey};
-use crate::shared::{Consume, Shared, Target};
+use crate::pending::{Consume, Messages, Pending};
+use crate::shared::{Shared, Target};
+use crate::stream::batch::Framed;
 use crate::time::Instant;
 use isis_memory::Region;
 use isis_wire::{Address, packet};
@@ -114,6 +116,8 @@ pub struct Endpoint {
     early: Vec<(ProcessId, channels::Early)>,
     early_bytes: usize,
     consumed: Option<Consume>,
+    /// The messages that the last one that was polled was the last of.
+    finished: Option<Pending>,
     burst: Vec<Planned>,
     data: Vec<DataPacket>,
     dirty: bool,
@@ -156,6 +160,7 @@ impl Endpoint {
             early: Vec::new(),
             early_bytes: 0,
             consumed: None,
+            finished: None,
             burst: Vec::new(),
             data: Vec::new(),
             dirty: true,
@@ -385,36 +390,50 @@ impl Endpoint {
 
     // --- poll_*: effects go out --------------------------------------------------------------------------------------
 
-    /// Whether `poll_event` has something to give. The event before it counts as consumed by this call: its bytes may be
-    /// overwritten and its sender's window opens. The next one stays: the application was not told of it.
+    /// Whether `poll_event` has something to give. The event before it is done with by this call: its bytes may be
+    /// overwritten, and it counts as consumed, though up to 32 messages that follow each other in a stream do so at once, which
+    /// opens their sender's window. The next event stays: the application was not told of it.
     pub fn has_event(&mut self, now: Instant) -> bool {
         self.deadline.set(None);
         if now > self.shared.now {
             self.at(now);
         }
-        if let Some(consume) = self.consumed.take()
-            && let Some(group) = self.groups.get_mut(&consume.group)
+        if let Some(consume) = self.consumed
+            && !(consume.can_wait() && matches!(self.shared.events.front(), Some(Pending::Many(_))))
         {
-            group.consume(&consume);
-            self.dirty = true;
+            self.consumed = None;
+            if let Some(group) = self.groups.get_mut(&consume.group) {
+                group.consume(&consume);
+                self.dirty = true;
+            }
         }
         if self.dirty && self.shared.events.is_empty() {
             self.drive();
         }
         match self.shared.events.front() {
-            Some(pending) => !self.shared.stalled || matches!(pending.event, Event::Stalled),
+            Some(pending) => !self.shared.stalled || matches!(pending, Pending::One(Event::Stalled, _)),
             None => false,
         }
     }
 
-    /// The next event. The event before it counts as consumed by this call, as by `has_event`.
+    /// The next event. The event before it is done with by this call, as by `has_event`.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
         if !self.has_event(now) {
             return None;
         }
-        let pending = self.shared.events.pop_front()?;
-        self.consumed = pending.consume;
-        if let Event::View { group, view, .. } = &pending.event
+        if let Some((messages, Framed { chunk, offset, len, .. })) = self.next_message() {
+            return Some(Event::Message(messages.last(Body::Chunk { chunk, offset, len })));
+        }
+        if let Pending::Many(messages) = self.shared.events.front_mut()? {
+            // A long one is alone.
+            let (delivery, consume) = messages.take(&self.shared.region);
+            self.consumed = Some(consume);
+            self.shared.events.pop_front();
+            return Some(Event::Message(delivery));
+        }
+        let Some(Pending::One(event, consume)) = self.shared.events.pop_front() else { return None };
+        self.consumed = consume;
+        if let Event::View { group, view, .. } = &event
             && let Some(it) = self.groups.get_mut(&view.group)
             && it.handle == *group
         {
@@ -422,7 +441,38 @@ impl Endpoint {
             // Sending-view mode: sends may be worth another try now.
             self.dirty = true;
         }
-        Some(pending.event)
+        Some(event)
+    }
+
+    /// As `poll_event` if the next event is a message of one frame, without making one of it: the messages that it is among,
+    /// whose `last` it is, and where its bytes are. `None`: ask `poll_event`.
+    #[inline]
+    pub fn poll_message(&mut self, now: Instant) -> Option<(&Messages, Framed)> {
+        if self.has_event(now) { self.next_message() } else { None }
+    }
+
+    #[inline]
+    fn next_message(&mut self) -> Option<(&Messages, Framed)> {
+        let Some(Pending::Many(messages)) = self.shared.events.front_mut() else { return None };
+        let (framed, consume) = messages.take_frame(&self.shared.region)?;
+        match &mut self.consumed {
+            // What comes before it in its batch, and waited for it.
+            Some(before) => {
+                (before.count, before.end, before.goes_on) = (before.count + 1, consume.end, consume.goes_on)
+            }
+            none => *none = Some(consume),
+        }
+        if consume.goes_on {
+            return match self.shared.events.front() {
+                Some(Pending::Many(messages)) => Some((messages, framed)),
+                _ => None,
+            };
+        }
+        self.finished = self.shared.events.pop_front();
+        match &self.finished {
+            Some(Pending::Many(messages)) => Some((messages, framed)),
+            _ => None,
+        }
     }
 
     /// The bytes of the last polled message.

@@ -3,7 +3,7 @@
 use super::Endpoint;
 use crate::event::Event;
 use crate::id::GroupId;
-use crate::shared::Pending;
+use crate::pending::Pending;
 use crate::time::Instant;
 use std::mem::discriminant;
 
@@ -98,10 +98,10 @@ impl Endpoint {
     fn tell_stall(&mut self, stalled: bool) {
         let (event, other) = if stalled { (Event::Stalled, Event::Resumed) } else { (Event::Resumed, Event::Stalled) };
         let events = &mut self.shared.events;
-        if events.front().is_some_and(|first| discriminant(&first.event) == discriminant(&other)) {
+        if events.front().and_then(Pending::one).is_some_and(|first| discriminant(first) == discriminant(&other)) {
             events.pop_front();
         } else {
-            events.push_front(Pending { event, consume: None });
+            events.push_front(Pending::One(event, None));
         }
     }
 

@@ -227,7 +227,7 @@ impl Endpoint {
     fn lose_flushes(&mut self) {
         let mut lost: Vec<(GroupHandle, u64)> = Vec::new();
         for pending in self.shared.events.drain(..) {
-            if let Event::Flushed { group, flush } = pending.event {
+            if let Some(&Event::Flushed { group, flush }) = pending.one() {
                 lost.push((group, flush));
             }
         }

@@ -14,9 +14,11 @@ use super::{Group, Waiting, fragment_of};
 use crate::counters::Counter;
 use crate::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions};
 use crate::multis::OUTSTANDING;
+use crate::pending::Pending;
 use crate::plane::Plane;
-use crate::shared::{Consume, Pending, Shared};
-use crate::stream::inbox::{Carries, Queued};
+use crate::shared::Shared;
+use crate::stream::Queued;
+use crate::stream::inbox::Carries;
 use isis_wire::message::Code;
 use isis_wire::multi::{Final, Finals, MultiHeader, MultiId, MultiReport, Open};
 use isis_wire::{Reader, Writer};
@@ -123,8 +125,8 @@ impl Group {
                 answers: None,
                 body: message.body,
             };
-            let consume = Consume { group: self.id, view: self.view.number, rank, end: message.end };
-            self.push(shared, Pending { event: Event::Message(delivery), consume: Some(consume) });
+            let consume = self.consume_one(rank, message.end);
+            self.push(shared, Pending::One(Event::Message(delivery), Some(consume)));
             if own {
                 shared.multis.news.push_back((self.id, id.number, News::Delivered));
             } else {
@@ -271,8 +273,8 @@ impl Group {
         report.open.extend(open);
         for (rank, inbox) in self.plane.inbox.iter().enumerate() {
             let sender = self.view.members[rank].process;
-            for message in inbox.queue.iter().filter(|message| message.carries == Some(Carries::Copy)) {
-                let Some((header, _)) = read_copy(bytes(shared, &message.body)) else { continue };
+            for copy in inbox.queue.iter().filter(|it| it.traits.carries == Some(Carries::Copy)) {
+                let Some((header, _)) = read_copy(bytes(shared, &copy.peek(&shared.region).body)) else { continue };
                 report.copies += 1;
                 report.clock = report.clock.max(header.clock);
                 report.open.push(Open { id: MultiId { sender, number: header.number }, groups: header.groups });
@@ -295,8 +297,8 @@ impl Group {
         let mut list = Vec::new();
         for (rank, inbox) in self.plane.inbox.iter().enumerate() {
             let sender = self.view.members[rank].process;
-            for message in inbox.queue.iter().filter(|message| message.carries == Some(Carries::Final)) {
-                let finals = read_finals(bytes(shared, &message.body));
+            for it in inbox.queue.iter().filter(|it| it.traits.carries == Some(Carries::Final)) {
+                let finals = read_finals(bytes(shared, &it.peek(&shared.region).body));
                 list.extend(finals.into_iter().filter(|(id, _)| id.sender == sender));
             }
         }

@@ -4,8 +4,10 @@ use super::Group;
 use crate::counters::Counter;
 use crate::directory::Operation;
 use crate::event::{Body, Delivery, Event, Kind, MessageId};
-use crate::shared::{Consume, Pending, Shared};
-use crate::stream::inbox::{Carries, Queued};
+use crate::pending::{Consume, Messages, Pending};
+use crate::shared::Shared;
+use crate::stream::inbox::Carries;
+use crate::stream::{Batch, Queued};
 use isis_wire::message::StateStatus;
 
 /// A flush that is not complete.
@@ -28,69 +30,102 @@ impl Group {
     pub fn deliver(&mut self, shared: &mut Shared) {
         loop {
             self.release_held(shared);
-            let Some((rank, message, order)) = self.plane.deliver_one() else { break };
-            if message.kind == Kind::Global {
+            // What is held may have its place between two messages of a batch.
+            let most = if self.held.is_empty() || mutant!(BatchOvertakesHeld) { u32::MAX } else { 1 };
+            let Some((rank, mut batch, order)) = self.plane.deliver_some(&shared.region, most) else { break };
+            if batch.traits.kind == Kind::Global {
                 // Whatever is left of ABCASTs to several groups comes before GBCASTs.
                 self.settle_multis(shared);
             }
-            match message.carries {
-                Some(part @ (Carries::Copy | Carries::Final)) if !self.is_system() => {
-                    self.take_part(shared, rank, message, part == Carries::Copy);
+            if self.is_system() {
+                while batch.count > 0 {
+                    let message = batch.take(&shared.region);
+                    self.apply(shared, rank, &message);
                 }
-                _ => self.hand_over(shared, rank, message, order),
+                continue;
+            }
+            match batch.traits.carries {
+                None => self.hand_over(shared, rank, batch, order),
+                Some(Carries::Relayed) => self.hand_over_relayed(shared, rank, batch.take(&shared.region), order),
+                Some(part @ (Carries::Copy | Carries::Final)) => {
+                    self.take_part(shared, rank, batch.take(&shared.region), part == Carries::Copy);
+                }
             }
         }
     }
 
-    fn hand_over(&mut self, shared: &mut Shared, rank: usize, mut message: Queued, order: u64) {
-        let mut sender = self.view.members[rank].process;
-        if self.is_system() {
-            let bytes: &[u8] = match &message.body {
-                Body::Chunk { chunk, offset, len } => {
-                    &shared.region.chunk(*chunk)[*offset as usize..(*offset + *len) as usize]
-                }
-                Body::Owned(bytes) => bytes,
-            };
-            match Operation::decode(bytes) {
-                Ok(operation) => {
-                    let outcome = shared.directory.apply(&operation);
-                    shared.outcomes.push_back((operation, outcome));
-                }
-                Err(_) => shared.count(Counter::IgnoreMalformed),
+    /// The system group's messages are operations on the directory.
+    fn apply(&mut self, shared: &mut Shared, rank: usize, message: &Queued) {
+        let bytes: &[u8] = match &message.body {
+            Body::Chunk { chunk, offset, len } => {
+                &shared.region.chunk(*chunk)[*offset as usize..(*offset + *len) as usize]
             }
-            self.plane.consume(rank, message.end);
-            return;
-        }
-        // What a relay appends for its clients does not count among its own messages.
-        let mut number = message.number - self.clients.passed_over(rank);
-        let mut told_rank = rank as u16;
-        if message.carries == Some(Carries::Relayed) {
-            match self.take_relayed(shared, rank, &mut message) {
-                Some(header) => (sender, number, told_rank) = (header.client, header.number, u16::MAX),
-                None => return self.plane.skip(rank, message.number, message.end),
+            Body::Owned(bytes) => bytes,
+        };
+        match Operation::decode(bytes) {
+            Ok(operation) => {
+                let outcome = shared.directory.apply(&operation);
+                shared.outcomes.push_back((operation, outcome));
             }
+            Err(_) => shared.count(Counter::IgnoreMalformed),
         }
+        self.plane.consume(rank, 1, message.end);
+    }
+
+    /// Members' messages, to be told one by one.
+    fn hand_over(&mut self, shared: &mut Shared, rank: usize, mut batch: Batch, order: u64) {
+        shared.counters.add(Counter::MessagesDelivered, u64::from(batch.count));
+        let sender = self.view.members[rank].process;
+        let mut order = order.saturating_sub(self.clients.untold());
+        loop {
+            // What a relay appends for its clients does not count among its own messages.
+            let number = batch.number - self.clients.passed_over(rank);
+            let id = MessageId { group: self.id, view: self.view.number, sender, number };
+            let (ticket, run) = if sender == shared.me { self.tickets.find_run(id) } else { (0, u64::from(u32::MAX)) };
+            let rest = (u64::from(batch.count) > run).then(|| {
+                let first = batch.split(&shared.region, run as u32);
+                std::mem::replace(&mut batch, first)
+            });
+            let count = u64::from(batch.count);
+            let messages = Messages { group: self.handle, id, rank: rank as u16, order, ticket, taken: 0, batch };
+            self.push(shared, Pending::Many(messages));
+            let Some(rest) = rest else { return };
+            batch = rest;
+            order += if order > 0 { count } else { 0 };
+        }
+    }
+
+    /// A client's message.
+    fn hand_over_relayed(&mut self, shared: &mut Shared, rank: usize, mut message: Queued, order: u64) {
+        let Some(header) = self.take_relayed(shared, rank, &mut message) else {
+            return self.plane.skip(rank, message.number, message.end);
+        };
         shared.count(Counter::MessagesDelivered);
-        let id = MessageId { group: self.id, view: self.view.number, sender, number };
+        let id = MessageId { group: self.id, view: self.view.number, sender: header.client, number: header.number };
         let delivery = Delivery {
             group: self.handle,
             id,
-            rank: told_rank,
+            rank: u16::MAX,
             kind: message.kind,
             safe: message.safe,
             entry: message.entry,
             order: order.saturating_sub(self.clients.untold()),
-            ticket: if sender == shared.me { self.tickets.find(id) } else { 0 },
+            ticket: 0,
             answers: None,
             body: message.body,
         };
-        let consume = Consume { group: self.id, view: self.view.number, rank, end: message.end };
-        self.push(shared, Pending { event: Event::Message(delivery), consume: Some(consume) });
+        let consume = self.consume_one(rank, message.end);
+        self.push(shared, Pending::One(Event::Message(delivery), Some(consume)));
+    }
+
+    /// What a single message of the present view consumes.
+    pub(super) fn consume_one(&self, rank: usize, end: u64) -> Consume {
+        Consume { group: self.id, view: self.view.number, rank, count: 1, end, goes_on: false }
     }
 
     /// To the application, or to the backlog while the state is on its way.
     pub(crate) fn push(&mut self, shared: &mut Shared, pending: Pending) {
-        if self.state == StateStatus::Has || (mutant!(OvertakesState) && pending.consume.is_some()) {
+        if self.state == StateStatus::Has || (mutant!(OvertakesState) && !matches!(pending, Pending::One(_, None))) {
             shared.events.push_back(pending);
         } else {
             self.backlog.push_back(pending);
@@ -99,15 +134,15 @@ impl Group {
 
     /// As `push`, for an event without bytes.
     pub(crate) fn push_event(&mut self, shared: &mut Shared, event: Event) {
-        self.push(shared, Pending { event, consume: None });
+        self.push(shared, Pending::One(event, None));
     }
 
-    /// The application is done with a message.
+    /// The application is done with messages.
     pub fn consume(&mut self, consume: &Consume) {
         if consume.view == self.view.number {
-            self.plane.consume(consume.rank, consume.end);
+            self.plane.consume(consume.rank, consume.count, consume.end);
         } else if let Some(old) = self.old.iter_mut().find(|old| old.number == consume.view) {
-            old.plane.consume(consume.rank, consume.end);
+            old.plane.consume(consume.rank, consume.count, consume.end);
         }
     }
 

@@ -2,11 +2,13 @@
 
 use super::{Fate, Group, OldView, rank_of};
 use crate::counters::Counter;
-use crate::event::{Body, Delivery, Departure, Event, Member, View};
+use crate::event::{Departure, Event, Member, View};
 use crate::group::change::Change;
 use crate::group::multi::Copies;
 use crate::group::transfer::Outgoing;
 use crate::id::{GroupId, ProcessId};
+#[cfg(feature = "mutants")]
+use crate::pending::Pending;
 use crate::plane::Plane;
 use crate::shared::Shared;
 use crate::time::Instant;
@@ -350,17 +352,8 @@ impl Group {
 impl Group {
     /// Gives all memory back; the group is gone.
     pub fn dissolve(&mut self, shared: &mut Shared) {
-        for pending in &mut shared.events {
-            if pending.consume.is_none_or(|consume| consume.group != self.id) {
-                continue;
-            }
-            pending.consume = None;
-            if let Event::Message(Delivery { body, .. }) = &mut pending.event
-                && let Body::Chunk { chunk, offset, len } = *body
-            {
-                let bytes = &shared.region.chunk(chunk)[offset as usize..(offset + len) as usize];
-                *body = Body::Owned(Arc::new(bytes.to_vec()));
-            }
+        for pending in std::mem::take(&mut shared.events) {
+            pending.take_apart(&shared.region, Some(self.id), &mut shared.events);
         }
         self.drop_held(shared, |_, _| true);
         for addressed in self.waiting.iter().filter_map(|message| message.to) {
@@ -388,8 +381,11 @@ fn disturb_events(shared: &mut Shared, group: GroupId, number: u64, value: &Valu
     if !mutant!(TailAfterView) && !mutant!(RepeatsOwn) {
         return;
     }
-    let concerned = |pending: &&crate::shared::Pending| match &pending.event {
-        Event::Message(delivery) if delivery.id.group == group && delivery.id.view == number => {
+    for pending in std::mem::take(&mut shared.events) {
+        pending.take_apart(&shared.region, None, &mut shared.events);
+    }
+    let concerned = |pending: &&Pending| match pending.one() {
+        Some(Event::Message(delivery)) if delivery.id.group == group && delivery.id.view == number => {
             let sender = delivery.id.sender;
             if mutant!(RepeatsOwn) {
                 sender == shared.me
@@ -399,21 +395,17 @@ fn disturb_events(shared: &mut Shared, group: GroupId, number: u64, value: &Valu
         }
         _ => false,
     };
-    let Some(mut pending) = shared.events.iter().rfind(concerned).cloned() else { return };
-    if mutant!(TailAfterView) {
-        let same = |other: &crate::shared::Pending| match (&other.event, &pending.event) {
-            (Event::Message(a), Event::Message(b)) => a.id == b.id,
+    let Some(pending) = shared.events.iter().rfind(concerned).cloned() else { return };
+    let Pending::One(event, consume) = pending else { return };
+    let pending = if mutant!(TailAfterView) {
+        let same = |other: &Pending| match (other.one(), &event) {
+            (Some(Event::Message(a)), Event::Message(b)) => a.id == b.id,
             _ => false,
         };
         shared.events.retain(|other| !same(other));
+        Pending::One(event, consume)
     } else {
-        pending.consume = None;
-        if let Event::Message(Delivery { body, .. }) = &mut pending.event
-            && let Body::Chunk { chunk, offset, len } = *body
-        {
-            let bytes = &shared.region.chunk(chunk)[offset as usize..(offset + len) as usize];
-            *body = Body::Owned(Arc::new(bytes.to_vec()));
-        }
-    }
+        Pending::One(crate::pending::with_own_bytes(event, &shared.region), None)
+    };
     shared.events.push_back(pending);
 }

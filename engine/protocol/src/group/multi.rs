@@ -20,7 +20,7 @@
 //!
 //! Owner: the [`super::Group`]. Invariant: all members that have delivered the same part of the order have the same content.
 
-use crate::stream::inbox::Queued;
+use crate::stream::Queued;
 use isis_wire::id::{GroupId, ProcessId};
 use isis_wire::multi::{MultiHeader, MultiId};
 use std::collections::BTreeMap;
@@ -123,7 +123,7 @@ mod tests {
 
     fn message() -> Queued {
         let body = Body::Owned(Arc::new(Vec::new()));
-        Queued { number: 1, kind: Kind::Total, safe: false, entry: 0, carries: None, context: 0, end: 8, body }
+        Queued { number: 1, kind: Kind::Total, safe: false, entry: 0, end: 8, body }
     }
 
     const SENDER: ProcessId = ProcessId(1);

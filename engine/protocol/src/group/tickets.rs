@@ -71,15 +71,20 @@ impl Tickets {
 
     /// The ticket of an own message, by its name. 0: too long ago.
     pub(super) fn find(&self, id: MessageId) -> u64 {
+        self.find_run(id).0
+    }
+
+    /// The same, and for how many messages from this one on, at least one, the ticket grows with the number.
+    pub(super) fn find_run(&self, id: MessageId) -> (u64, u64) {
         if id.number > FIRST_UNICAST {
-            return id.number;
+            return (id.number, 1);
         }
         let after = self.runs.partition_point(|run| (run.view, run.number) <= (id.view, id.number));
         match after.checked_sub(1).and_then(|index| self.runs.get(index)) {
             Some(run) if run.view == id.view && id.number < run.number + run.count => {
-                run.ticket + id.number - run.number
+                (run.ticket + id.number - run.number, run.number + run.count - id.number)
             }
-            _ => 0,
+            _ => (0, 1),
         }
     }
 }
@@ -105,6 +110,8 @@ mod tests {
         let found = |view, number| tickets.find(name(view, number));
         assert_eq!((found(3, 1), found(3, 2), found(3, 3), found(3, 4)), (1, 2, 0, 4));
         assert_eq!((found(5, 1), found(5, 3), found(5, 4)), (5, 7, 0));
+        assert_eq!(tickets.find_run(name(5, 2)), (6, 2));
+        assert_eq!(tickets.find_run(name(3, 3)), (0, 1));
         assert_eq!(found(4, 1), 0, "nothing was sent in that view");
         assert_eq!(found(3, FIRST_UNICAST + 9), FIRST_UNICAST + 9);
         for view in 6..6 + KEPT_RUNS as u64 {

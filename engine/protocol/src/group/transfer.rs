@@ -8,7 +8,8 @@
 use super::Group;
 use crate::event::{Event, Kind, Refused};
 use crate::id::ProcessId;
-use crate::shared::{Pending, Shared};
+use crate::pending::Pending;
+use crate::shared::Shared;
 use isis_wire::Writer;
 use isis_wire::message::{Code, StateBlock, StateStatus};
 use std::collections::VecDeque;
@@ -94,7 +95,7 @@ impl Group {
         take_unicasts(shared, &self.backlog);
         self.incoming = Incoming::default();
         self.state = state;
-        let dropped: Vec<_> = self.backlog.drain(..).filter_map(|pending| pending.consume).collect();
+        let dropped: Vec<_> = self.backlog.drain(..).flat_map(|pending| pending.consumes(&shared.region)).collect();
         for consume in dropped {
             self.consume(&consume);
         }
@@ -136,7 +137,7 @@ impl Group {
 /// Point-to-point messages leave the backlog: their senders may know.
 fn take_unicasts(shared: &mut Shared, backlog: &VecDeque<Pending>) {
     for pending in backlog {
-        if let Event::Message(delivery) = &pending.event
+        if let Some(Event::Message(delivery)) = pending.one()
             && matches!(delivery.kind, Kind::Unicast | Kind::Reply)
         {
             shared.note_unicast_taken(delivery.id.sender, delivery.id.number);

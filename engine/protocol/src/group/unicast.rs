@@ -9,7 +9,8 @@ use super::debts::Debt;
 use super::{Group, Waiting};
 use crate::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions};
 use crate::id::ProcessId;
-use crate::shared::{Pending, Shared};
+use crate::pending::Pending;
+use crate::shared::Shared;
 use isis_wire::Writer;
 use isis_wire::message::{Code, Envelope, StateStatus};
 use std::sync::Arc;
@@ -208,7 +209,7 @@ impl Group {
                 answers,
                 body: Body::Owned(Arc::new(envelope.data)),
             };
-            self.push(shared, Pending { event: Event::Message(delivery), consume: None });
+            self.push(shared, Pending::One(Event::Message(delivery), None));
         }
     }
 

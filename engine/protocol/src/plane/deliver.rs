@@ -10,13 +10,15 @@
 
 use super::Plane;
 use crate::event::Kind;
-use crate::stream::inbox::{Carries, Queued};
+use crate::stream::Batch;
+use crate::stream::inbox::Carries;
 use isis_memory::Region;
 
 impl Plane {
-    /// The next message to deliver: rank of its sender, the message, its place in the total order (0: none).
+    /// The next messages to deliver, all of one batch, at most `most` of them: rank of their sender, the messages, the place of
+    /// the first one in the total order (0: none).
     #[inline]
-    pub fn deliver_one(&mut self) -> Option<(usize, Queued, u64)> {
+    pub fn deliver_some(&mut self, region: &Region, most: u32) -> Option<(usize, Batch, u64)> {
         if self.frozen {
             return None;
         }
@@ -24,14 +26,14 @@ impl Plane {
             && self.finishing
             && let Some(rank) = (0..self.members).find(|&rank| self.head_is(rank, Kind::Global))
         {
-            return self.inbox[rank].pop().map(|message| (rank, message, 0));
+            return self.inbox[rank].pop(region, 1).map(|batch| (rank, batch, 0));
         }
         if let Some(rank) = self.next_total()
             && self.head_is(rank, Kind::Total)
             && self.covered(rank)
-            && self.safe_enough(rank)
+            && let Some(safe) = self.safe_enough(rank)
         {
-            return self.pop_total(rank, true);
+            return self.pop_total(region, rank, most.min(safe), true);
         }
         if mutant!(TotalUnordered) || mutant!(TotalAsFifo) {
             self.order.clear();
@@ -40,52 +42,58 @@ impl Plane {
             let rank = (self.cursor + step) % self.members;
             let as_it_comes = mutant!(TotalAsFifo) || (mutant!(TotalUnordered) && self.covered(rank));
             if as_it_comes && self.head_is(rank, Kind::Total) {
-                return self.pop_total(rank, false);
+                return self.pop_total(region, rank, 1, false);
             }
-            let Some(head) = self.inbox[rank].queue.front() else { continue };
-            if matches!(head.kind, Kind::Fifo | Kind::Causal) && self.covered(rank) && self.safe_enough(rank) {
+            let Some(head) = self.inbox[rank].head() else { continue };
+            if matches!(head.kind, Kind::Fifo | Kind::Causal)
+                && self.covered(rank)
+                && let Some(safe) = self.safe_enough(rank)
+            {
                 self.cursor = rank;
-                let message = self.inbox[rank].pop()?;
-                return Some((rank, message, 0));
+                return self.inbox[rank].pop(region, most.min(safe)).map(|batch| (rank, batch, 0));
             }
         }
-        if self.finishing { self.deliver_leftover() } else { None }
+        if self.finishing { self.deliver_leftover(region) } else { None }
     }
 
-    fn deliver_leftover(&mut self) -> Option<(usize, Queued, u64)> {
+    fn deliver_leftover(&mut self, region: &Region) -> Option<(usize, Batch, u64)> {
         debug_assert!(self.order.is_empty(), "every order entry left after the cut can be delivered");
         for rank in 0..self.members {
             if self.head_is(rank, Kind::Total) && self.covered(rank) {
-                return self.pop_total(rank, false);
+                return self.pop_total(region, rank, 1, false);
             }
         }
         for rank in 0..self.members {
             if self.head_is(rank, Kind::Global) {
-                let message = self.inbox[rank].pop()?;
-                return Some((rank, message, 0));
+                return self.inbox[rank].pop(region, 1).map(|batch| (rank, batch, 0));
             }
         }
         None
     }
 
     fn head_is(&self, rank: usize, kind: Kind) -> bool {
-        self.inbox[rank].queue.front().is_some_and(|head| head.kind == kind)
+        self.inbox[rank].head().is_some_and(|head| head.kind == kind)
     }
 
-    fn pop_total(&mut self, rank: usize, ordered: bool) -> Option<(usize, Queued, u64)> {
+    fn pop_total(&mut self, region: &Region, rank: usize, most: u32, ordered: bool) -> Option<(usize, Batch, u64)> {
+        let most = match self.order.front() {
+            Some(run) if ordered && self.priorities.is_none() => most.min(run.count),
+            _ => 1,
+        };
+        let batch = self.inbox[rank].pop(region, most)?;
         if let Some(priorities) = &mut self.priorities {
             priorities.taken(rank);
         } else if ordered {
             let run = self.order.front_mut()?;
-            run.count -= 1;
+            run.count -= batch.count;
             if run.count == 0 {
                 self.order.pop_front();
             }
         }
-        let message = self.inbox[rank].pop()?;
-        self.order_number += 1;
-        self.last_total[rank] = message.number;
-        Some((rank, message, self.order_number))
+        let first = self.order_number + 1;
+        self.order_number += u64::from(batch.count);
+        self.last_total[rank] = batch.last();
+        Some((rank, batch, first))
     }
 
     #[inline]
@@ -95,7 +103,7 @@ impl Plane {
         }
         // The vector of delivered counts, without the borrow of the inbox at hand.
         if self.inbox[rank].clock.covered
-            && self.inbox[rank].queue.front().is_some_and(|head| head.context <= self.inbox[rank].clock.applied)
+            && self.inbox[rank].head().is_some_and(|head| head.context <= self.inbox[rank].clock.applied)
         {
             return true;
         }
@@ -104,16 +112,19 @@ impl Plane {
         inbox.head_covered(rank, |r| if r < rank { before[r].delivered } else { after[r - rank - 1].delivered })
     }
 
-    /// The safety condition of the head message of `rank`, which is covered.
-    fn safe_enough(&self, rank: usize) -> bool {
+    /// How many messages of the head batch of `rank`, which is covered, meet the safety condition; `None`: not even the first.
+    fn safe_enough(&self, rank: usize) -> Option<u32> {
         let inbox = &self.inbox[rank];
-        let Some(head) = inbox.queue.front() else { return false };
-        let safe = head.safe || (self.finals_are_safe && head.carries == Some(Carries::Final));
+        let batch = inbox.queue.front()?;
+        let traits = batch.traits;
+        let safe = traits.safe || (self.finals_are_safe && traits.carries == Some(Carries::Final));
         if !safe || self.finishing || mutant!(SafeUnstable) {
-            return true;
+            return Some(u32::MAX);
         }
-        if inbox.stable_messages < head.number + u64::from(mutant!(SafeByOne)) {
-            return false;
+        let stable = (inbox.stable_messages + 1).checked_sub(batch.number + u64::from(mutant!(SafeByOne)))?;
+        let stable = u32::try_from(stable).unwrap_or(u32::MAX);
+        if stable == 0 {
+            return None;
         }
         // An FBCAST has no vector, but follows those of its stream that have one: were they lost with what they cover, so would
         // it be. The clock is that of the last such message.
@@ -121,16 +132,17 @@ impl Plane {
         if clock.end > self.stable[rank]
             || clock.vector.iter().enumerate().any(|(r, &value)| r != rank && self.inbox[r].stable_messages < value)
         {
-            return false;
+            return None;
         }
-        if head.kind == Kind::Total {
-            return self.order_is_stable(rank)
-                && self.last_total.iter().zip(&self.inbox).all(|(&number, inbox)| inbox.stable_messages >= number);
+        // The ABCASTs before the second one of a batch are those before the first, and the first.
+        let before = || self.last_total.iter().zip(&self.inbox).all(|(&number, it)| it.stable_messages >= number);
+        if traits.kind == Kind::Total && !(self.order_is_stable(rank) && before()) {
+            return None;
         }
-        true
+        Some(stable)
     }
 
-    /// The view is decided to end at `cut`; everything up to it is here. Afterwards `deliver_one` yields all that is
+    /// The view is decided to end at `cut`; everything up to it is here. Afterwards `deliver_some` yields all that is
     /// still to be delivered in this view.
     pub fn finish(&mut self, region: &Region, cut: &[u64]) {
         self.frozen = false;
@@ -147,9 +159,8 @@ impl Plane {
                 self.order.retain(|run| usize::from(run.holder) != rank);
             }
             inbox.drop_unfinished();
-            let keep = limits[rank] - inbox.delivered;
-            inbox.queue.truncate(keep as usize);
-            totals[rank] = inbox.queue.iter().filter(|m| m.kind == Kind::Total).count() as u32;
+            inbox.truncate(limits[rank]);
+            totals[rank] = inbox.queue.iter().filter(|it| it.traits.kind == Kind::Total).map(|it| it.count).sum();
         }
         // R7: order entries that name messages beyond the cut or discarded ones are void.
         self.order.retain_mut(|run| {
@@ -173,16 +184,16 @@ impl Plane {
             changed = false;
             for rank in 0..self.members {
                 let inbox = &self.inbox[rank];
-                for (index, message) in inbox.queue.iter().enumerate() {
-                    if message.number > limits[rank] {
+                for (index, batch) in inbox.queue.iter().enumerate() {
+                    if batch.number > limits[rank] {
                         break;
                     }
-                    let fits = message.kind == Kind::Fifo
+                    let fits = batch.traits.kind == Kind::Fifo
                         || vectors[rank][index].as_ref().is_some_and(|vector| {
                             vector.iter().enumerate().all(|(r, &value)| r == rank || value <= limits[r])
                         });
                     if !fits {
-                        limits[rank] = message.number - 1;
+                        limits[rank] = batch.number - 1;
                         changed = true;
                         break;
                     }

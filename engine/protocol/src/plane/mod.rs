@@ -454,7 +454,9 @@ impl Plane {
                 while self.considered[rank] < self.inbox[rank].whole {
                     let number = self.considered[rank] + 1;
                     let inbox = &self.inbox[rank];
-                    let kind = inbox.queue[(number - inbox.delivered - 1) as usize].kind;
+                    // What is so of one message is so of the rest of its batch.
+                    let Some(batch) = inbox.batch_of(number) else { break };
+                    let (kind, last) = (batch.traits.kind, batch.last());
                     if kind != Kind::Fifo {
                         let considered = &self.considered;
                         let Some(clock) = inbox.clock_of(&mut self.considered_clocks[rank], number) else { break };
@@ -466,12 +468,15 @@ impl Plane {
                             break;
                         }
                     }
-                    self.considered[rank] = number;
+                    self.considered[rank] = last;
                     progress = true;
                     if kind == Kind::Total {
+                        let more = (last + 1 - number) as u32;
                         match self.unwritten_runs.last_mut() {
-                            Some((last, count)) if usize::from(*last) == rank && *count < u32::MAX => *count += 1,
-                            _ => self.unwritten_runs.push((rank as u16, 1)),
+                            Some((before, count)) if usize::from(*before) == rank && *count <= u32::MAX - more => {
+                                *count += more;
+                            }
+                            _ => self.unwritten_runs.push((rank as u16, more)),
                         }
                     }
                 }

@@ -50,15 +50,15 @@ impl Plane {
         }
     }
 
-    /// The application is done with a message of `rank` that ends at `end`.
-    pub fn consume(&mut self, rank: usize, end: u64) {
+    /// The application is done with the next `count` messages of `rank`, the last of which ends at `end`.
+    pub fn consume(&mut self, rank: usize, count: u32, end: u64) {
         let mut end = end;
-        self.consumed_messages[rank] += 1;
+        self.consumed_messages[rank] += u64::from(count);
         while let Some((_, skipped)) =
-            self.skipped[rank].pop_front_if(|(number, _)| *number == self.consumed_messages[rank] + 1)
+            self.skipped[rank].pop_front_if(|(number, _)| *number <= self.consumed_messages[rank] + 1)
         {
             self.consumed_messages[rank] += 1;
-            end = skipped;
+            end = end.max(skipped);
         }
         let consumed =
             if self.inbox[rank].whole == self.consumed_messages[rank] { self.inbox[rank].parsed } else { end };
@@ -70,7 +70,7 @@ impl Plane {
     /// The application is not told of the message of `rank` with this number: it counts as consumed when those before are.
     pub fn skip(&mut self, rank: usize, number: u64, end: u64) {
         if self.consumed_messages[rank] + 1 == number {
-            self.consume(rank, end);
+            self.consume(rank, 1, end);
         } else {
             self.skipped[rank].push_back((number, end));
         }

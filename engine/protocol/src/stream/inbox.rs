@@ -6,11 +6,12 @@
 //! control acts when it is contiguous, not when the messages before it are delivered.
 
 use super::Chunks;
-use crate::event::{Body, Kind};
-use isis_memory::{CHUNK_SIZE, Region};
+use super::batch::{Batch, Traits};
+use crate::event::Kind;
+use isis_memory::{CHUNK_SIZE, ChunkIndex, Region};
 use isis_wire::frame::{
     FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_MULTI_COPY, FLAG_MULTI_FINAL, FLAG_RELAYED, FLAG_SAFE,
-    FRAME_HEADER, Frame, FrameKind, Runs, read_context, read_order, read_proposals,
+    FRAME_HEADER, Frame, FrameKind, Runs, frame_size, read_context, read_order, read_proposals,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,27 +25,6 @@ pub enum Carries {
     Copy,
     /// Final priorities of ABCASTs to several groups.
     Final,
-}
-
-/// A whole message, not yet delivered.
-#[derive(Clone, Debug)]
-pub struct Queued {
-    /// Its number in its stream: 1, 2, …
-    pub number: u64,
-    /// Its ordering.
-    pub kind: Kind,
-    /// Deliver only when stable.
-    pub safe: bool,
-    /// Its entry point.
-    pub entry: u8,
-    /// What it is, if it is not simply its sender's.
-    pub carries: Option<Carries>,
-    /// The ordinal of the context that dates it; 0: the zero vector.
-    pub context: u64,
-    /// Position after its last frame.
-    pub end: u64,
-    /// Its bytes.
-    pub body: Body,
 }
 
 /// A CONTEXT record.
@@ -86,10 +66,7 @@ const SPARE_ENTRIES: usize = 64;
 
 #[derive(Debug)]
 struct Unfinished {
-    kind: Kind,
-    safe: bool,
-    entry: u8,
-    carries: Option<Carries>,
+    traits: Traits,
     bytes: Vec<u8>,
 }
 
@@ -103,10 +80,10 @@ pub struct Inbox {
     pub whole: u64,
     /// How many messages were delivered.
     pub delivered: u64,
-    /// How many ABCASTs were delivered.
-    pub delivered_total: u64,
     /// Messages `delivered + 1 ..= whole`.
-    pub queue: VecDeque<Queued>,
+    pub queue: VecDeque<Batch>,
+    /// What the next frame has to be to belong to the last batch: its header without the length.
+    open: Option<[u8; 4]>,
     /// Contexts later than `clock.applied`.
     pub contexts: VecDeque<Context>,
     contexts_seen: u64,
@@ -147,8 +124,8 @@ impl Inbox {
             parsed: 0,
             whole: 0,
             delivered: 0,
-            delivered_total: 0,
             queue: VecDeque::new(),
+            open: None,
             contexts: VecDeque::new(),
             contexts_seen: 0,
             spare_entries: Vec::new(),
@@ -175,10 +152,21 @@ impl Inbox {
         while self.parsed + FRAME_HEADER as u64 <= limit && !self.broken {
             let Some((chunk, start)) = chunks.locate(self.parsed) else { break };
             let bytes = region.chunk(chunk);
+            if start == 0 {
+                // A batch is in one chunk.
+                self.open = None;
+            }
             let available = (limit - self.parsed).min((CHUNK_SIZE - start) as u64) as usize;
             let mut offset = start;
             while offset + FRAME_HEADER <= start + available {
-                let Ok(frame) = Frame::parse(&bytes[offset..offset + FRAME_HEADER], CHUNK_SIZE - offset) else {
+                let header = &bytes[offset..offset + FRAME_HEADER];
+                if self.open.is_some_and(|open| open == header[4..])
+                    && let Some(size) = self.take_similar(header, start + available - offset)
+                {
+                    offset += size;
+                    continue;
+                }
+                let Ok(frame) = Frame::parse(header, CHUNK_SIZE - offset) else {
                     self.broken = true;
                     break;
                 };
@@ -188,8 +176,7 @@ impl Inbox {
                 let end = self.parsed + frame.size() as u64;
                 let at = offset + FRAME_HEADER;
                 let payload = &bytes[at..at + frame.len as usize];
-                let body = Body::Chunk { chunk, offset: at as u32, len: frame.len };
-                if !self.take_frame(frame, payload, body, end, max_message, order) {
+                if !self.take_frame(frame, payload, (chunk, offset as u32), end, max_message, order) {
                     self.broken = true;
                     break;
                 }
@@ -203,15 +190,31 @@ impl Inbox {
         self.parsed != before
     }
 
+    /// One more message of the last batch. Gives the frame's size; `None`: it is not all here, and nothing was done.
+    #[inline]
+    fn take_similar(&mut self, header: &[u8], space: usize) -> Option<usize> {
+        let len = u32::from_le_bytes(*header.first_chunk()?) as usize;
+        let size = frame_size(len);
+        if len > space || size > space {
+            return None;
+        }
+        self.queue.back_mut()?.count += 1;
+        self.whole += 1;
+        self.parsed += size as u64;
+        self.ends.push_back(self.parsed);
+        Some(size)
+    }
+
     fn take_frame(
         &mut self,
         frame: Frame,
         payload: &[u8],
-        body: Body,
+        place: (ChunkIndex, u32),
         end: u64,
         max_message: usize,
         order: &mut OrderSink<'_>,
     ) -> bool {
+        self.open = None;
         let kind = match frame.kind {
             FrameKind::Fifo => Kind::Fifo,
             FrameKind::Causal => Kind::Causal,
@@ -247,24 +250,28 @@ impl Inbox {
             FLAG_MULTI_FINAL if kind == Kind::Total => Some(Carries::Final),
             _ => return false,
         };
+        let context = self.contexts_seen + u64::from(frame.flags & FLAG_CONTEXT_FOLLOWS != 0);
+        let traits = Traits { kind, safe: frame.flags & FLAG_SAFE != 0, entry: frame.entry, carries, context };
         if carries == Some(Carries::Final) {
             // It has one frame, and may stand between the fragments of another message.
             if !(begin && last) {
                 return false;
             }
-            self.add_whole(frame, kind, frame.flags & FLAG_SAFE != 0, frame.entry, body, carries, end);
+            self.add_frame(traits, frame, place, end);
             return true;
         }
-        let (kind, safe, entry, carries, body) = match (begin, last, self.unfinished.take()) {
-            (true, true, None) => (kind, frame.flags & FLAG_SAFE != 0, frame.entry, carries, body),
+        match (begin, last, self.unfinished.take()) {
+            (true, true, None) => {
+                self.add_frame(traits, frame, place, end);
+                let [.., kind, flags, entry, zero] = frame.header();
+                self.open = carries.is_none().then_some([kind, flags, entry, zero]);
+            }
             (true, false, None) => {
-                let safe = frame.flags & FLAG_SAFE != 0;
                 let mut bytes = self.buffer();
                 bytes.extend_from_slice(payload);
-                self.unfinished = Some(Unfinished { kind, safe, entry: frame.entry, carries, bytes });
-                return true;
+                self.unfinished = Some(Unfinished { traits, bytes });
             }
-            (false, last, Some(mut unfinished)) if unfinished.kind == kind => {
+            (false, last, Some(mut unfinished)) if unfinished.traits.kind == kind => {
                 if unfinished.bytes.len() + payload.len() > max_message {
                     return false;
                 }
@@ -275,33 +282,26 @@ impl Inbox {
                 }
                 let bytes = Arc::new(unfinished.bytes);
                 self.last_long = (bytes.capacity() <= SPARE).then(|| Arc::clone(&bytes));
-                (kind, unfinished.safe, unfinished.entry, unfinished.carries, Body::Owned(bytes))
+                let traits = Traits { context, ..unfinished.traits };
+                self.add_whole(Batch::of_bytes(self.whole + 1, traits, bytes, end), end);
             }
             _ => return false,
-        };
-        self.add_whole(frame, kind, safe, entry, body, carries, end);
+        }
         true
     }
 
-    /// The message whose last frame this is is whole.
-    #[allow(clippy::too_many_arguments)]
-    fn add_whole(
-        &mut self,
-        frame: Frame,
-        kind: Kind,
-        safe: bool,
-        entry: u8,
-        body: Body,
-        carries: Option<Carries>,
-        end: u64,
-    ) {
+    /// A message of one frame.
+    fn add_frame(&mut self, traits: Traits, frame: Frame, (chunk, offset): (ChunkIndex, u32), end: u64) {
+        let position = end - frame.size() as u64;
+        self.add_whole(Batch::of_frame(self.whole + 1, traits, chunk, offset, position), end);
+    }
+
+    /// A message is whole; its last frame ends there.
+    fn add_whole(&mut self, message: Batch, end: u64) {
         self.whole += 1;
-        if kind == Kind::Global {
-            self.has_global = true;
-        }
-        let context = self.contexts_seen + u64::from(frame.flags & FLAG_CONTEXT_FOLLOWS != 0);
+        self.has_global |= message.traits.kind == Kind::Global;
         self.ends.push_back(end);
-        self.queue.push_back(Queued { number: self.whole, kind, safe, entry, carries, context, end, body });
+        self.queue.push_back(message);
     }
 
     /// Where a long message is put together. Messages of one stream tend to be of one length, so room for the last one's
@@ -349,7 +349,7 @@ impl Inbox {
     /// FBCASTs have none.
     #[inline]
     pub fn head_covered(&mut self, sender: usize, counts: impl Fn(usize) -> u64) -> bool {
-        let Some(head) = self.queue.front() else { return false };
+        let Some(head) = self.head() else { return false };
         if head.kind == Kind::Fifo {
             return true;
         }
@@ -377,18 +377,44 @@ impl Inbox {
         if clock.applied < self.clock.applied || clock.vector.is_empty() {
             clock.set(&self.clock);
         }
-        let message = &self.queue[(number - self.delivered - 1) as usize];
-        if Inbox::advance(&self.contexts, self.clock.applied, clock, message.context) { Some(clock) } else { None }
+        let context = self.batch_of(number)?.traits.context;
+        if Inbox::advance(&self.contexts, self.clock.applied, clock, context) { Some(clock) } else { None }
     }
 
-    /// Takes the head message as delivered.
-    pub fn pop(&mut self) -> Option<Queued> {
-        let message = self.queue.pop_front()?;
-        self.delivered = message.number;
-        if message.kind == Kind::Total {
-            self.delivered_total += 1;
+    /// What the head message is.
+    #[inline]
+    pub fn head(&self) -> Option<Traits> {
+        self.queue.front().map(|batch| batch.traits)
+    }
+
+    /// The batch of a message that is queued.
+    pub fn batch_of(&self, number: u64) -> Option<&Batch> {
+        // Most are asked for where they were added.
+        let last = self.queue.back().filter(|batch| (batch.number..=batch.last()).contains(&number));
+        last.or_else(|| self.queue.get(self.queue.partition_point(|batch| batch.last() < number)))
+    }
+
+    /// Takes messages as delivered, from the head on and all of one batch: at most so many.
+    pub fn pop(&mut self, region: &Region, most: u32) -> Option<Batch> {
+        let head = self.queue.front_mut()?;
+        let batch = if head.count > most { head.split(region, most) } else { self.queue.pop_front()? };
+        self.delivered = batch.last();
+        if self.queue.is_empty() {
+            self.open = None;
         }
-        Some(message)
+        Some(batch)
+    }
+
+    /// Drops the messages after this one.
+    pub fn truncate(&mut self, number: u64) {
+        self.open = None;
+        while let Some(last) = self.queue.back_mut().filter(|last| last.last() > number) {
+            if last.number > number {
+                self.queue.pop_back();
+            } else {
+                last.count = (number + 1 - last.number) as u32;
+            }
+        }
     }
 
     /// How many of the contexts are here: messages that name a later one are not dated.
@@ -396,13 +422,14 @@ impl Inbox {
         self.contexts_seen
     }
 
-    /// The vectors of all queued messages (`None`: its record is not here), for the cut.
+    /// The vectors of all queued batches (`None`: its record is not here), for the cut.
     pub fn vectors(&self) -> Vec<Option<Vec<u64>>> {
         let mut clock = self.clock.clone();
         self.queue
             .iter()
-            .map(|m| {
-                Inbox::advance(&self.contexts, self.clock.applied, &mut clock, m.context).then(|| clock.vector.clone())
+            .map(|it| {
+                Inbox::advance(&self.contexts, self.clock.applied, &mut clock, it.traits.context)
+                    .then(|| clock.vector.clone())
             })
             .collect()
     }

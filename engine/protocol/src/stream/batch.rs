@@ -1,0 +1,185 @@
+//! Whole messages that wait for delivery. Under load many of them follow each other in a stream and differ in nothing but their
+//! bytes: they are kept, put in order and handed over as one [`Batch`], and taken apart where the application takes them.
+//!
+//! Invariant: the frames of a batch were parsed, lie in one chunk one behind the other, and stay there until the last message
+//! is consumed; so their headers are read again without a doubt.
+
+use super::inbox::Carries;
+use crate::event::{Body, Kind};
+use isis_memory::{ChunkIndex, Region};
+use isis_wire::frame::{FRAME_HEADER, frame_size};
+use std::sync::Arc;
+
+/// What the messages of a batch have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Traits {
+    /// Their ordering.
+    pub kind: Kind,
+    /// Deliver only when stable.
+    pub safe: bool,
+    /// Their entry point.
+    pub entry: u8,
+    /// What each is, if it is not simply its sender's: such a message is alone in its batch.
+    pub carries: Option<Carries>,
+    /// The ordinal of the context that dates them; 0: the zero vector.
+    pub context: u64,
+}
+
+/// A whole message, not yet delivered.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// Its number in its stream: 1, 2, …
+    pub number: u64,
+    /// Its ordering.
+    pub kind: Kind,
+    /// It is delivered when stable only.
+    pub safe: bool,
+    /// Its entry point.
+    pub entry: u8,
+    /// Position after its last frame.
+    pub end: u64,
+    /// Its bytes.
+    pub body: Body,
+}
+
+/// Where a message of one frame is.
+#[derive(Clone, Copy, Debug)]
+pub struct Framed {
+    /// The chunk with its bytes.
+    pub chunk: ChunkIndex,
+    /// Their offset in it.
+    pub offset: u32,
+    /// How many.
+    pub len: u32,
+    /// Position after the frame.
+    pub end: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// A frame each: where the first one begins, in its chunk and in the stream.
+    Frames { chunk: ChunkIndex, offset: u32, position: u64 },
+    /// A single message, put together from fragments, and the position after the last one.
+    Long { bytes: Arc<Vec<u8>>, end: u64 },
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The number of the first message.
+    pub number: u64,
+    /// How many there are, at least one.
+    pub count: u32,
+    /// What they are.
+    pub traits: Traits,
+    place: Place,
+}
+
+impl Batch {
+    /// The message whose only frame begins there.
+    pub(super) fn of_frame(number: u64, traits: Traits, chunk: ChunkIndex, offset: u32, position: u64) -> Batch {
+        Batch { number, count: 1, traits, place: Place::Frames { chunk, offset, position } }
+    }
+
+    /// A message of several fragments.
+    pub(super) fn of_bytes(number: u64, traits: Traits, bytes: Arc<Vec<u8>>, end: u64) -> Batch {
+        Batch { number, count: 1, traits, place: Place::Long { bytes, end } }
+    }
+
+    /// The number of the last message.
+    pub fn last(&self) -> u64 {
+        self.number + u64::from(self.count) - 1
+    }
+
+    /// Takes the first message out if it is one of a frame. A batch without messages is of no use any more.
+    #[inline]
+    pub fn take_frame(&mut self, region: &Region) -> Option<Framed> {
+        let Place::Frames { chunk, offset, position } = &mut self.place else { return None };
+        let at = *offset as usize;
+        let head = region.chunk(*chunk)[at..at + FRAME_HEADER].first_chunk().copied().unwrap_or([0; 4]);
+        let len = u32::from_le_bytes(head);
+        let size = frame_size(len as usize) as u32;
+        let framed =
+            Framed { chunk: *chunk, offset: *offset + FRAME_HEADER as u32, len, end: *position + u64::from(size) };
+        *offset += size;
+        *position = framed.end;
+        self.number += 1;
+        self.count -= 1;
+        Some(framed)
+    }
+
+    /// Takes the first message out. A batch without messages is of no use any more.
+    #[inline]
+    pub fn take(&mut self, region: &Region) -> Queued {
+        let (Traits { kind, safe, entry, .. }, number) = (self.traits, self.number);
+        if let Some(Framed { chunk, offset, len, end }) = self.take_frame(region) {
+            return Queued { number, kind, safe, entry, end, body: Body::Chunk { chunk, offset, len } };
+        }
+        let nowhere = Place::Frames { chunk: ChunkIndex(0), offset: 0, position: 0 };
+        let Place::Long { bytes, end } = std::mem::replace(&mut self.place, nowhere) else {
+            unreachable!("a frame was taken above");
+        };
+        self.number += 1;
+        self.count -= 1;
+        Queued { number, kind, safe, entry, end, body: Body::Owned(bytes) }
+    }
+
+    /// The first message. It stays.
+    pub fn peek(&self, region: &Region) -> Queued {
+        self.clone().take(region)
+    }
+
+    /// Takes the first `count` messages out, fewer than there are.
+    pub fn split(&mut self, region: &Region, count: u32) -> Batch {
+        let taken = Batch { count, ..self.clone() };
+        for _ in 0..count {
+            self.take(region);
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isis_wire::frame::{Frame, FrameKind};
+
+    /// Frames of these lengths from offset 8 of a chunk, at position 8.
+    fn batch(lengths: &[usize]) -> (Region, Batch) {
+        let mut region = Region::heap(1);
+        let chunk = region.take().expect("a chunk");
+        let mut offset = 8;
+        for &len in lengths {
+            let frame = Frame { kind: FrameKind::Fifo, flags: 3, entry: 0, len: len as u32 };
+            region.range_mut(chunk, offset..offset + FRAME_HEADER).copy_from_slice(&frame.header());
+            offset += frame.size();
+        }
+        let traits = Traits { kind: Kind::Fifo, safe: false, entry: 0, carries: None, context: 0 };
+        let mut batch = Batch::of_frame(7, traits, chunk, 8, 8);
+        batch.count = lengths.len() as u32;
+        (region, batch)
+    }
+
+    #[test]
+    fn messages_of_any_length_come_out_one_by_one() {
+        let (region, mut batch) = batch(&[5, 0, 16]);
+        assert_eq!((batch.last(), batch.peek(&region).number), (9, 7));
+        let mut seen = Vec::new();
+        while batch.count > 0 {
+            let message = batch.take(&region);
+            let Body::Chunk { offset, len, .. } = message.body else { panic!("in place") };
+            seen.push((message.number, offset, len, message.end));
+        }
+        assert_eq!(seen, [(7, 16, 5, 24), (8, 32, 0, 32), (9, 40, 16, 56)]);
+    }
+
+    #[test]
+    fn a_part_is_taken_out() {
+        let (region, mut rest) = batch(&[5, 9, 16, 1]);
+        let mut part = rest.split(&region, 3);
+        assert_eq!((part.number, part.count, rest.number, rest.count), (7, 3, 10, 1));
+        part.take(&region);
+        part.take(&region);
+        assert_eq!(part.take(&region).end, rest.peek(&region).end - 16);
+    }
+}
