@@ -602,8 +602,7 @@ impl Application {
         };
         let (key, mut intact) = if delivery.kind == Kind::Reply {
             // A reply has no entry byte: take the one that its key asks for.
-            let entry = bytes.get(8).copied().unwrap_or(0);
-            ctx.records.ledger.read((sender, delivery.id.group), channel, entry, bytes)
+            ctx.records.ledger.read((sender, delivery.id.group), channel, payload::entry_in(bytes), bytes)
         } else {
             ctx.records.ledger.read((sender, delivery.id.group), channel, delivery.entry, bytes)
         };

@@ -2,7 +2,7 @@
 //! that no byte is wrong.
 //!
 //! A message of at least [`NAMED`] bytes carries its key. A shorter one (0 bytes is a legal length) is found by its
-//! sender, its group, its length and its entry byte, which is the low byte of its number, in the ledger of short messages.
+//! sender, its group, its length and its entry byte, in the ledger of short messages.
 //! Owner: the world holds the ledger.
 
 use crate::trace::{Channel, Key, Process, mix};
@@ -42,9 +42,18 @@ fn following(word: u64) -> u64 {
     word.wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(29)
 }
 
+/// So many messages of a sender have the same entry byte: what follows each other with the same one comes in batches.
+const ALIKE: u32 = 16;
+
 /// The entry byte of a message.
 pub fn entry(key: Key) -> u8 {
-    key.number as u8
+    (key.number / ALIKE) as u8
+}
+
+/// The entry byte that the key in these bytes asks for.
+pub fn entry_in(bytes: &[u8]) -> u8 {
+    let number = bytes.get(8..NAMED).and_then(|number| number.try_into().ok()).map_or(0, u32::from_le_bytes);
+    (number / ALIKE) as u8
 }
 
 /// Writes the bytes of a message.
@@ -72,7 +81,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// How long a message has to be that shall have `len` bytes: one that could be taken for an earlier short one (of another
-    /// membership, or 256 messages ago) carries its key.
+    /// membership, or with the same entry byte) carries its key.
     pub fn length(&self, key: Key, group: GroupId, len: usize) -> usize {
         let alike = |(of, there, bytes): &(Key, GroupId, usize)| {
             (of.sender, of.channel, entry(*of)) == (key.sender, key.channel, entry(key))
@@ -218,10 +227,10 @@ mod tests {
         let key = |join, number| Key { sender: Process(3), join, channel: Channel::Multicast, number };
         assert_eq!(ledger.length(key(0, 9), GroupId(1), 5), 5);
         ledger.note(key(0, 9), GroupId(1), 5);
-        assert_eq!(ledger.length(key(0, 10), GroupId(1), 5), 5, "another entry byte");
+        assert_eq!(ledger.length(key(0, 9 + ALIKE), GroupId(1), 5), 5, "another entry byte");
         assert_eq!(ledger.length(key(0, 9), GroupId(2), 5), 5, "another group");
         assert_eq!(ledger.length(key(1, 9), GroupId(1), 6), 6, "another length");
-        for alike in [key(1, 9), key(0, 9 + 256)] {
+        for alike in [key(1, 9), key(0, 10), key(0, 9 + 256 * ALIKE)] {
             assert_eq!(ledger.length(alike, GroupId(1), 5), NAMED);
         }
     }
