@@ -27,8 +27,8 @@ pub struct Stop {
 const BASE: u64 = 10 << 20;
 /// The system group's chunks: two for each member's stream, and the same of the view before.
 const SYSTEM: u64 = 4 * (64 << 10);
-/// What is known about a message between its arrival and the application, at worst: an entry in the queue of its stream, then one among
-/// the events. Both have grown by doubling, and stay as large as they once were.
+/// What is known about a message between its arrival and the application, at worst (each a batch of its own): an entry in the
+/// queue of its stream, then one among the events. Both have grown by doubling, and stay as large as they once were.
 const BOOKKEEPING: u64 = 2 * (size_of::<Batch>() + size_of::<Pending>()) as u64;
 
 /// What the documentation of the options (docs/memory.md) allows a member of one group (and of the system group) to use.

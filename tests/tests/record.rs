@@ -36,9 +36,9 @@ fn founded_unheard(sites: &[usize]) -> (Scenario, [usize; 3], Foundation) {
     (s, [a, b, c], first)
 }
 
-/// The first system lists three processes of two sites. The third one hangs, and has not heard of that when a process of another site,
-/// which had accepted another system, brings the next founding to a decision: the system goes on. It decided without a list. The
-/// third process enters all the same, once it hears. (From seed 102001939: nobody could tell it any more whom the first view
+/// The first system lists three processes of two sites. The third one hangs, and has not heard of that when a process of another
+/// site, which had accepted another system, brings the next founding to a decision: the system goes on. It decided without a list.
+/// The third process enters all the same, once it hears. (From seed 102001939: nobody could tell it any more whom the first view
 /// lists; and since it lives, on a site with another member, no view without it came about either.)
 #[test]
 fn a_system_that_goes_on_keeps_its_first_view() {

@@ -74,10 +74,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// The application's message of a delivery: its name for the group, and where the bytes are for it.
     #[inline]
-    fn of(delivery: Delivery, name: impl Fn(GroupHandle) -> GroupHandle) -> Message {
+    pub(crate) fn of(delivery: &Delivery, group: GroupHandle, place: Place) -> Message {
         Message {
-            group: name(delivery.group),
+            group,
             id: delivery.id,
             rank: delivery.rank,
             kind: delivery.kind,
@@ -86,7 +87,7 @@ impl Message {
             order: delivery.order,
             ticket: delivery.ticket,
             answers: delivery.answers,
-            payload: Payload(Place::Chunk(delivery.body)),
+            payload: Payload(place),
         }
     }
 }
@@ -232,7 +233,9 @@ impl NodeEvent {
     #[inline]
     pub(crate) fn of_message(messages: &Messages, framed: Framed) -> NodeEvent {
         let Framed { chunk, offset, len, .. } = framed;
-        NodeEvent::Message(Message::of(messages.last(Body::Chunk { chunk, offset, len }), |group| group))
+        let delivery = messages.last(Body::Chunk { chunk, offset, len });
+        let place = Place::Chunk(Body::Chunk { chunk, offset, len });
+        NodeEvent::Message(Message::of(&delivery, delivery.group, place))
     }
 
     /// The core's event, with the application's handles; a message's bytes stay where they are.
@@ -241,7 +244,10 @@ impl NodeEvent {
             Event::SystemJoined { system, process } => NodeEvent::SystemJoined { system, process },
             Event::SystemView(view) => NodeEvent::SystemView(view),
             Event::View { group, view, rank } => NodeEvent::View { group: name(group), view, rank },
-            Event::Message(delivery) => NodeEvent::Message(Message::of(delivery, name)),
+            Event::Message(delivery) => {
+                let place = Place::Chunk(delivery.body.clone());
+                NodeEvent::Message(Message::of(&delivery, name(delivery.group), place))
+            }
             Event::StateWanted { group, transfer, joiners } => {
                 NodeEvent::StateWanted { group: name(group), transfer, joiners }
             }

@@ -32,20 +32,21 @@ impl Inline {
 
     /// For a command: the loop has something to do afterwards.
     pub fn command(&mut self) -> (&mut CoreLoop, Instant) {
-        self.still = false;
-        self.drained = false;
-        self.engine.counters.commands += 1;
-        (&mut self.engine, clock::now())
+        (self.busy(), clock::now())
     }
 
     /// For a multicast: as `command`, at the time of the calls around it. (What is done at a time that is over is only due at
     /// once; but no time limit may begin then.)
     pub fn send(&mut self) -> (&mut CoreLoop, Instant) {
-        self.still = false;
-        self.drained = false;
+        let engine = self.busy();
+        let now = engine.call_now();
+        (engine, now)
+    }
+
+    fn busy(&mut self) -> &mut CoreLoop {
+        (self.still, self.drained) = (false, false);
         self.engine.counters.commands += 1;
-        let now = self.engine.call_now();
-        (&mut self.engine, now)
+        &mut self.engine
     }
 
     pub fn turn(&mut self) -> usize {

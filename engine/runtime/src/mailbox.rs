@@ -117,7 +117,7 @@ impl Outlet<NodeEvent> {
                 Body::Owned(bytes) => bytes.clone(),
                 Body::Chunk { .. } => Arc::new(payload.to_vec()),
             });
-            return self.push_value(NodeEvent::Message(message(delivery, group, place)), payload.len()).is_ok();
+            return self.push_value(NodeEvent::Message(Message::of(delivery, group, place)), payload.len()).is_ok();
         }
         let record = match self.ring.claim(len) {
             Ok(record) => record,
@@ -185,22 +185,6 @@ impl Inlet<NodeEvent> {
             Place::Owned(bytes) => bytes,
             _ => &[],
         }
-    }
-}
-
-/// The application's message of a delivery.
-pub(crate) fn message(delivery: &Delivery, group: GroupHandle, place: Place) -> Message {
-    Message {
-        group,
-        id: delivery.id,
-        rank: delivery.rank,
-        kind: delivery.kind,
-        safe: delivery.safe,
-        entry: delivery.entry,
-        order: delivery.order,
-        ticket: delivery.ticket,
-        answers: delivery.answers,
-        payload: Payload(place),
     }
 }
 

@@ -462,14 +462,13 @@ impl Endpoint {
             }
             none => *none = Some(consume),
         }
-        if consume.goes_on {
-            return match self.shared.events.front() {
-                Some(Pending::Many(messages)) => Some((messages, framed)),
-                _ => None,
-            };
-        }
-        self.finished = self.shared.events.pop_front();
-        match &self.finished {
+        let messages = if consume.goes_on {
+            self.shared.events.front()
+        } else {
+            self.finished = self.shared.events.pop_front();
+            self.finished.as_ref()
+        };
+        match messages {
             Some(Pending::Many(messages)) => Some((messages, framed)),
             _ => None,
         }

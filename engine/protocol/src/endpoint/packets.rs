@@ -105,7 +105,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// A packet of nobody in this system view (R14). One that was in an earlier view learns what became of it.
+    /// A packet of nobody in this system view (R14). One that was in an earlier view learns what became of it; one that is in a later
+    /// view shows that it has come about.
     fn reject_stranger(&mut self, from: Address, header: &Header) {
         if header.system != self.shared.system || self.process().is_none() {
             self.shared.count(Counter::IgnoreForeignSystem);
