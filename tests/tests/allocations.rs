@@ -12,7 +12,7 @@ use isis_tests::sim::clock::Clock;
 use isis_tests::sim::network::{address, slot};
 
 const MEMBERS: usize = 3;
-/// Rounds before the count, and counted ones. One message a round: nothing is shared by a batch.
+/// Rounds before the count, and counted ones.
 const WARM: u64 = 4_000;
 const COUNTED: u64 = 2_000;
 
@@ -95,8 +95,8 @@ fn settle(members: &mut [Member], now: u64, network: &mut Network) {
     }
 }
 
-/// Rounds of 64-byte multicasts, by the youngest member or by all.
-fn multicasts_allocate_nothing(kind: Kind, safe: bool, all_send: bool) {
+/// Rounds of so many 64-byte multicasts, one (nothing is shared by a batch) or several, by the youngest member or by all.
+fn multicasts_allocate_nothing(kind: Kind, safe: bool, all_send: bool, burst: u64) {
     let mut s = Scenario::new(&[MEMBERS]);
     let nodes: [usize; MEMBERS] = s.start_all();
     s.form_group(&nodes);
@@ -115,16 +115,18 @@ fn multicasts_allocate_nothing(kind: Kind, safe: bool, all_send: bool) {
     let options = SendOptions { kind, safe, entry: 1 };
     // The oldest member is the sequencer; the youngest one sends always; the third one only receives, unless all send.
     let senders = if all_send { 0..MEMBERS } else { MEMBERS - 1..MEMBERS };
-    for round in 0..WARM + COUNTED {
-        if round == WARM {
+    // The more is under way, the later there has been as much as there ever is.
+    let warm = WARM * burst;
+    for round in 0..warm + COUNTED {
+        if round == warm {
             let counts = members.iter().all(|member| member.allocations > 0);
             assert!(counts, "the counter does not count: what gets warm allocates");
             members.iter_mut().for_each(|member| (member.allocations, member.delivered) = (0, 0));
         }
         for sender in senders.clone() {
-            let mut sent = false;
+            let mut sent = true;
             members[sender].act(now, |endpoint, now| {
-                sent = endpoint.multicast(now, handles[sender], options, &[7; 64]).is_ok();
+                sent = (0..burst).all(|_| endpoint.multicast(now, handles[sender], options, &[7; 64]).is_ok());
             });
             assert!(sent, "the window is never full");
         }
@@ -135,9 +137,9 @@ fn multicasts_allocate_nothing(kind: Kind, safe: bool, all_send: bool) {
         }
     }
     for (rank, member) in members.iter().enumerate() {
-        let what = format!("{kind:?}, safe {safe}, {} senders, rank {rank}", senders.len());
+        let what = format!("{kind:?}, safe {safe}, {} senders, bursts of {burst}, rank {rank}", senders.len());
         // The last messages may wait for the next rows.
-        let messages = COUNTED * senders.len() as u64;
+        let messages = COUNTED * burst * senders.len() as u64;
         assert!((messages - 10..=messages + 10).contains(&member.delivered), "{what}: {} delivered", member.delivered);
         assert_eq!(member.allocations, 0, "{what}: allocations");
     }
@@ -147,7 +149,16 @@ fn multicasts_allocate_nothing(kind: Kind, safe: bool, all_send: bool) {
 fn short_multicasts_allocate_nothing() {
     for kind in [Kind::Fifo, Kind::Causal, Kind::Total] {
         for (safe, all_send) in [(false, false), (false, true), (true, false), (true, true)] {
-            multicasts_allocate_nothing(kind, safe, all_send);
+            multicasts_allocate_nothing(kind, safe, all_send, 1);
+        }
+    }
+}
+
+#[test]
+fn batches_allocate_nothing() {
+    for kind in [Kind::Fifo, Kind::Causal, Kind::Total] {
+        for (safe, all_send) in [(false, true), (true, false), (true, true)] {
+            multicasts_allocate_nothing(kind, safe, all_send, 4);
         }
     }
 }

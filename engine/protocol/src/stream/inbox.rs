@@ -444,3 +444,55 @@ impl Inbox {
         self.unfinished = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Log;
+
+    /// Appends frames of these entries and lengths, and parses up to `short` bytes before their end: the batches, as number and
+    /// count.
+    fn batches(frames: &[(u8, usize)], short: u64) -> (Inbox, Vec<(u64, u32)>) {
+        let (mut region, mut log, mut inbox) = (Region::heap(8), Log::default(), Inbox::new(1));
+        for &(entry, len) in frames {
+            let flags = FLAG_BEGIN | FLAG_END;
+            let frame = Frame { kind: FrameKind::Fifo, flags, entry, len: len as u32 };
+            assert!(log.append(&mut region, frame, &vec![entry; len]).is_some(), "room");
+        }
+        let no_order: &mut OrderSink<'_> = &mut |_, _| panic!("no order was written");
+        // In pieces, as datagrams come.
+        for limit in (0..log.end - short).step_by(40).chain([log.end - short]) {
+            inbox.parse(&region, &log.chunks, limit, 1 << 20, no_order);
+        }
+        assert!(!inbox.broken);
+        let seen = inbox.queue.iter().map(|batch| (batch.number, batch.count)).collect();
+        (inbox, seen)
+    }
+
+    #[test]
+    fn what_is_alike_but_for_its_length_is_one_batch() {
+        let (inbox, seen) = batches(&[(1, 5), (1, 0), (1, 70), (2, 5), (2, 5), (1, 5)], 0);
+        assert_eq!((seen, inbox.whole), (vec![(1, 3), (4, 2), (6, 1)], 6));
+        let of = |number| inbox.batch_of(number).map(|batch| batch.number);
+        assert_eq!([of(1), of(3), of(4), of(6), of(7)], [Some(1), Some(1), Some(4), Some(6), None]);
+    }
+
+    #[test]
+    fn a_frame_that_is_not_all_here_does_not_count_yet() {
+        let (inbox, seen) = batches(&[(1, 5), (1, 5), (1, 70)], 8);
+        assert_eq!((seen, inbox.whole), (vec![(1, 2)], 2));
+    }
+
+    #[test]
+    fn a_batch_ends_with_its_chunk() {
+        let (_, seen) = batches(&[(1, 30_000), (1, 30_000), (1, 30_000)], 0);
+        assert_eq!(seen, [(1, 2), (3, 1)]);
+    }
+
+    #[test]
+    fn a_batch_is_cut_at_a_message() {
+        let (mut inbox, _) = batches(&[(1, 5), (1, 5), (1, 5), (2, 5)], 0);
+        inbox.truncate(2);
+        assert_eq!(inbox.queue.iter().map(|batch| (batch.number, batch.count)).collect::<Vec<_>>(), [(1, 2)]);
+    }
+}
