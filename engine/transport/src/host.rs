@@ -405,7 +405,7 @@ impl HostTransport {
                 }
                 SiteLinkEvent::Died { nonce } => {
                     self.paths.remove(nonce);
-                    self.memory.remove(nonce);
+                    self.memory.remove(self.now_ns, nonce);
                     self.events.push_back(SiteEvent::PeerDied { nonce });
                 }
                 SiteLinkEvent::Incompatible { version } => self.events.push_back(SiteEvent::Incompatible { version }),
@@ -597,7 +597,8 @@ impl Transport for HostTransport {
         if lapsed {
             paths.choose(memory);
         }
-        for due in [probe, udp.advance(now_ns), self.offer_memory()].into_iter().flatten() {
+        let release = memory.release(now_ns);
+        for due in [probe, udp.advance(now_ns), release, self.offer_memory()].into_iter().flatten() {
             next = next.min(due);
         }
         if let Some(due) = self.faults.as_mut().and_then(|faults| faults.advance(now_ns)) {

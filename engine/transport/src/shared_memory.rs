@@ -38,6 +38,8 @@ pub(crate) const LOG_MIN: usize = 1 << 20;
 pub(crate) const LOG_MAX: usize = 1 << 30;
 /// Records read from one log before the next one's turn.
 const RECORDS_PER_TURN: usize = 16;
+/// The log of a dead peer is given back after this long.
+const RELEASE_NS: u64 = 10_000_000;
 
 counters! {
     /// What happened in shared memory.
@@ -109,6 +111,9 @@ pub(crate) struct SharedMemory {
     own: Option<OwnLog>,
     bell: OwnedFd,
     peers: Vec<Peer>,
+    /// Logs of the dead, and when they are given back.
+    retired: Vec<PeerLog>,
+    release_ns: Option<u64>,
     /// Whose log is read first in the next turn.
     first: usize,
     armed: bool,
@@ -121,7 +126,17 @@ impl SharedMemory {
         let log_bytes = log_bytes.map(|bytes| bytes.clamp(LOG_MIN, LOG_MAX).next_power_of_two());
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let counters = MemoryCounters::default();
-        Ok(SharedMemory { log_bytes, own: None, bell, peers: Vec::new(), first: 0, armed: false, counters })
+        Ok(SharedMemory {
+            log_bytes,
+            own: None,
+            bell,
+            peers: Vec::new(),
+            retired: Vec::new(),
+            release_ns: None,
+            first: 0,
+            armed: false,
+            counters,
+        })
     }
 
     /// Readable when a peer woke this process.
@@ -201,8 +216,24 @@ impl SharedMemory {
     }
 
     /// A peer is dead.
-    pub fn remove(&mut self, nonce: u128) {
-        self.peers.retain(|peer| peer.nonce != nonce);
+    pub fn remove(&mut self, now_ns: u64, nonce: u128) {
+        self.peers.retain_mut(|peer| {
+            if peer.nonce == nonce {
+                self.retired.extend(peer.log.take());
+            }
+            peer.nonce != nonce
+        });
+        self.release_ns = (!self.retired.is_empty()).then_some(now_ns + RELEASE_NS);
+    }
+
+    /// Gives back, when it is time, the logs of the dead; says when to call again. Not when they die: the others wait for the
+    /// next view then, and taking a mapping apart takes long.
+    pub fn release(&mut self, now_ns: u64) -> Option<u64> {
+        if self.release_ns.is_some_and(|due| due <= now_ns) {
+            self.retired.clear();
+            self.release_ns = None;
+        }
+        self.release_ns
     }
 
     /// The bit by which this peer is written to; `None`: it has to be reached in another way.
@@ -377,8 +408,10 @@ mod tests {
         assert_eq!(take(&mut two), [b"headrest".to_vec()]);
         assert!(take(&mut one).is_empty());
         assert!(!one.send(bit, b"", &vec![0; DATAGRAM_MAX + 1]), "as by the other paths");
-        one.remove(2);
+        one.remove(5, 2);
         assert_eq!(one.route(2), None);
+        assert_eq!((one.release(5), one.retired.len()), (Some(5 + RELEASE_NS), 1), "not at once");
+        assert_eq!((one.release(5 + RELEASE_NS), one.retired.len()), (None, 0));
     }
 
     #[test]
@@ -391,7 +424,7 @@ mod tests {
         let mut numbers: Vec<u32> = offers.iter().map(|(_, _, reader, _)| *reader).collect();
         numbers.sort_unstable();
         assert!(numbers.into_iter().eq(0..READERS_MAX as u32));
-        memory.remove(7);
+        memory.remove(5, 7);
         memory.add(1_000, address(1_000));
         assert_eq!(offered(&mut memory).pop().map(|(nonce, _, reader, _)| (nonce, reader)), Some((1_000, 7)), "again");
     }

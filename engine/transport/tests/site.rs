@@ -3,10 +3,13 @@
 mod common;
 
 use common::{CHILD_LIFE, Driver, NAP_NS, Process, echo, open, orders};
-use isis_transport::{Founding, SiteEvent};
+use isis_transport::{Founding, SiteEvent, Transport};
 use rustix::process::Signal;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+
+/// Bytes of a process that takes long to exit.
+const LARGE: usize = 64 << 20;
 
 #[test]
 #[ignore = "the body of the children of the other tests"]
@@ -26,6 +29,18 @@ fn child() {
             // SAFETY: leaves at once, without running what the parent registered.
             unsafe { libc::_exit(0) };
         }
+    }
+    // The kernel needs a while to take this apart.
+    let memory = vec![1_u8; if role == "large" { LARGE } else { 0 }];
+    assert!(std::hint::black_box(&memory).iter().all(|byte| *byte == 1));
+    if role == "thread" {
+        // Driven by a thread that ends, then by this one.
+        host = std::thread::spawn(|| {
+            host.advance(1);
+            host
+        })
+        .join()
+        .expect("no panic");
     }
     echo(host, NAP_NS);
 }
@@ -65,6 +80,51 @@ fn connections_stay() {
     one.quiet();
     two.quiet();
     assert_eq!((one.counter("site_hang_ups"), two.counter("site_hang_ups")), (0, 0));
+}
+
+/// A `kill -9` is told before the kernel has taken the process apart.
+#[test]
+fn an_exit_is_noticed_at_its_beginning() {
+    const KILLS: u64 = 10;
+    let base = tempfile::tempdir().expect("tempdir");
+    let mut driver = Driver::new(open(base.path(), 1));
+    for nonce in 11..11 + KILLS {
+        let process = Process::start(base.path(), nonce.into(), "large");
+        assert!(driver.until(|driver| driver.found(nonce.into()).is_some()));
+        // Its notice follows its HELLO; when an answer is here, so is that.
+        let address = driver.found(nonce.into()).expect("found").0;
+        driver.received.clear();
+        assert!(driver.until(|driver| driver.counter("local_paths_link_now") == 0));
+        driver.send(address, b"there?");
+        assert!(driver.until(|driver| driver.received.contains(&b"echo there?".to_vec())));
+        process.signal(Signal::KILL);
+        assert!(driver.until(|driver| driver.deaths(nonce.into()) == 1));
+    }
+    let noticed = driver.counter("site_deaths_by_notice");
+    assert_eq!(noticed + driver.counter("site_deaths_by_exit") + driver.counter("site_deaths_by_file"), KILLS);
+    if driver.counter("site_notice_refused") > 0 {
+        assert_eq!(noticed, 0, "as is this process, so are the others");
+        eprintln!("not tried: this system gives no io_uring");
+    } else {
+        assert!(noticed > 0, "the kernel was faster {KILLS} times");
+    }
+}
+
+/// The thread that drove the link at first ends, and its notice rings: nobody is dead, and the later death is told.
+#[test]
+fn a_thread_that_ends_is_no_death() {
+    let base = tempfile::tempdir().expect("tempdir");
+    let mut driver = Driver::new(open(base.path(), 1));
+    let process = Process::start(base.path(), 11, "thread");
+    assert!(driver.until(|driver| driver.found(11).is_some()));
+    if driver.counter("site_notice_refused") == 0 {
+        assert!(driver.until(|driver| driver.counter("site_notices_unclear") == 1));
+    }
+    driver.quiet();
+    assert_eq!(driver.deaths(11), 0);
+    process.signal(Signal::KILL);
+    assert!(driver.until(|driver| driver.deaths(11) == 1));
+    assert_eq!(driver.counter("site_deaths_by_notice"), 0);
 }
 
 /// A process that hangs is not dead.

@@ -4,27 +4,31 @@
 //! there; since its own socket is in place before it looks, of two newcomers at least one finds the other. Both may:
 //! a pair then has two connections, which does no harm.
 //!
-//! Death is told once per nonce, and only when certain: the process descriptor of the other end reports its exit, or a
-//! FAREWELL came, or the lock of its process file is free. A connection that hangs up only leads to these tests, since
+//! Death is told once per nonce, and only when certain: its notice rang and all its threads exit, or its process descriptor
+//! reports the exit, or a FAREWELL came, or the lock of its process file is free. A connection that hangs up only leads to these tests, since
 //! a live process may have lost its descriptors, and a forked child may keep those of a dead one open.
 //!
 //! Owned by one thread; nothing blocks. Reading is bounded per call, the queue of data by `INBOX_MAX`.
 
+mod connecting;
 mod deaths;
 mod kill;
+mod notices;
 
 use super::directory::{RuntimeDirectory, from_hex, hex};
+use super::exit_notice::ExitNotice;
 use super::message::{self, Hello, Message, Misunderstood};
 use super::process_file::{self, Life, OtherFile, ProcessFile};
 use super::search::Searches;
 use super::site_record::{self, Founding};
-use super::socket::{self, SUFFIX as SOCKET};
+use super::socket::{self, Descriptors, SUFFIX as SOCKET};
 use crate::counters::counters;
 use crate::shared_memory::Offer;
 use crate::system;
 use isis_wire::Address;
 use rustix::event::epoll;
-use rustix::net::{self, SocketAddrUnix, SocketFlags};
+use rustix::net;
+use notices::Notice;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
@@ -47,6 +51,8 @@ const SEARCH_FIRST_NS: u64 = 5_000_000;
 const SEARCH_LAST_NS: u64 = 1_000_000_000;
 /// How often a peer without a connection or process descriptor, or a watched one, is tested for death.
 const TEST_NS: u64 = 20_000_000;
+/// The files of a dead process are removed after this long.
+const CLEAN_NS: u64 = 10_000_000;
 /// A connection without a HELLO is closed after this long.
 const HELLO_NS: u64 = 5_000_000_000;
 /// Dead nonces remembered, so that late connections do not revive them.
@@ -56,18 +62,25 @@ const DEAD_MAX: usize = 4_096;
 const TOKEN_LISTENER: u64 = 0;
 const TOKEN_CONNECTION: u64 = 1 << 32;
 const TOKEN_PROCESS: u64 = 2 << 32;
+const TOKEN_NOTICE: u64 = 3 << 32;
 
 counters! {
     /// What happened on the link.
     LinkCounters {
         /// Peers found.
         site_peers_found,
-        /// Peers known dead: by their process descriptor.
+        /// Peers known dead: by their notice, when they had begun to exit.
+        site_deaths_by_notice,
+        /// By their process descriptor.
         site_deaths_by_exit,
         /// By their FAREWELL.
         site_deaths_by_farewell,
         /// By their process file.
         site_deaths_by_file,
+        /// Notices that rang though the process went on: the thread ended that drove its link.
+        site_notices_unclear,
+        /// The system gives no io_uring, and so no notice of the own exit.
+        site_notice_refused,
         /// Searches of the directory for new processes; those that were spared, since nothing had changed there.
         site_searches,
         site_searches_spared,
@@ -152,6 +165,7 @@ struct Peer {
     address: Address,
     pidfd: Option<OwnedFd>,
     file: Option<OtherFile>,
+    notice: Notice,
     connections: u32,
     /// What it said, and who it is: see `kill`.
     allow_kill: bool,
@@ -180,6 +194,13 @@ pub(crate) struct SiteLink {
     search_interval_ns: u64,
     searches: Searches,
     test_ns: u64,
+    /// Made at the first turn.
+    notice: Option<ExitNotice>,
+    /// When those are looked at next whose notices rang.
+    look_ns: u64,
+    /// Dead processes whose files are to be removed, and when.
+    left_behind: Vec<u128>,
+    clean_ns: u64,
     /// The process that opened it: a forked child's copy does nothing.
     owner: u32,
     ended: bool,
@@ -219,6 +240,10 @@ impl SiteLink {
             search_interval_ns: SEARCH_FIRST_NS,
             searches: Searches::default(),
             test_ns: 0,
+            notice: None,
+            look_ns: u64::MAX,
+            left_behind: Vec::new(),
+            clean_ns: u64::MAX,
             owner: std::process::id(),
             ended: false,
             counters: LinkCounters::default(),
@@ -250,6 +275,7 @@ impl SiteLink {
             match token & !0xffff_ffff {
                 TOKEN_LISTENER => self.accept(),
                 TOKEN_CONNECTION => self.read(number),
+                TOKEN_NOTICE => self.on_ring(number),
                 _ => self.on_exit(number),
             }
         }
@@ -264,11 +290,13 @@ impl SiteLink {
                 connection.opened_ns = now_ns;
             }
             self.searches.forget();
+            self.make_notice();
         }
         self.now_ns = now_ns;
         if self.ended {
             return u64::MAX;
         }
+        self.look_at_exits();
         if now_ns >= self.search_ns {
             if self.search() {
                 // Somebody was too busy to accept: again soon.
@@ -278,12 +306,16 @@ impl SiteLink {
             self.search_interval_ns = (self.search_interval_ns * 2).min(SEARCH_LAST_NS);
             self.close_silent();
         }
+        if now_ns >= self.clean_ns {
+            self.clean();
+        }
         if now_ns >= self.test_ns {
             self.test_ns = now_ns + TEST_NS;
             self.test_unconnected();
         }
         let testing = !self.watched.is_empty() || self.peers.iter().any(Peer::needs_tests);
-        if testing { self.search_ns.min(self.test_ns) } else { self.search_ns }
+        let due = if testing { self.search_ns.min(self.test_ns) } else { self.search_ns };
+        due.min(self.look_ns).min(self.clean_ns)
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<SiteLinkEvent> {
@@ -398,6 +430,7 @@ impl SiteLink {
             return;
         }
         self.ended = true;
+        self.clean();
         // The file first: whoever sees the hang-up without the FAREWELL finds the lock free.
         self.directory.remove(&format!("{}{SOCKET}", hex(self.own.nonce)));
         self.file.end(&self.directory);
@@ -408,8 +441,8 @@ impl SiteLink {
             let _ = net::shutdown(&connection.fd, net::Shutdown::Write);
         }
         for peer in std::mem::take(&mut self.peers) {
-            if let Some(pidfd) = &peer.pidfd {
-                let _ = epoll::delete(&self.epoll, pidfd);
+            for descriptor in peer.descriptors() {
+                let _ = epoll::delete(&self.epoll, descriptor);
             }
         }
         let _ = epoll::delete(&self.epoll, &self.listener);
@@ -420,109 +453,6 @@ impl SiteLink {
         let mut list = self.counters.list();
         list.push(("site_peers_now", self.peers.len() as u64));
         list
-    }
-
-    // --- connecting ------------------------------------------------------------------------------------------------
-
-    /// Connects to every socket in the directory that is not connected yet. Says whether one has to be tried again soon.
-    fn search(&mut self) -> bool {
-        // Before the directory is listed: what changes meanwhile is news to the next search.
-        let changed = self.directory.changed().ok();
-        if changed.is_some_and(|changed| self.searches.needless(changed)) {
-            self.counters.site_searches_spared += 1;
-            return false;
-        }
-        self.counters.site_searches += 1;
-        let Ok(names) = self.directory.names(SOCKET) else {
-            self.counters.site_errors += 1;
-            return false;
-        };
-        let (mut again, mut all_known) = (false, true);
-        for name in names {
-            let Some(nonce) = from_hex(&name).filter(|nonce| *nonce != self.own.nonce) else { continue };
-            if self.connections.iter().any(|connection| connection.nonce == Some(nonce)) || self.dead.contains(&nonce) {
-                continue;
-            }
-            all_known = false;
-            match self.connect(nonce) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::AGAIN) => again = true,
-                Err(rustix::io::Errno::CONNREFUSED) => {
-                    if process_file::test(&self.directory, nonce) == Life::Dead {
-                        self.remove_files(nonce);
-                    }
-                }
-                Err(rustix::io::Errno::NOENT) => {}
-                Err(_) => self.counters.site_errors += 1,
-            }
-        }
-        match changed {
-            Some(changed) => self.searches.note(self.now_ns, changed, all_known),
-            None => self.searches.forget(),
-        }
-        again
-    }
-
-    fn remove_files(&self, nonce: u128) {
-        self.directory.remove(&format!("{}{SOCKET}", hex(nonce)));
-        process_file::remove_stale(&self.directory, nonce);
-    }
-
-    fn connect(&mut self, nonce: u128) -> rustix::io::Result<()> {
-        let fd = socket::socket()?;
-        let path = self.directory.socket_path(&format!("{}{SOCKET}", hex(nonce)));
-        net::connect(&fd, &SocketAddrUnix::new(path.as_path())?)?;
-        self.add_connection(fd, Some(nonce));
-        Ok(())
-    }
-
-    fn accept(&mut self) {
-        for _ in 0..RECORDS_PER_CALL {
-            match net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(fd) => self.add_connection(fd, None),
-                Err(rustix::io::Errno::AGAIN) => return,
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
-                Err(_) => {
-                    self.counters.site_errors += 1;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn add_connection(&mut self, fd: OwnedFd, nonce: Option<u128>) {
-        let Ok(credentials) = system::peer_credentials(&fd) else {
-            self.counters.site_errors += 1;
-            return;
-        };
-        let user = rustix::process::geteuid().as_raw();
-        if credentials.uid != user && credentials.uid != 0 {
-            self.counters.ignore_foreign_user += 1;
-            return;
-        }
-        let pidfd = socket::pidfd_of(fd.as_fd(), credentials);
-        let _ = net::sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER);
-        self.next_number = self.next_number.wrapping_add(1);
-        let number = self.next_number;
-        let token = epoll::EventData::new_u64(TOKEN_CONNECTION | u64::from(number));
-        if epoll::add(&self.epoll, &fd, token, epoll::EventFlags::IN | epoll::EventFlags::RDHUP).is_err()
-            || socket::send(fd.as_fd(), &[&self.own.encode()]).is_err()
-        {
-            let _ = epoll::delete(&self.epoll, &fd);
-            self.counters.site_errors += 1;
-            return;
-        }
-        let opened_ns = self.now_ns;
-        self.connections.push(Connection { number, fd, nonce, greeted: false, opened_ns, credentials, pidfd });
-    }
-
-    fn close_silent(&mut self) {
-        let late = |c: &Connection, now_ns: u64| !c.greeted && now_ns.saturating_sub(c.opened_ns) > HELLO_NS;
-        let numbers: Vec<u32> =
-            self.connections.iter().filter(|c| late(c, self.now_ns)).map(|connection| connection.number).collect();
-        for number in numbers {
-            self.close(number);
-        }
     }
 
     // --- reading ---------------------------------------------------------------------------------------------------
@@ -553,7 +483,7 @@ impl SiteLink {
         self.record = record;
     }
 
-    fn on_record(&mut self, number: u32, bytes: &[u8], descriptors: Option<[OwnedFd; 2]>) {
+    fn on_record(&mut self, number: u32, bytes: &[u8], descriptors: Descriptors) {
         let Some(index) = self.connections.iter().position(|connection| connection.number == number) else { return };
         let greeted = self.connections[index].greeted;
         match message::decode(bytes) {
@@ -576,10 +506,15 @@ impl SiteLink {
                     self.inbox.push_back((from, bytes.to_vec()));
                 }
             }
-            Ok(Message::Memory { words, reader }) if greeted && descriptors.is_some() => {
-                if let (Some(nonce), Some(descriptors)) = (self.connections[index].nonce, descriptors) {
+            Ok(Message::Memory { words, reader }) if greeted && descriptors.is_full() => {
+                if let (Some(nonce), Ok(descriptors)) = (self.connections[index].nonce, descriptors.into_inner()) {
                     let reader = u32::from(reader);
                     self.events.push_back(SiteLinkEvent::Memory { nonce, words, reader, descriptors });
+                }
+            }
+            Ok(Message::Notice) if greeted && descriptors.len() == 1 => {
+                if let (Some(nonce), Some(signal)) = (self.connections[index].nonce, descriptors.into_iter().next()) {
+                    self.on_notice(nonce, signal);
                 }
             }
             Ok(message @ (Message::Mapped | Message::Unmapped)) if greeted => {
@@ -631,12 +566,14 @@ impl SiteLink {
         // A descriptor that cannot be watched is none.
         let pidfd = pidfd.filter(|pidfd| epoll::add(&self.epoll, pidfd, token, epoll::EventFlags::IN).is_ok());
         let file = OtherFile::open(&self.directory, hello.nonce).ok();
+        self.hand_notice_over(index);
         self.peers.push(Peer {
             number,
             nonce: hello.nonce,
             address: hello.address,
             pidfd,
             file,
+            notice: Notice::None,
             connections: 1,
             allow_kill: hello.allow_kill,
             credentials,

@@ -8,7 +8,8 @@
 //! - MEMORY: words u64 · the receiver's number among the readers u8; with it two descriptors, the sender's log and its bell
 //!   (see `shared_memory`);
 //! - MAPPED: nothing; the sender reads the receiver's log from now on;
-//! - UNMAPPED: nothing; the sender cannot read it.
+//! - UNMAPPED: nothing; the sender cannot read it;
+//! - NOTICE: nothing; with it a descriptor, readable once the sender begins to exit (see `exit_notice`).
 
 use isis_wire::Address;
 
@@ -22,6 +23,7 @@ const KIND_DATA: u8 = 3;
 const KIND_MEMORY: u8 = 4;
 const KIND_MAPPED: u8 = 5;
 const KIND_UNMAPPED: u8 = 6;
+const KIND_NOTICE: u8 = 7;
 const HELLO_BODY: usize = 16 + 16 + 16 + 2 + 1;
 
 /// Who an instance is.
@@ -43,6 +45,7 @@ pub(crate) enum Message<'a> {
     Memory { words: u64, reader: u8 },
     Mapped,
     Unmapped,
+    Notice,
 }
 
 /// Why a message was not understood.
@@ -85,6 +88,11 @@ pub(crate) fn mapped() -> [u8; HEADING] {
 /// An UNMAPPED.
 pub(crate) fn unmapped() -> [u8; HEADING] {
     heading(KIND_UNMAPPED)
+}
+
+/// A NOTICE.
+pub(crate) fn notice() -> [u8; HEADING] {
+    heading(KIND_NOTICE)
 }
 
 impl Hello {
@@ -134,6 +142,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Message<'_>, Misunderstood> {
             },
             KIND_MAPPED if body.is_empty() => Ok(Message::Mapped),
             KIND_UNMAPPED if body.is_empty() => Ok(Message::Unmapped),
+            KIND_NOTICE if body.is_empty() => Ok(Message::Notice),
             _ => Err(Misunderstood::Malformed),
         },
         [b'i', b'L', version, ..] if version != VERSION => Err(Misunderstood::Version(version)),
@@ -161,6 +170,7 @@ mod tests {
         assert_eq!(decode(&data_heading()), Ok(Message::Data(&[])));
         assert_eq!(decode(&mapped()), Ok(Message::Mapped));
         assert_eq!(decode(&unmapped()), Ok(Message::Unmapped));
+        assert_eq!(decode(&notice()), Ok(Message::Notice));
         let bytes = memory(1 << 40, 63);
         assert_eq!(decode(&bytes), Ok(Message::Memory { words: 1 << 40, reader: 63 }));
         for length in 0..bytes.len() {

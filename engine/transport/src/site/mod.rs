@@ -6,11 +6,14 @@
 //! - `state_file`: what the site has written down for good;
 //! - `message`: what is said over the link; `socket`: what it is said through;
 //! - `search`: whether it is worth a look into the directory;
-//! - `link`: the connections, discovery, the data path; `link::deaths`: death notices.
+//! - `exit_notice`: how a process lets the others know at once that it exits, and `exiting`: whether one does;
+//! - `link`: the connections, discovery, the data path; `link::deaths`: what is known of deaths, and how.
 //!
 //! Networks part sites, never the processes of one site; and a death on the site is known for certain.
 
 mod directory;
+mod exit_notice;
+mod exiting;
 mod link;
 mod message;
 mod process_file;

@@ -12,7 +12,7 @@ use super::directory::{RuntimeDirectory, from_hex, hex};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Suffix of the files.
@@ -209,20 +209,38 @@ fn start_time(pid: u32) -> io::Result<u64> {
     ProcStat::read(pid).map(|stat| stat.start)
 }
 
+/// A line of `stat` is no longer: 52 numbers and a name of 64 bytes at most.
+const LINE_MAX: usize = 2_048;
+/// The flag of a thread that exits: `PF_EXITING`.
+const EXITING: u64 = 4;
+
 /// What `/proc/<pid>/stat` says of a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct ProcStat {
+pub(super) struct ProcStat {
     /// One letter; Z: its first thread has ended, and nobody has waited for it.
     state: u8,
-    threads: u32,
+    /// Of the first thread.
+    flags: u64,
+    pub threads: u32,
     /// Ticks since boot.
     start: u64,
 }
 
 impl ProcStat {
-    fn read(pid: u32) -> io::Result<ProcStat> {
-        let text = std::fs::read(format!("/proc/{pid}/stat"))?;
-        ProcStat::parse(&String::from_utf8_lossy(&text)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    pub fn read(pid: u32) -> io::Result<ProcStat> {
+        ProcStat::at(format!("/proc/{pid}/stat"))
+    }
+
+    /// The same of one thread.
+    pub fn of_thread(pid: u32, thread: u32) -> io::Result<ProcStat> {
+        ProcStat::at(format!("/proc/{pid}/task/{thread}/stat"))
+    }
+
+    fn at(path: String) -> io::Result<ProcStat> {
+        // The kernel writes the line anew for each read: one has to take all of it.
+        let mut bytes = [0; LINE_MAX];
+        let length = std::fs::File::open(path)?.read(&mut bytes)?;
+        ProcStat::parse(&String::from_utf8_lossy(&bytes[..length])).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     fn parse(text: &str) -> Option<ProcStat> {
@@ -230,9 +248,15 @@ impl ProcStat {
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_ascii_whitespace().collect();
         Some(ProcStat {
             state: *fields.first()?.as_bytes().first()?,
+            flags: fields.get(6)?.parse().ok()?,
             threads: fields.get(17)?.parse().ok()?,
             start: fields.get(19)?.parse().ok()?,
         })
+    }
+
+    /// The thread will not run the program again.
+    pub fn is_exiting(&self) -> bool {
+        self.flags & EXITING != 0
     }
 
     /// All its threads are at their end: the first one may end before the others.
@@ -294,9 +318,10 @@ mod tests {
 
     #[test]
     fn a_program_may_have_any_name() {
-        let text = "7 (a) Z (b) S) Z 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 99 0 0";
+        let text = "7 (a) Z (b) S) Z 1 1 1 0 -1 4194308 0 0 0 0 0 0 0 0 20 0 3 0 99 0 0";
         let stat = ProcStat::parse(text).expect("a line of stat");
-        assert_eq!(stat, ProcStat { state: b'Z', threads: 3, start: 99 });
+        assert_eq!(stat, ProcStat { state: b'Z', flags: 4_194_308, threads: 3, start: 99 });
+        assert!(stat.is_exiting());
         assert!(!stat.has_exited(), "two threads go on");
         assert_eq!(ProcStat::parse("7 (a"), None);
     }

@@ -40,8 +40,11 @@ pub(super) fn send(fd: BorrowedFd<'_>, parts: &[&[u8]]) -> io::Result<()> {
     send_with(fd, parts, &mut net::SendAncillaryBuffer::default())
 }
 
-/// Sends one record with two descriptors; does not wait.
-pub(super) fn send_descriptors(fd: BorrowedFd<'_>, record: &[u8], descriptors: &[BorrowedFd<'_>; 2]) -> io::Result<()> {
+/// Descriptors that come with a record, at most two.
+pub(super) type Descriptors = ArrayVec<OwnedFd, 2>;
+
+/// Sends one record with one or two descriptors; does not wait.
+pub(super) fn send_descriptors(fd: BorrowedFd<'_>, record: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = net::SendAncillaryBuffer::new(&mut space);
     if !ancillary.push(net::SendAncillaryMessage::ScmRights(descriptors)) {
@@ -64,14 +67,14 @@ fn send_with(
     Ok(())
 }
 
-/// Receives one record into `record`, and the two descriptors that may come with it; does not wait. The length that the
-/// record had: beyond that of `record` it was cut, and is none of ours. Descriptors in any other number are closed.
-pub(super) fn receive(fd: BorrowedFd<'_>, record: &mut [u8]) -> rustix::io::Result<(usize, Option<[OwnedFd; 2]>)> {
+/// Receives one record into `record`, and the descriptors that may come with it; does not wait. The length that the record
+/// had: beyond that of `record` it was cut, and is none of ours. Descriptors beyond two are closed.
+pub(super) fn receive(fd: BorrowedFd<'_>, record: &mut [u8]) -> rustix::io::Result<(usize, Descriptors)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = net::RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC | RecvFlags::CMSG_CLOEXEC;
     let length = net::recvmsg(fd, &mut [IoSliceMut::new(record)], &mut ancillary, flags)?.bytes;
-    let mut descriptors: ArrayVec<OwnedFd, 2> = ArrayVec::new();
+    let mut descriptors = Descriptors::new();
     for message in ancillary.drain() {
         if let net::RecvAncillaryMessage::ScmRights(rights) = message {
             for descriptor in rights {
@@ -79,7 +82,7 @@ pub(super) fn receive(fd: BorrowedFd<'_>, record: &mut [u8]) -> rustix::io::Resu
             }
         }
     }
-    Ok((length, descriptors.into_inner().ok()))
+    Ok((length, descriptors))
 }
 
 /// A descriptor of the process at the other end of a connection. `None` where the system has none to give: then the

@@ -1,7 +1,7 @@
 //! How the link learns of deaths, and what it does then.
 //!
 //! ```text
-//!  connected ── process descriptor: exited, or FAREWELL ──────────────────────► dead, told once
+//!  connected ── notice rang and all threads exit, process descriptor: exited, or FAREWELL ─► dead, told once
 //!      │  last connection hangs up                                                ▲
 //!      └───────────► unconnected ── descriptor: exited, or file's lock is free ───┘
 //!                        │  connected again
@@ -9,9 +9,10 @@
 //! ```
 
 use super::super::process_file::{self, Life};
-use super::{DEAD_MAX, Peer, SEARCH_FIRST_NS, SiteLink, SiteLinkEvent};
+use super::notices::Notice;
+use super::{CLEAN_NS, DEAD_MAX, Peer, SEARCH_FIRST_NS, SiteLink, SiteLinkEvent};
 use rustix::event::epoll;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 impl SiteLink {
     /// A connection hung up: not a death yet.
@@ -49,15 +50,19 @@ impl SiteLink {
         if !peer.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd())) {
             return;
         }
-        // What it said before is still worth hearing; a FAREWELL in there tells the death itself.
+        self.hear_out(nonce);
+        if self.peers.iter().any(|peer| peer.nonce == nonce) {
+            self.counters.site_deaths_by_exit += 1;
+            self.on_death(nonce);
+        }
+    }
+
+    /// What a dead peer said before is still worth hearing; a FAREWELL in there tells the death itself.
+    pub(super) fn hear_out(&mut self, nonce: u128) {
         let connections: Vec<u32> =
             self.connections.iter().filter(|c| c.nonce == Some(nonce)).map(|connection| connection.number).collect();
         for connection in connections {
             self.read(connection);
-        }
-        if self.peers.iter().any(|peer| peer.nonce == nonce) {
-            self.counters.site_deaths_by_exit += 1;
-            self.on_death(nonce);
         }
     }
 
@@ -83,15 +88,24 @@ impl SiteLink {
     pub(super) fn on_death(&mut self, nonce: u128) {
         let Some(index) = self.peers.iter().position(|peer| peer.nonce == nonce) else { return };
         let peer = self.peers.swap_remove(index);
-        if let Some(pidfd) = &peer.pidfd {
-            let _ = epoll::delete(&self.epoll, pidfd);
+        for descriptor in peer.descriptors() {
+            let _ = epoll::delete(&self.epoll, descriptor);
         }
         for connection in self.connections.extract_if(.., |connection| connection.nonce == Some(nonce)) {
             let _ = epoll::delete(&self.epoll, &connection.fd);
         }
         self.remember_dead(nonce);
-        self.remove_files(nonce);
+        self.left_behind.push(nonce);
+        self.clean_ns = self.now_ns + CLEAN_NS;
         self.events.push_back(SiteLinkEvent::Died { nonce });
+    }
+
+    /// Removes the files of the dead: not when they die, for the others wait for the next view then, and files take long.
+    pub(super) fn clean(&mut self) {
+        self.clean_ns = u64::MAX;
+        for nonce in std::mem::take(&mut self.left_behind) {
+            self.remove_files(nonce);
+        }
     }
 
     pub(super) fn remember_dead(&mut self, nonce: u128) {
@@ -103,6 +117,12 @@ impl SiteLink {
 }
 
 impl Peer {
+    /// What epoll watches of it.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        let notice = if let Notice::Silent(signal) = &self.notice { Some(signal) } else { None };
+        self.pidfd.iter().chain(notice)
+    }
+
     /// Nothing that epoll reports would tell its death: it has no connection, or no process descriptor (and a forked
     /// child may keep its connection open).
     pub(super) fn needs_tests(&self) -> bool {
