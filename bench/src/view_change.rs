@@ -38,8 +38,10 @@ struct Times {
     kill: Histogram<u64>,
     kill_last: Histogram<u64>,
     exit: Histogram<u64>,
+    started: Histogram<u64>,
     admitted: Histogram<u64>,
     joined: Histogram<u64>,
+    whole: Histogram<u64>,
     transfer: Histogram<u64>,
 }
 
@@ -58,8 +60,16 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
         fleet.order_all(&Order::Load)?;
     }
     let new = report::histogram;
-    let mut times =
-        Times { kill: new(), kill_last: new(), exit: new(), admitted: new(), joined: new(), transfer: new() };
+    let mut times = Times {
+        kill: new(),
+        kill_last: new(),
+        exit: new(),
+        started: new(),
+        admitted: new(),
+        joined: new(),
+        whole: new(),
+        transfer: new(),
+    };
     for round in 0..args.rounds {
         std::thread::sleep(Duration::from_millis(300));
         while fleet.hear(Duration::ZERO)?.is_some() {}
@@ -78,7 +88,7 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
                 round + 1,
                 args.rounds,
                 report::time_text(times.kill.value_at_quantile(0.5)),
-                report::time_text(times.joined.value_at_quantile(0.5))
+                report::time_text(times.whole.value_at_quantile(0.5))
             ));
         }
     }
@@ -93,9 +103,11 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
         format!("  kill -9 → next view, at each survivor: {}", report::percentile_text(&times.kill)),
         format!("  kill -9 → next view, at the last survivor: {}", report::percentile_text(&times.kill_last)),
         format!("  of that, until the kernel reports the exit: {}", report::percentile_text(&times.exit)),
-        format!("  start of a process → admitted to the system: {}", report::percentile_text(&times.admitted)),
-        format!("  admitted → first view, state included: {}", report::percentile_text(&times.joined)),
+        format!("  newcomer opens the library → first view, state included: {}", report::percentile_text(&times.whole)),
+        format!("  of that, until admitted to the system: {}", report::percentile_text(&times.admitted)),
+        format!("  of that, from there to the first view: {}", report::percentile_text(&times.joined)),
         format!("  of that, first to last block of the state: {}", report::percentile_text(&times.transfer)),
+        format!("  before that, from the start of its process: {}", report::percentile_text(&times.started)),
         format!("  {checked} messages checked at each member: no loss, no repetition, order kept, state handed over"),
     ];
     let value = json!({
@@ -103,7 +115,8 @@ pub fn run(args: &ViewChange) -> Result<(), String> {
         "transport": args.load.transport, "rounds": args.rounds, "rate": args.rate, "no_load": args.no_load, "state": args.state,
         "kill_to_exit": report::percentiles(&times.exit),
         "kill_to_view": report::percentiles(&times.kill), "kill_to_last_view": report::percentiles(&times.kill_last),
-        "start_to_admitted": report::percentiles(&times.admitted), "admitted_to_view": report::percentiles(&times.joined),
+        "start_to_open": report::percentiles(&times.started), "open_to_admitted": report::percentiles(&times.admitted),
+        "admitted_to_view": report::percentiles(&times.joined), "open_to_view": report::percentiles(&times.whole),
         "state_transfer": report::percentiles(&times.transfer), "checked": checked,
     });
     report::publish(args.load.json, "view-change", &text, value);
@@ -153,15 +166,18 @@ impl ExitWatch {
 
 fn join(fleet: &mut Fleet, index: usize, times: &mut Times) -> Result<(), String> {
     let started = fleet.started_at(index);
-    let mut admitted = 0;
+    let (mut opened, mut admitted) = (started, started);
     let mut state = None;
     fleet.until("the first view of a joiner", |_, from, report| {
         match report {
             _ if from != index => (),
+            Report::Opened { at } => opened = *at,
             Report::Admitted { at, .. } => admitted = *at,
             Report::State { first_at, at, .. } => state = Some((*first_at, *at)),
             Report::View { at, .. } => {
-                times.admitted.saturating_record(admitted.saturating_sub(started));
+                times.started.saturating_record(opened.saturating_sub(started));
+                times.admitted.saturating_record(admitted.saturating_sub(opened));
+                times.whole.saturating_record(at.saturating_sub(opened));
                 times.joined.saturating_record(at.saturating_sub(admitted));
                 return true;
             }
