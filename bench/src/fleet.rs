@@ -186,6 +186,12 @@ impl Fleet {
             }
             sent.len() == members.len()
         })?;
+        self.settled(&sent, ordered)
+    }
+
+    /// Waits until every live member has delivered so many messages of each process, and compares as [`Fleet::settle`] does.
+    pub fn settled(&mut self, sent: &BTreeMap<u64, u64>, ordered: bool) -> Result<(u64, u64), String> {
+        let members = self.alive();
         self.order_all(&Order::Settle(sent.clone()))?;
         let mut ends = BTreeMap::new();
         self.until("the delivery of all that was sent", |_, index, report| {

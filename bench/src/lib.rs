@@ -16,6 +16,7 @@ pub mod member;
 pub mod plane;
 pub mod report;
 pub mod roc;
+pub mod round_trip;
 pub mod stop;
 pub mod talk;
 pub mod throughput;

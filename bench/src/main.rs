@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use isis_bench::{compare, curve, flood, floor, latency, member, roc, stop, throughput, view_change};
+use isis_bench::{compare, curve, flood, floor, latency, member, roc, round_trip, stop, throughput, view_change};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -30,6 +30,8 @@ enum Bench {
     Curve(curve::Curve),
     /// What the machine gives at best: memory and bare sockets.
     Floor(floor::Floor),
+    /// A message to all and an answer of each: ours, the bare machine's, and a rival's.
+    RoundTrip(round_trip::RoundTrip),
     /// How long a silence has to be: wrong suspicions at full load against the time until a real silence is noticed.
     Roc(roc::Roc),
     /// A member process; started by the others.
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Bench::Compare(args) => compare::run(&args),
         Bench::Curve(args) => curve::run(&args),
         Bench::Floor(args) => floor::run(&args),
+        Bench::RoundTrip(args) => round_trip::run(&args),
         Bench::Roc(args) => roc::run(&args),
         Bench::Member { start } => return ExitCode::from(member::run(&start) as u8),
     };

@@ -47,6 +47,8 @@ struct Member {
     next_send: u64,
     sent: u64,
     own_delivered: u64,
+    /// When the question was sent whose answers are not all here; 0: none.
+    asked_at: u64,
     measured_from: u64,
     measured_cpu: u64,
     base: (u64, u64, u64),
@@ -138,6 +140,7 @@ impl Member {
             next_send: 0,
             sent: 0,
             own_delivered: 0,
+            asked_at: 0,
             measured_from: now_ns(),
             measured_cpu: 0,
             base: (0, 0, 0),
@@ -162,10 +165,13 @@ impl Member {
                     Err(TryRecvError::Disconnected) => return Err("the driver is gone".to_owned()),
                 }
             }
-            let busy = self.loading && self.in_view && self.send_load()?;
+            let busy = match self.start.answers {
+                true => self.in_view && self.exchange()?,
+                false => self.loading && self.in_view && self.send_load()?,
+            };
             self.hand_over()?;
             let yields = self.start.idle == IdleName::Yield;
-            let wait = if busy || yields { 0 } else { self.pause() };
+            let wait = if busy || self.start.idle != IdleName::Wait { 0 } else { self.pause() };
             let any = self.node.wait(Some(wait)).map_err(|error| error.to_string())?;
             if yields && !busy && !any {
                 std::thread::yield_now();
@@ -221,6 +227,25 @@ impl Member {
             }
         }
         Ok(true)
+    }
+
+    /// Round trips: the first member asks when all have answered, the others answer. Whether something was sent.
+    fn exchange(&mut self) -> Result<bool, String> {
+        if self.ledger.own_rank > 0 {
+            let before = self.sent;
+            while self.sent < self.ledger.of_rank(0) && self.send_one(0)? {}
+            return Ok(self.sent > before);
+        }
+        if self.ledger.least_of_others() < self.sent {
+            return Ok(false);
+        }
+        let now = now_ns();
+        if self.asked_at > 0 {
+            self.histogram.saturating_record((now - self.asked_at).max(1));
+        }
+        let asks = self.loading && self.send_one(now)?;
+        self.asked_at = if asks { now } else { 0 };
+        Ok(asks)
     }
 
     /// Sends a message with this time; false: the window is full.
@@ -300,7 +325,7 @@ impl Member {
         if rank == self.ledger.own_rank {
             self.own_delivered = number;
             // One in sixteen is enough under full load, and leaves the processor to the load.
-            if self.start.rate > 0 || number % 16 == 0 {
+            if !self.start.answers && (self.start.rate > 0 || number % 16 == 0) {
                 self.histogram.saturating_record(now_ns().saturating_sub(time).max(1));
             }
         }

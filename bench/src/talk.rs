@@ -35,6 +35,8 @@ pub enum IdleName {
     Wait,
     /// It turns the loop and yields, as a program with a polling loop of its own does.
     Yield,
+    /// It turns the loop and keeps its processor.
+    Spin,
 }
 
 /// What a member is started with.
@@ -54,6 +56,9 @@ pub struct Start {
     pub timetable: bool,
     /// One message at a time: the next one only after the own delivery of the last.
     pub ping: bool,
+    /// Round trips: the first member sends one message at a time, each of the others answers by one of its own, and what is
+    /// measured is the time until the last answer.
+    pub answers: bool,
     /// What to do while there is nothing to do.
     pub idle: IdleName,
     /// Bytes of ballast in the group's state.

@@ -60,6 +60,7 @@ impl Load {
             size: self.size,
             rate,
             ping,
+            answers: false,
             timetable: false,
             idle: self.idle,
             state,

@@ -105,6 +105,8 @@ struct Ledger {
     delivered: u64,
     lost: u64,
     histogram: Histogram<u64>,
+    /// What is measured is round trips.
+    answers: bool,
     wrong: Option<String>,
 }
 
@@ -125,7 +127,7 @@ impl Ledger {
         }
         self.delivered += 1;
         // One in sixteen is enough under full load, as for our own members.
-        if sender == usize::from(self.own) && number.is_multiple_of(16) {
+        if !self.answers && sender == usize::from(self.own) && number.is_multiple_of(16) {
             self.histogram.saturating_record(now_ns().saturating_sub(time).max(1));
         }
     }
@@ -142,10 +144,11 @@ fn work(system: &mut impl System, start: &Start, orders: &Receiver<Order>) -> Re
         delivered: 0,
         lost: 0,
         histogram: Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(|error| format!("{error:?}"))?,
+        answers: start.answers,
         wrong: None,
     };
     let mut message = vec![0x5a; start.size];
-    let (mut ready, mut loading, mut sent) = (false, false, 0_u64);
+    let (mut ready, mut loading, mut sent, mut asked_at) = (false, false, 0_u64, 0_u64);
     let mut base = (now_ns(), 0, 0, 0);
     loop {
         loop {
@@ -178,16 +181,16 @@ fn work(system: &mut impl System, start: &Start, orders: &Receiver<Order>) -> Re
             tell(&Report::Ready);
         }
         let mut done = 0;
-        if loading {
+        if start.answers {
+            done += exchange(system, start, &mut ledger, &mut message, (&mut sent, &mut asked_at), loading)?;
+        } else if loading {
             let mut now = now_ns();
             for index in 0..SEND_BURST {
                 // One reading of the clock serves eight messages, as for our own members.
                 if index % 8 == 7 {
                     now = now_ns();
                 }
-                let first = (u64::from(start.index) << NUMBER_BITS) | (sent + 1);
-                message[..8].copy_from_slice(&first.to_le_bytes());
-                message[8..STAMP].copy_from_slice(&now.to_le_bytes());
+                stamp(&mut message, start.index, sent + 1, now);
                 if !system.send(&message)? {
                     break;
                 }
@@ -199,10 +202,53 @@ fn work(system: &mut impl System, start: &Start, orders: &Receiver<Order>) -> Re
         if let Some(wrong) = &ledger.wrong {
             return Err(format!("an unexpected message: {wrong}"));
         }
-        if done == 0 {
-            system.idle();
+        match (done, start.spin) {
+            (0, true) => std::hint::spin_loop(),
+            (0, false) => system.idle(),
+            _ => (),
         }
     }
+}
+
+/// Who sends this message, its number there, and when.
+fn stamp(message: &mut [u8], sender: u16, number: u64, time: u64) {
+    message[..8].copy_from_slice(&((u64::from(sender) << NUMBER_BITS) | number).to_le_bytes());
+    message[8..STAMP].copy_from_slice(&time.to_le_bytes());
+}
+
+/// Round trips: the first member asks when all have answered, the others answer. How many messages were sent.
+fn exchange(
+    system: &mut impl System,
+    start: &Start,
+    ledger: &mut Ledger,
+    message: &mut [u8],
+    (sent, asked_at): (&mut u64, &mut u64),
+    asks: bool,
+) -> Result<usize, String> {
+    let before = *sent;
+    if start.index > 0 {
+        while *sent < ledger.last[0] {
+            stamp(message, start.index, *sent + 1, 0);
+            if !system.send(message)? {
+                break;
+            }
+            *sent += 1;
+        }
+        return Ok((*sent - before) as usize);
+    }
+    if ledger.last[1..].iter().any(|last| last < sent) {
+        return Ok(0);
+    }
+    let now = now_ns();
+    if *asked_at > 0 {
+        ledger.histogram.saturating_record((now - *asked_at).max(1));
+        *asked_at = 0;
+    }
+    stamp(message, start.index, *sent + 1, now);
+    if asks && system.send(message)? {
+        (*sent, *asked_at) = (*sent + 1, now);
+    }
+    Ok((*sent - before) as usize)
 }
 
 /// The member that sent this message.

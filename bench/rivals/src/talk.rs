@@ -19,6 +19,11 @@ pub struct Start {
     pub size: usize,
     /// The first of 32 ports of this run.
     pub port: u16,
+    /// Round trips instead of load: the first member sends one message at a time, each of the others answers by one of its
+    /// own, and what is measured is the time until the last answer.
+    pub answers: bool,
+    /// A member with nothing to do keeps its processor.
+    pub spin: bool,
 }
 
 /// Driver to member.
@@ -53,7 +58,7 @@ pub enum Report {
         lost: u64,
         /// Processor time of this process, nanoseconds.
         cpu_ns: u64,
-        /// Send to own delivery: `(nanoseconds, count)`. Empty where a system does not deliver its own messages.
+        /// Send to own delivery, or round trips: `(nanoseconds, count)`. Empty where a system does not deliver its own messages.
         histogram: Vec<(u64, u64)>,
     },
     /// The system failed, or gave a message out of order or damaged.

@@ -35,7 +35,7 @@ impl Contest {
 }
 
 /// All rivals.
-pub const RIVALS: [Rival; 3] = [
+pub const RIVALS: [Rival; 4] = [
     Rival {
         name: "aeron",
         needs: "CMake 3.30 or later (`pip install cmake`; CMAKE=/path/to/cmake), and of Debian: clang libclang-dev make g++ \
@@ -43,10 +43,11 @@ pub const RIVALS: [Rival; 3] = [
     },
     Rival { name: "corosync", needs: "of Debian: corosync libcpg-dev; to be root; no other Corosync on this host" },
     Rival { name: "iceoryx2", needs: "a C compiler and libclang (of Debian: gcc libc6-dev libclang-dev)" },
+    Rival { name: "raw", needs: "nothing but the machine, whose floor it is" },
 ];
 
 /// All contests.
-pub const CONTESTS: [Contest; 6] = [
+pub const CONTESTS: [Contest; 8] = [
     Contest {
         rival: "aeron",
         transport: "udp-64k",
@@ -94,5 +95,21 @@ pub const CONTESTS: [Contest; 6] = [
         ours: &[],
         shared_memory: true,
         most: 1 << 20,
+    },
+    Contest {
+        rival: "raw",
+        transport: "ring",
+        promises: "FIFO per sender",
+        ours: &[],
+        shared_memory: true,
+        most: 64 << 10,
+    },
+    Contest {
+        rival: "raw",
+        transport: "udp-multicast",
+        promises: "nothing",
+        ours: &[],
+        shared_memory: false,
+        most: 65_000,
     },
 ];

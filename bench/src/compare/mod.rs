@@ -30,12 +30,15 @@ pub struct Compare {
     /// Payload bytes; may be repeated. Default: 64, 1024 and 65536.
     #[arg(long = "size", value_name = "BYTES")]
     sizes: Vec<usize>,
-    /// Only this rival (aeron, corosync, iceoryx2); may be repeated. Default: all that can be had.
+    /// Only this rival (aeron, corosync, iceoryx2, raw); may be repeated. Default: all that can be had.
     #[arg(long = "rival", value_name = "NAME")]
     rivals: Vec<String>,
     /// Ours is ordered like this, whatever the rival promises.
     #[arg(long, value_enum, default_value = "total")]
     kind: KindName,
+    /// How many of the members send. Default: all.
+    #[arg(long)]
+    senders: Option<u16>,
     /// What our members do while there is nothing to do. The rivals' yield.
     #[arg(long, value_enum, default_value = "yield")]
     idle: IdleName,
@@ -57,6 +60,12 @@ pub struct Compare {
     /// Draws the ratios.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+}
+
+impl Compare {
+    fn senders(&self) -> u16 {
+        self.senders.unwrap_or(self.members).clamp(1, self.members)
+    }
 }
 
 /// One measurement of one system.
@@ -118,8 +127,11 @@ pub fn run(args: &Compare) -> Result<(), String> {
     let mut outcomes = Vec::new();
     let mut failed = 0;
     crate::say(&format!(
-        "{} members, all sending; deliveries a second at the slowest: median (least to most) of {} rounds of {} s",
-        args.members, args.rounds, args.seconds
+        "{} members, {} sending; deliveries a second at the slowest: median (least to most) of {} rounds of {} s",
+        args.members,
+        args.senders(),
+        args.rounds,
+        args.seconds
     ));
     for contest in &CONTESTS {
         let Some((_, program)) = programs.iter().find(|(name, _)| *name == contest.rival) else { continue };
@@ -170,6 +182,9 @@ impl Field<'_> {
                 &rival::Work {
                     transport: self.contest.transport,
                     members: self.args.members,
+                    senders: self.args.senders(),
+                    answers: false,
+                    spin: false,
                     size: self.size,
                     seconds: self.args.seconds,
                 },
@@ -235,7 +250,7 @@ impl Field<'_> {
             json: false,
             options: self.options(),
         };
-        let measured = throughput::measure(&load, self.args.members, 0, self.args.seconds, false)?;
+        let measured = throughput::measure(&load, self.args.senders(), 0, self.args.seconds, false)?;
         Ok(Sample { rates: measured.rates, cpu_us: measured.cpu_us, latency: measured.latency, lost: 0 })
     }
 
@@ -243,7 +258,7 @@ impl Field<'_> {
         json!({
             "bench": "compare", "system": system, "transport": transport, "against": self.contest.rival,
             "order": if system == "isis" { format!("{:?}", self.args.kind) } else { self.contest.promises.to_owned() },
-            "size": self.size, "members": self.args.members, "round": round, "seconds": self.args.seconds,
+            "size": self.size, "members": self.args.members, "senders": self.args.senders(), "round": round, "seconds": self.args.seconds,
             "messages_per_second": sample.slowest(), "messages_per_second_each": sample.rates,
             "megabytes_per_second": sample.slowest() * self.size as f64 / 1e6,
             "cpu_us_per_multicast": sample.cpu_us, "lost": sample.lost,

@@ -29,6 +29,12 @@ pub struct Work {
     pub transport: &'static str,
     /// Member processes.
     pub members: u16,
+    /// How many of them send.
+    pub senders: u16,
+    /// Round trips instead of load.
+    pub answers: bool,
+    /// A member with nothing to do keeps its processor.
+    pub spin: bool,
     /// Payload bytes.
     pub size: usize,
     /// Seconds to measure.
@@ -86,12 +92,16 @@ pub fn measure(program: &Path, work: &Work) -> Result<Sample, String> {
             members: work.members,
             size: work.size,
             port,
+            answers: work.answers,
+            spin: work.spin,
         };
         let text = serde_json::to_string(&start).map_err(|error| error.to_string())?;
         members.children.start(Command::new(program).arg(&text))?;
     }
     members.hear_all("connected", |report| matches!(report, Report::Ready).then_some(()))?;
-    members.order(Order::Load)?;
+    for index in 0..usize::from(work.senders) {
+        members.order_one(index, Order::Load)?;
+    }
     std::thread::sleep(WARM_UP);
     members.order(Order::Measure)?;
     std::thread::sleep(Duration::from_secs(work.seconds.clamp(1, 600)));
@@ -109,7 +119,7 @@ pub fn measure(program: &Path, work: &Work) -> Result<Sample, String> {
     members.children.collect(PATIENCE)?;
     let sent: u64 = measured.iter().map(|m| m.2).sum();
     let cpu: u64 = measured.iter().map(|m| m.4).sum();
-    if measured.iter().any(|m| m.1 == 0) {
+    if measured.iter().any(|m| m.1 == 0) || (work.answers && latency.is_empty()) {
         return Err("a member delivered nothing".to_owned());
     }
     Ok(Sample {
@@ -125,6 +135,10 @@ struct Members {
 }
 
 impl Members {
+    fn order_one(&mut self, index: usize, order: Order) -> Result<(), String> {
+        self.children.tell(index, &serde_json::to_string(&order).map_err(|error| error.to_string())?)
+    }
+
     fn order(&mut self, order: Order) -> Result<(), String> {
         self.children.tell_all(&serde_json::to_string(&order).map_err(|error| error.to_string())?)
     }

@@ -95,6 +95,17 @@ impl Ledger {
         Ok(())
     }
 
+    /// How many messages of this rank were delivered, ever.
+    pub fn of_rank(&self, rank: usize) -> u64 {
+        self.ranks.get(rank).map_or(0, |(_, last, _)| *last)
+    }
+
+    /// The fewest messages of any other member that were delivered.
+    pub fn least_of_others(&self) -> u64 {
+        let others = self.ranks.iter().enumerate().filter(|(rank, _)| *rank != self.own_rank);
+        others.map(|(_, (_, last, _))| *last).min().unwrap_or(0)
+    }
+
     /// Whether all these were delivered.
     pub fn has(&mut self, wanted: &BTreeMap<u64, u64>) -> bool {
         self.fold();

@@ -34,8 +34,7 @@ fn exit_all(pid: u32) -> Option<bool> {
     }
     listed.sort_unstable();
     listed.dedup();
-    let all_exit =
-        || listed.iter().all(|thread| ProcStat::of_thread(pid, *thread).is_ok_and(|stat| stat.is_exiting()));
+    let all_exit = || listed.iter().all(|thread| ProcStat::of_thread(pid, *thread).is_ok_and(|stat| stat.is_exiting()));
     if !all_exit() {
         return Some(false);
     }
