@@ -89,7 +89,8 @@ impl Inline {
     }
 
     pub fn wait(&mut self, timeout_ns: Option<u64>, ended: bool) -> bool {
-        let end = timeout_ns.map(|timeout| clock::now() + timeout);
+        let once = timeout_ns == Some(0);
+        let end = timeout_ns.filter(|_| !once).map(|timeout| clock::now() + timeout);
         self.idle.reset();
         loop {
             if self.has_event() {
@@ -99,7 +100,7 @@ impl Inline {
             if self.has_event() {
                 return true;
             }
-            if ended || end.is_some_and(|end| end <= clock::now()) {
+            if ended || once || end.is_some_and(|end| end <= clock::now()) {
                 return false;
             }
             if worked {

@@ -94,12 +94,12 @@ impl CoreLoop {
             self.machine.set_datagram_network(datagram_network);
         }
         let mut work = self.site_events(now);
-        work += self.receive();
+        work += self.receive(now);
         while let Some((address, quoted)) = self.port.poll_refused() {
             self.machine.handle_refused(now, address, &quoted);
             work += 1;
         }
-        let now = clock::now();
+        let now = if work > 0 { clock::now() } else { now };
         work += self.timeouts(now);
         work += self.site_requests(now);
         work += self.transmit(now);
@@ -123,10 +123,12 @@ impl CoreLoop {
         SITE_EVENTS
     }
 
-    fn receive(&mut self) -> usize {
+    fn receive(&mut self, mut now: Instant) -> usize {
         let mut work = 0;
-        for _ in 0..RECEIVE_BURSTS {
-            let now = clock::now();
+        for burst in 0..RECEIVE_BURSTS {
+            if burst > 0 {
+                now = clock::now();
+            }
             let machine = &mut self.machine;
             let received =
                 self.port.receive_burst(RECEIVE_BURST, &mut |from, packet| machine.handle_packet(now, from, packet));

@@ -62,7 +62,7 @@ impl Endpoint {
         }
         for id in done {
             self.shared.multis.pending.remove(&id);
-            self.dirty = true;
+            self.touch();
         }
         for (process, open) in questions {
             if let Some(address) = self.shared.peers.get(&process).map(|peer| peer.entry.address) {

@@ -10,7 +10,7 @@ const MAX_PASSES: usize = 4;
 
 impl Endpoint {
     pub(super) fn drive(&mut self) {
-        self.dirty = false;
+        (self.dirty, self.quiet) = (false, false);
         self.deadline.set(None);
         if self.ended.is_some() {
             return;

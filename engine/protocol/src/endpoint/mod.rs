@@ -120,7 +120,10 @@ pub struct Endpoint {
     finished: Option<Pending>,
     burst: Vec<Planned>,
     data: Vec<DataPacket>,
+    /// Something happened that was not driven yet.
     dirty: bool,
+    /// There was nothing to send, and nothing happened since.
+    quiet: bool,
     /// What `poll_timeout` found last; `None`: something may have changed since. Looking through all groups and peers is
     /// too much to do whenever a loop asks.
     deadline: Cell<Option<Option<Instant>>>,
@@ -164,13 +167,34 @@ impl Endpoint {
             burst: Vec::new(),
             data: Vec::new(),
             dirty: true,
+            quiet: false,
             deadline: Cell::new(None),
         };
         endpoint.read_record();
         endpoint
     }
 
-    /// Takes note of the time; every entry comes through here.
+    /// Takes note of the time at a look from outside. As long as nothing is due nothing has happened by that: a loop that
+    /// never sleeps looks a million times a second.
+    fn look(&mut self, now: Instant) {
+        if now <= self.shared.now {
+            return;
+        }
+        if self.dirty || self.poll_timeout().is_some_and(|due| due <= now) {
+            return self.at(now);
+        }
+        self.shared.now = now;
+        // A pause would have passed the deadline of the watch.
+        let _ = self.watch.observe(now);
+    }
+
+    /// Something happened that `drive` has to see.
+    fn touch(&mut self) {
+        self.dirty = true;
+        self.deadline.set(None);
+    }
+
+    /// Takes note of the time; every entry comes through here, or through `look`.
     fn at(&mut self, now: Instant) {
         if now > self.shared.now {
             self.shared.now = now;
@@ -188,8 +212,7 @@ impl Endpoint {
                 group.forgive(now);
             }
         }
-        self.dirty = true;
-        self.deadline.set(None);
+        self.touch();
     }
 
     // --- handle_*: the world comes in ---------------------------------------------------------------------------
@@ -394,17 +417,14 @@ impl Endpoint {
     /// overwritten, and it counts as consumed, though up to 32 messages that follow each other in a stream do so at once, which
     /// opens their sender's window. The next event stays: the application was not told of it.
     pub fn has_event(&mut self, now: Instant) -> bool {
-        self.deadline.set(None);
-        if now > self.shared.now {
-            self.at(now);
-        }
+        self.look(now);
         if let Some(consume) = self.consumed
             && !(consume.can_wait() && matches!(self.shared.events.front(), Some(Pending::Many(_))))
         {
             self.consumed = None;
             if let Some(group) = self.groups.get_mut(&consume.group) {
                 group.consume(&consume);
-                self.dirty = true;
+                self.touch();
             }
         }
         if self.dirty && self.shared.events.is_empty() {
@@ -439,7 +459,7 @@ impl Endpoint {
         {
             it.told_view = view.number;
             // Sending-view mode: sends may be worth another try now.
-            self.dirty = true;
+            self.touch();
         }
         Some(event)
     }
@@ -497,10 +517,7 @@ impl Endpoint {
     /// Packets to send now: at most a burst; call again until it gives none. The slices are valid until the next call
     /// of any method that takes `&mut self`.
     pub fn poll_transmit(&mut self, now: Instant) -> impl ExactSizeIterator<Item = Transmit<'_>> {
-        self.deadline.set(None);
-        if now > self.shared.now {
-            self.at(now);
-        }
+        self.look(now);
         if self.dirty {
             self.drive();
         }
@@ -508,12 +525,18 @@ impl Endpoint {
             self.shared.buffers.give(sent);
         }
         let mut data = std::mem::take(&mut self.data);
-        for group in self.groups.values_mut() {
-            group.transmit(&mut self.shared, &mut data);
-        }
-        if !data.is_empty() {
-            // Own messages that were published are deliverable now.
-            self.dirty = true;
+        if !self.quiet {
+            let mut published = false;
+            for group in self.groups.values_mut() {
+                published |= group.transmit(&mut self.shared, &mut data);
+            }
+            self.quiet = data.is_empty() && self.shared.outbox.is_empty();
+            if published || !data.is_empty() {
+                // Own messages that were published are deliverable now.
+                self.touch();
+            } else if !self.quiet {
+                self.deadline.set(None);
+            }
         }
         for outgoing in self.shared.outbox.drain(..) {
             self.burst.push((outgoing.to, outgoing.packet, None));
@@ -554,7 +577,9 @@ impl Endpoint {
     /// When `handle_timeout` wants to be called next; `None`: never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if let Some(deadline) = self.deadline.get() {
-            debug_assert_eq!(deadline, self.next_deadline(), "something changed and did not say so");
+            // Earlier is harmless: the deadline of the watch moves at each look.
+            let comes = |at: Option<Instant>| at.map_or(u64::MAX, |at| at.0);
+            debug_assert!(comes(deadline) <= comes(self.next_deadline()), "something changed and did not say so");
             return deadline;
         }
         let deadline = self.next_deadline();

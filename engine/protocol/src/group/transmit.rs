@@ -35,12 +35,12 @@ pub struct DataPacket {
 }
 
 impl Group {
-    /// Closes the open batch and delivers to itself what that makes deliverable.
-    pub(crate) fn publish(&mut self, shared: &mut Shared) {
+    /// Closes the open batch. Says whether there was any: then there may be something to deliver to itself.
+    pub(crate) fn publish(&mut self, shared: &mut Shared) -> bool {
         if mutant!(WindowStopsControl) && self.plane.space(shared.config.window, false) < 256 {
-            return;
+            return false;
         }
-        self.plane.publish(&mut shared.region);
+        self.plane.publish(&mut shared.region)
     }
 
     /// Brings the own row up to date. While the state is on its way the window counts what is received, up to the backlog's
@@ -77,19 +77,18 @@ impl Group {
         told.as_ref().unwrap_or(&self.plane.rows[self.rank]).write(out);
     }
 
-    /// Plans this burst's packets of the group.
-    pub fn transmit(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) {
-        if self.departed_until.is_none() {
+    /// Plans this burst's packets of the group. Says whether something was published.
+    pub fn transmit(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) -> bool {
+        let sends = self.departed_until.is_none() && (!shared.stalled || self.is_system());
+        let published = sends && self.publish(shared);
+        if sends {
             self.transmit_stream(shared, out);
         }
         self.transmit_repairs(shared, out);
+        published
     }
 
     fn transmit_stream(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) {
-        if shared.stalled && !self.is_system() {
-            return;
-        }
-        self.publish(shared);
         let log = &self.plane.log;
         if self.peers.is_empty() {
             self.plane.log.sent = log.published;

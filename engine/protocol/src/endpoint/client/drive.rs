@@ -47,7 +47,7 @@ impl Endpoint {
                 client.registration = client.number + 1;
                 client.everywhere = client.number;
                 client.control(ClientOperation::Open);
-                self.dirty = true;
+                self.touch();
             }
             return;
         };
