@@ -10,7 +10,7 @@ const MAX_PASSES: usize = 4;
 
 impl Endpoint {
     pub(super) fn drive(&mut self) {
-        (self.dirty, self.quiet) = (false, false);
+        (self.dirty, self.eventful, self.quiet) = (false, false, false);
         self.deadline.set(None);
         if self.ended.is_some() {
             return;

@@ -122,6 +122,9 @@ pub struct Endpoint {
     data: Vec<DataPacket>,
     /// Something happened that was not driven yet.
     dirty: bool,
+    /// It may give events. Consumption alone gives none that cannot wait until the next turn, and so a loop that takes one message
+    /// after the other drives once, not once for each.
+    eventful: bool,
     /// There was nothing to send, and nothing happened since.
     quiet: bool,
     /// What `poll_timeout` found last; `None`: something may have changed since. Looking through all groups and peers is
@@ -167,6 +170,7 @@ impl Endpoint {
             burst: Vec::new(),
             data: Vec::new(),
             dirty: true,
+            eventful: true,
             quiet: false,
             deadline: Cell::new(None),
         };
@@ -190,7 +194,7 @@ impl Endpoint {
 
     /// Something happened that `drive` has to see.
     fn touch(&mut self) {
-        self.dirty = true;
+        (self.dirty, self.eventful) = (true, true);
         self.deadline.set(None);
     }
 
@@ -424,10 +428,11 @@ impl Endpoint {
             self.consumed = None;
             if let Some(group) = self.groups.get_mut(&consume.group) {
                 group.consume(&consume);
-                self.touch();
+                self.dirty = true;
+                self.deadline.set(None);
             }
         }
-        if self.dirty && self.shared.events.is_empty() {
+        if self.eventful && self.shared.events.is_empty() {
             self.drive();
         }
         match self.shared.events.front() {
