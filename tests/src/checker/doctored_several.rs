@@ -117,6 +117,26 @@ fn good_parting() -> Trace {
     s.trace
 }
 
+/// One sends to two groups, the first of which is its own alone, and dies. A newcomer was to come to that group then, and never
+/// met it: the message has died there with the group's only member.
+fn good_newcomer() -> Trace {
+    let mut s = begin(&[P0, P1, P2]);
+    form(&mut s, FIRST, &[(P0, 0)]);
+    form(&mut s, SECOND, &[(P0, 1), (P2, 0)]);
+    send_to_both(&mut s, P0, 1);
+    deliver(&mut s, (P2, 0, SECOND), name(P0, 1, 1), 0, 1);
+    let (join, name) = (0, FIRST.0 as u8);
+    s.note(P1, Event::JoinCall { join, name, wants_state: false, sending_view: false, client: false });
+    s.note(P1, Event::View { join, view: seen(FIRST, 2, &[P0, P1], &[], P1), digest: None });
+    s.note(P0, Event::Crash);
+    for process in [P1, P2] {
+        s.note(process, Event::SystemView(seen(GroupId::SYSTEM, 2, &[P1, P2], &[P0], process)));
+    }
+    s.note(P1, Event::View { join, view: seen(FIRST, 3, &[P1], &[P0], P1), digest: None });
+    s.note(P2, Event::View { join: 0, view: seen(SECOND, 2, &[P2], &[P0], P2), digest: None });
+    s.trace
+}
+
 /// One sends to two groups; a member of the second answers in a third one, where a member of the first is.
 fn good_answer() -> Trace {
     let mut s = begin(&[P0, P1, P2]);
@@ -217,6 +237,17 @@ fn property_17_is_of_those_that_are_in_the_system() {
             let view = seen(GroupId::SYSTEM, 3, &[P1, P3, P4], &[P2], process);
             t.push(last, process, Event::SystemView(view));
         }
+    });
+}
+
+#[test]
+fn property_17_is_of_those_that_the_message_can_have_met() {
+    // The sender has gone on to the newcomer's view, and taken the message there.
+    bites(17, good_newcomer, "nobody delivers it", |t| {
+        let crash = t.records.iter().position(|record| matches!(record.event, Event::Crash)).expect("a crash");
+        let mut record = t.records[crash].clone();
+        record.event = Event::View { join: 0, view: seen(FIRST, 2, &[P0, P1], &[], P0), digest: None };
+        t.records.insert(crash, record);
     });
 }
 

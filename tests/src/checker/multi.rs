@@ -5,6 +5,7 @@
 use super::Violation;
 use super::history::{History, Membership, SYSTEM_JOIN};
 use crate::trace::{Key, Process};
+use isis_protocol::id::GroupId;
 use std::collections::BTreeMap;
 
 /// What names the message, whichever group's key is at hand: the key in its first group.
@@ -86,6 +87,15 @@ fn excluded(history: &History<'_>, process: Process, by: Process, record: usize)
     views.any(|view| view.has(process)) && views.last().is_some_and(|view| !view.has(process))
 }
 
+/// Whether this membership may know the message that was sent in its group: it was in the view of that, or came later, to a view
+/// that a member of that one has gone on to. (A newcomer whom no member of that view has met knows nothing, if they are dead.)
+fn may_know(history: &History<'_>, membership: &Membership<'_>, group: GroupId, view: u64) -> bool {
+    let was_in = |m: &Membership<'_>, number: u64| m.installs.iter().any(|install| install.view.number == number);
+    let Some(first) = membership.installs.first().map(|install| install.view.number) else { return false };
+    let of_group = history.memberships.iter().filter(|m| m.group.is_some_and(|other| other.1 == group));
+    first <= view || of_group.filter(|m| was_in(m, view)).any(|m| was_in(m, first))
+}
+
 /// 17, across groups: what a survivor delivers in one group, somebody delivers in each other one that has a survivor. No survivor
 /// is who is dead, or excluded from the system, when the other group goes on without the sender.
 pub(super) fn atomicity(history: &History<'_>, found: &mut Vec<Violation>) {
@@ -99,6 +109,7 @@ pub(super) fn atomicity(history: &History<'_>, found: &mut Vec<Violation>) {
             .memberships
             .iter()
             .filter(of_group)
+            .filter(|m| may_know(history, m, sent.group, sent.view))
             .flat_map(|m| m.installs.windows(2))
             .filter(|pair| pair[1].record > sent.record)
             .filter(|pair| pair[0].view.has(key.sender) && !pair[1].view.has(key.sender))
