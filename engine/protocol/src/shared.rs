@@ -148,6 +148,8 @@ pub struct Shared {
     pub adopted_at: Instant,
     /// No lane to a peer has anything to send, or to wait for.
     pub lanes_at_rest: bool,
+    /// Something came about that the pass over everything has perhaps gone by already.
+    pub again: bool,
     /// Births of all processes of the system view.
     pub births: FxHashMap<u64, ProcessId>,
     /// Frozen for want of a quorum.
@@ -196,6 +198,7 @@ impl Shared {
             has_remote_peers: false,
             adopted_at: now,
             lanes_at_rest: true,
+            again: false,
             births: FxHashMap::default(),
             stalled: false,
             directory: Directory::default(),

@@ -587,11 +587,12 @@ impl Transport for HostTransport {
             // Whatever ended the sleep may have been any of these.
             (self.link_turn_ns, self.udp_turn_ns) = (0, 0);
         }
-        let mut next = self.link.advance(now_ns);
+        self.link.advance(now_ns);
         if now_ns >= self.link_turn_ns || self.paths.uses_link() || self.link.has_events() {
             self.link_turn_ns = now_ns + LINK_TURN_NS;
             self.turn_link();
         }
+        let mut next = self.link.deadline();
         let HostTransport { paths, udp, memory, .. } = self;
         let (probe, lapsed) = paths.advance(now_ns, &mut |address, number| udp.probe(address, number));
         if lapsed {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CHILD_LIFE, Driver, NAP_NS, Process, echo, open, orders};
+use common::{CHILD_LIFE, Driver, NAP_NS, Process, echo, open, orders, say_ready};
 use isis_transport::{Founding, SiteEvent, Transport};
 use rustix::process::Signal;
 use std::io::Write;
@@ -35,9 +35,14 @@ fn child() {
     let memory = vec![1_u8; if role == "large" { LARGE } else { 0 }];
     assert!(std::hint::black_box(&memory).iter().all(|byte| *byte == 1));
     if role == "thread" {
-        // Driven by a thread that ends, then by this one.
+        // Driven by a thread until somebody was found, then by this one.
+        say_ready();
         host = std::thread::spawn(|| {
-            host.advance(1);
+            let begin = std::time::Instant::now();
+            while host.poll_site_event().is_none() && begin.elapsed() < CHILD_LIFE {
+                host.advance(begin.elapsed().as_nanos() as u64);
+                std::thread::yield_now();
+            }
             host
         })
         .join()
@@ -121,10 +126,14 @@ fn a_thread_that_ends_is_no_death() {
     if driver.counter("site_notice_refused") == 0 {
         assert!(driver.until(|driver| driver.counter("site_notices_unclear") == 1));
     }
+    // Whom it meets later it gives one of the thread that drives it now.
+    let mut later = Driver::new(open(base.path(), 2));
+    assert!(later.until(|later| later.found(11).is_some()) && driver.until(|driver| driver.found(2).is_some()));
+    later.quiet();
     driver.quiet();
-    assert_eq!(driver.deaths(11), 0);
+    assert_eq!((driver.deaths(11), later.deaths(11), later.counter("site_notices_unclear")), (0, 0, 0));
     process.signal(Signal::KILL);
-    assert!(driver.until(|driver| driver.deaths(11) == 1));
+    assert!(driver.until(|driver| driver.deaths(11) == 1) && later.until(|later| later.deaths(11) == 1));
     assert_eq!(driver.counter("site_deaths_by_notice"), 0);
 }
 

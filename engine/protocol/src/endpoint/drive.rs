@@ -17,7 +17,7 @@ impl Endpoint {
         }
         self.drive_looking();
         self.drive_probes();
-        for _ in 0..MAX_PASSES {
+        for pass in 1..=MAX_PASSES {
             self.drive_quorum();
             let mut ids = std::mem::take(&mut self.group_ids);
             ids.clear();
@@ -39,10 +39,15 @@ impl Endpoint {
             if !any && before == self.shared.system_view.number {
                 break;
             }
+            // The rest comes with the next one.
+            self.shared.again |= pass == MAX_PASSES;
         }
         self.note_known_deaths();
         self.drive_channels();
         self.drive_close();
+        if std::mem::take(&mut self.shared.again) {
+            self.touch();
+        }
     }
 
     fn drive_group(&mut self, id: GroupId) {

@@ -339,6 +339,8 @@ impl Endpoint {
 
     /// Gives a claim up.
     pub fn abort(&mut self, group: GroupHandle) -> Result<(), Refused> {
+        // It may give memory back that something waits for.
+        self.touch();
         let (group, shared) = self.open(group)?;
         group.abort(shared)
     }
@@ -531,12 +533,11 @@ impl Endpoint {
         }
         let mut data = std::mem::take(&mut self.data);
         if !self.quiet {
-            let mut published = false;
             for group in self.groups.values_mut() {
-                published |= group.transmit(&mut self.shared, &mut data);
+                group.transmit(&mut self.shared, &mut data);
             }
             self.quiet = data.is_empty() && self.shared.outbox.is_empty();
-            if published || !data.is_empty() {
+            if std::mem::take(&mut self.shared.again) || !data.is_empty() {
                 // Own messages that were published are deliverable now.
                 self.touch();
             } else if !self.quiet {

@@ -184,8 +184,7 @@ impl Endpoint {
 
     /// Goes on with all of them. Whether something moved.
     pub(super) fn drive_multicasts(&mut self) -> bool {
-        self.answer_own_questions();
-        let mut moved = self.take_news() | self.start_multicasts();
+        let mut moved = self.answer_own_questions() | self.take_news() | self.start_multicasts();
         moved |= self.say_finals();
         moved | self.complete_multicasts()
     }
@@ -316,13 +315,16 @@ impl Endpoint {
         }
     }
 
-    fn answer_own_questions(&mut self) {
+    fn answer_own_questions(&mut self) -> bool {
+        let mut moved = false;
         for (id, attempt, open) in std::mem::take(&mut self.shared.multis.settle_here) {
             let finals = self.known_finals(&open);
             if let (Some(finals), Some(group)) = (finals, self.groups.get_mut(&id)) {
                 let me = self.shared.me;
                 group.on_settled(&mut self.shared, me, attempt, finals);
+                moved = true;
             }
         }
+        moved
     }
 }

@@ -301,6 +301,7 @@ impl Endpoint {
         {
             system.leaving = Some(1);
             system.leave_at = None;
+            self.touch();
         }
     }
 

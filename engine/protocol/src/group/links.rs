@@ -23,6 +23,7 @@ use super::Group;
 use super::electorate::site_quorum;
 use crate::id::{ProcessId, SiteKey};
 use crate::shared::Shared;
+use crate::time::Instant;
 use isis_wire::Address;
 use isis_wire::digest::{Missed, Sign};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,10 +110,14 @@ impl Group {
         member.site != shared.config.site && peer().is_some_and(|peer| peer.heard_at.since(peer.direct_at) > limit_ns)
     }
 
+    /// From when on members may have to go for their broken links.
+    pub(super) fn cut_off_at(&self, shared: &Shared) -> Option<Instant> {
+        (self.plane.missing && self.is_system()).then(|| self.plane.missing_since + shared.config.suspect_min_ns)
+    }
+
     /// The members that have to go for their broken links, by rank; `None`: nobody, or the rest would be no quorum.
     pub(super) fn cut_off(&self, shared: &Shared) -> Option<Vec<bool>> {
-        let settled = shared.now.since(self.plane.missing_since) >= shared.config.suspect_min_ns;
-        if !self.plane.missing || !self.is_system() || !settled || mutant!(KeepsCutOff) {
+        if self.cut_off_at(shared).is_none_or(|at| shared.now < at) || mutant!(KeepsCutOff) {
             return None;
         }
         // Networks part sites, never the processes of a site: a link that is broken is so for both sites as a whole.

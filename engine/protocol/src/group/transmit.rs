@@ -35,12 +35,12 @@ pub struct DataPacket {
 }
 
 impl Group {
-    /// Closes the open batch. Says whether there was any: then there may be something to deliver to itself.
-    pub(crate) fn publish(&mut self, shared: &mut Shared) -> bool {
+    /// Closes the open batch. If there was one there may be something to deliver to itself.
+    pub(crate) fn publish(&mut self, shared: &mut Shared) {
         if mutant!(WindowStopsControl) && self.plane.space(shared.config.window, false) < 256 {
-            return false;
+            return;
         }
-        self.plane.publish(&mut shared.region)
+        shared.again |= self.plane.publish(&mut shared.region);
     }
 
     /// Brings the own row up to date. While the state is on its way the window counts what is received, up to the backlog's
@@ -77,18 +77,19 @@ impl Group {
         told.as_ref().unwrap_or(&self.plane.rows[self.rank]).write(out);
     }
 
-    /// Plans this burst's packets of the group. Says whether something was published.
-    pub fn transmit(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) -> bool {
-        let sends = self.departed_until.is_none() && (!shared.stalled || self.is_system());
-        let published = sends && self.publish(shared);
-        if sends {
+    /// Plans this burst's packets of the group.
+    pub fn transmit(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) {
+        if self.departed_until.is_none() {
             self.transmit_stream(shared, out);
         }
         self.transmit_repairs(shared, out);
-        published
     }
 
     fn transmit_stream(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) {
+        if shared.stalled && !self.is_system() {
+            return;
+        }
+        self.publish(shared);
         let log = &self.plane.log;
         if self.peers.is_empty() {
             self.plane.log.sent = log.published;
@@ -190,7 +191,10 @@ impl Group {
             self.send_row_if_due(shared);
             self.repeat_leave(shared);
             if moved || self.plane.rows_changed {
+                let full = shared.region.in_use() == shared.region.limit();
                 self.plane.release(&mut shared.region);
+                // What waits for memory, here or elsewhere, is tried again.
+                shared.again |= full && shared.region.in_use() < shared.region.limit();
             }
         }
         self.repeat_decision(shared);
@@ -362,6 +366,7 @@ impl Group {
             }
         };
         take(self.tell_at);
+        take(self.cut_off_at(shared).filter(|at| shared.now < *at));
         if self.departed_until.is_none() {
             take(self.row_deadline(shared));
             self.plane.images.iter().for_each(|image| take(image.nak_at));

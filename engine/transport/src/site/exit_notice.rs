@@ -38,6 +38,11 @@ impl ExitNotice {
         }
     }
 
+    /// Whether it has rung: the thread that made it is gone.
+    pub(super) fn has_rung(&self) -> bool {
+        super::process_file::is_readable(self.signal.as_fd())
+    }
+
     /// Readable once it has rung.
     pub(super) fn signal(&self) -> BorrowedFd<'_> {
         self.signal.as_fd()

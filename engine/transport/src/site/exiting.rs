@@ -7,22 +7,27 @@
 use super::process_file::ProcStat;
 use std::fs;
 
-/// Whether all threads of this process exit. `false`: some do not, or it cannot be seen (no such entry of `/proc`, or it is
-/// hidden).
-pub(super) fn is_certain(pid: u32) -> bool {
-    exits(pid).unwrap_or(false)
+/// Threads of a process that are looked at, at most: a look must not take long. Of more, others tell the death.
+const THREADS_MAX: usize = 64;
+
+/// Whether all threads of the process exit that has this number and started then. `false`: some do not, or it cannot be seen (no
+/// such entry of `/proc`, or it is hidden, or another process's).
+pub(super) fn is_certain(pid: u32, start: u64) -> bool {
+    exits(pid, start).unwrap_or(false)
 }
 
-fn exits(pid: u32) -> Option<bool> {
-    if !ProcStat::read(pid).ok()?.is_exiting() {
-        // The first thread has not begun.
+fn exits(pid: u32, start: u64) -> Option<bool> {
+    let first = ProcStat::read(pid).ok()?;
+    if first.start != start || !first.is_exiting() {
+        // Another process, or its first thread has not begun.
         return Some(false);
     }
-    // It stays until all the others are gone. So if there is but one thread now, this is it.
-    if ProcStat::read(pid).ok()?.threads == 1 {
-        return Some(true);
+    // It stays until all the others are gone. So if there is but one thread now, this is it. (Unless another one has become the
+    // first by `exec`, which no instance survives.)
+    match ProcStat::read(pid).ok()?.threads {
+        1 => Some(true),
+        _ => exit_all(pid),
     }
-    exit_all(pid)
 }
 
 /// `/proc` lists threads while they come and go, and may end early where one goes. So the list counts only if the threads on
@@ -30,6 +35,9 @@ fn exits(pid: u32) -> Option<bool> {
 fn exit_all(pid: u32) -> Option<bool> {
     let mut listed = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        if listed.len() == THREADS_MAX {
+            return None;
+        }
         listed.push(entry.ok()?.file_name().to_str()?.parse::<u32>().ok()?);
     }
     listed.sort_unstable();
@@ -48,26 +56,33 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
+    fn start_of(pid: u32) -> u64 {
+        ProcStat::read(pid).expect("stat").start
+    }
+
     #[test]
     fn the_living_and_nobody_do_not_exit() {
-        assert!(!is_certain(std::process::id()));
+        let own = std::process::id();
+        assert!(!is_certain(own, start_of(own)));
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat");
-        assert!(!is_certain(child.id()));
+        let (pid, start) = (child.id(), start_of(child.id()));
+        assert!(!is_certain(pid, start));
         drop(child.stdin.take());
-        let pid = child.id();
         child.wait().expect("cat");
-        assert!(!is_certain(pid), "gone: others tell of that");
+        assert!(!is_certain(pid, start), "gone: others tell of that");
     }
 
     #[test]
     fn a_zombie_exits() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat");
+        let start = start_of(child.id());
         drop(child.stdin.take());
         let begin = Instant::now();
-        while !is_certain(child.id()) {
+        while !is_certain(child.id(), start) {
             assert!(begin.elapsed() < Duration::from_secs(20), "the zombie is not seen");
             std::thread::yield_now();
         }
+        assert!(!is_certain(child.id(), start + 1), "another process's");
         child.wait().expect("cat");
     }
 
@@ -89,9 +104,10 @@ mod tests {
             assert!(begin.elapsed() < Duration::from_secs(20), "the first thread does not end");
             std::thread::yield_now();
         }
-        assert!(!is_certain(pid));
+        let start = start_of(pid);
+        assert!(!is_certain(pid, start));
         rustix::process::kill_process(process, rustix::process::Signal::KILL).expect("kill");
-        while !is_certain(pid) {
+        while !is_certain(pid, start) {
             assert!(begin.elapsed() < Duration::from_secs(20), "the process does not end");
             std::thread::yield_now();
         }

@@ -166,6 +166,8 @@ struct Peer {
     pidfd: Option<OwnedFd>,
     file: Option<OtherFile>,
     notice: Notice,
+    /// When its process started, if its threads can be seen.
+    start: Option<u64>,
     connections: u32,
     /// What it said, and who it is: see `kill`.
     allow_kill: bool,
@@ -282,8 +284,8 @@ impl SiteLink {
         !ready.is_empty()
     }
 
-    /// Searches the directory and tests for deaths when it is time; says when to call again.
-    pub(crate) fn advance(&mut self, now_ns: u64) -> u64 {
+    /// Searches the directory and tests for deaths when it is time.
+    pub(crate) fn advance(&mut self, now_ns: u64) {
         if self.now_ns == 0 {
             // What was opened before the first call, when nobody had said what time it is, is not old.
             for connection in &mut self.connections {
@@ -294,7 +296,7 @@ impl SiteLink {
         }
         self.now_ns = now_ns;
         if self.ended {
-            return u64::MAX;
+            return;
         }
         self.look_at_exits();
         if now_ns >= self.search_ns {
@@ -312,6 +314,13 @@ impl SiteLink {
         if now_ns >= self.test_ns {
             self.test_ns = now_ns + TEST_NS;
             self.test_unconnected();
+        }
+    }
+
+    /// When to call `advance` again: after `turn`, which may bring it forward.
+    pub(crate) fn deadline(&self) -> u64 {
+        if self.ended {
+            return u64::MAX;
         }
         let testing = !self.watched.is_empty() || self.peers.iter().any(Peer::needs_tests);
         let due = if testing { self.search_ns.min(self.test_ns) } else { self.search_ns };
@@ -386,7 +395,9 @@ impl SiteLink {
         if nonce == self.own.nonce || self.watched.contains(&nonce) {
             return;
         }
-        if self.peers.iter().all(|peer| peer.nonce != nonce) {
+        if self.dead.contains(&nonce) {
+            self.events.push_back(SiteLinkEvent::Died { nonce });
+        } else if self.peers.iter().all(|peer| peer.nonce != nonce) {
             self.watched.push(nonce);
             self.test_ns = self.now_ns;
         }
@@ -396,6 +407,7 @@ impl SiteLink {
     pub(crate) fn is_dead(&self, nonce: u128) -> bool {
         match self.peers.iter().find(|peer| peer.nonce == nonce) {
             Some(peer) => peer.is_dead(),
+            None if self.dead.contains(&nonce) => true,
             None => nonce != self.own.nonce && process_file::test(&self.directory, nonce) == Life::Dead,
         }
     }
@@ -574,6 +586,7 @@ impl SiteLink {
             pidfd,
             file,
             notice: Notice::None,
+            start: None,
             connections: 1,
             allow_kill: hello.allow_kill,
             credentials,

@@ -163,6 +163,13 @@ impl OtherFile {
         self.contents().map_or(0, |contents| contents.system)
     }
 
+    /// When its process started, by the file, if `/proc` shows the same of the process with this number.
+    pub(crate) fn start_of(&self, pid: u32) -> Option<u64> {
+        let contents = self.contents()?;
+        let seen = contents.pid == pid && contents.start != 0 && contents.namespace == own_namespace();
+        (seen && start_time(pid).ok()? == contents.start).then_some(contents.start)
+    }
+
     /// Whether the instance lives.
     pub(crate) fn test(&self) -> Life {
         if fs::flock(&self.fd, FlockOperation::NonBlockingLockShared).is_ok() {
@@ -195,7 +202,12 @@ pub(crate) fn remove_stale(directory: &RuntimeDirectory, nonce: u128) {
 
 /// Whether the process is at its end: all its threads, though nobody may have waited for it yet.
 pub(crate) fn has_exited(pidfd: BorrowedFd<'_>) -> bool {
-    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
+    is_readable(pidfd)
+}
+
+/// Whether a descriptor is readable now.
+pub(super) fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(&descriptor, PollFlags::IN)];
     let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
     matches!(poll(&mut polled, Some(&now)), Ok(1)) && polled[0].revents().contains(PollFlags::IN)
 }
@@ -223,7 +235,7 @@ pub(super) struct ProcStat {
     flags: u64,
     pub threads: u32,
     /// Ticks since boot.
-    start: u64,
+    pub start: u64,
 }
 
 impl ProcStat {

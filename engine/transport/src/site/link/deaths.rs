@@ -8,7 +8,9 @@
 //!                        └───────────► connected
 //! ```
 
+use super::super::directory::hex;
 use super::super::process_file::{self, Life};
+use super::super::socket::SUFFIX as SOCKET;
 use super::notices::Notice;
 use super::{CLEAN_NS, DEAD_MAX, Peer, SEARCH_FIRST_NS, SiteLink, SiteLinkEvent};
 use rustix::event::epoll;
@@ -100,12 +102,16 @@ impl SiteLink {
         self.events.push_back(SiteLinkEvent::Died { nonce });
     }
 
-    /// Removes the files of the dead: not when they die, for the others wait for the next view then, and files take long.
+    /// Removes the files of the dead: not when they die, for the others wait for the next view then, and files take long. The
+    /// kernel holds the lock of one that it still takes apart: that one later.
     pub(super) fn clean(&mut self) {
-        self.clean_ns = u64::MAX;
-        for nonce in std::mem::take(&mut self.left_behind) {
-            self.remove_files(nonce);
-        }
+        let directory = &self.directory;
+        self.left_behind.retain(|nonce| {
+            directory.remove(&format!("{}{SOCKET}", hex(*nonce)));
+            process_file::remove_stale(directory, *nonce);
+            process_file::test(directory, *nonce) == Life::Alive
+        });
+        self.clean_ns = if self.left_behind.is_empty() { u64::MAX } else { self.now_ns + CLEAN_NS };
     }
 
     pub(super) fn remember_dead(&mut self, nonce: u128) {

@@ -28,11 +28,13 @@ pub(super) enum Notice {
 }
 
 impl SiteLink {
-    /// Makes the own notice. The calling thread is the one that it tells of: the one that drives the link.
+    /// Makes the own notice, unless there is one that has not rung. The calling thread is the one that it tells of: the one
+    /// that drives the link.
     pub(super) fn make_notice(&mut self) {
-        if self.notice.is_some() {
+        if self.notice.as_ref().is_some_and(|notice| !notice.has_rung()) {
             return;
         }
+        self.notice = None;
         match ExitNotice::of_this_thread() {
             Ok(notice) => self.notice = Some(notice),
             Err(_) => self.counters.site_notice_refused += 1,
@@ -40,7 +42,11 @@ impl SiteLink {
     }
 
     /// Hands the own notice to a peer, over its connection with this index.
-    pub(super) fn hand_notice_over(&self, index: usize) {
+    pub(super) fn hand_notice_over(&mut self, index: usize) {
+        if self.notice.is_some() {
+            // Perhaps the thread of the last one is gone, and another drives the link.
+            self.make_notice();
+        }
         if let Some(notice) = &self.notice {
             // If it does not get away, the peer hears of our death later.
             let connection = self.connections[index].fd.as_fd();
@@ -52,9 +58,10 @@ impl SiteLink {
     pub(super) fn on_notice(&mut self, nonce: u128, signal: OwnedFd) {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.nonce == nonce) else { return };
         let token = epoll::EventData::new_u64(TOKEN_NOTICE | u64::from(peer.number));
-        // A process number of 0: it lives in another process namespace, and its threads cannot be seen.
+        // Without its start it cannot be seen here: it lives in another process namespace, or `/proc` is that of one.
+        peer.start = peer.file.as_ref().and_then(|file| file.start_of(peer.credentials.pid));
         if matches!(peer.notice, Notice::None)
-            && peer.credentials.pid != 0
+            && peer.start.is_some()
             && epoll::add(&self.epoll, &signal, token, epoll::EventFlags::IN).is_ok()
         {
             peer.notice = Notice::Silent(signal);
@@ -82,7 +89,7 @@ impl SiteLink {
         let mut dead = Vec::new();
         for peer in &mut self.peers {
             let Notice::Rang { until_ns } = peer.notice else { continue };
-            if exiting::is_certain(peer.credentials.pid) {
+            if peer.start.is_some_and(|start| exiting::is_certain(peer.credentials.pid, start)) {
                 dead.push(peer.nonce);
             } else if self.now_ns >= until_ns {
                 peer.notice = Notice::None;
