@@ -395,7 +395,7 @@ impl SiteLink {
         if nonce == self.own.nonce || self.watched.contains(&nonce) {
             return;
         }
-        if self.dead.contains(&nonce) {
+        if self.left_behind.contains(&nonce) {
             self.events.push_back(SiteLinkEvent::Died { nonce });
         } else if self.peers.iter().all(|peer| peer.nonce != nonce) {
             self.watched.push(nonce);
@@ -407,7 +407,7 @@ impl SiteLink {
     pub(crate) fn is_dead(&self, nonce: u128) -> bool {
         match self.peers.iter().find(|peer| peer.nonce == nonce) {
             Some(peer) => peer.is_dead(),
-            None if self.dead.contains(&nonce) => true,
+            None if self.left_behind.contains(&nonce) => true,
             None => nonce != self.own.nonce && process_file::test(&self.directory, nonce) == Life::Dead,
         }
     }
