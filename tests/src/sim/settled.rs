@@ -52,7 +52,7 @@ pub fn unsettled(world: &World) -> Option<String> {
             // A client of a group without members has nobody to wait for.
             let of_group = |m: &Member| m.name == member.name && m.active() && !m.client;
             let has_members = alive.iter().any(|&n| world.nodes[n].app.members.iter().any(of_group));
-            if member.client && !has_members {
+            if member.client && !has_members && member.flushes.is_empty() {
                 continue;
             }
             if !member.active() || !member.flushes.is_empty() || member.own_undelivered > 0 || member.hands_over() {
