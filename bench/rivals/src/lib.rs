@@ -47,6 +47,15 @@ fn clock(which: rustix::time::ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Bytes that the buffers of a UDP socket get: what the kernel allows, and no more than 4 MiB.
+pub fn socket_buffer() -> Result<usize, String> {
+    let most = |name| {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/core/{name}")).map_err(|error| error.to_string())?;
+        text.trim().parse::<usize>().map_err(|error| error.to_string())
+    };
+    Ok(most("rmem_max")?.min(most("wmem_max")?).min(4 << 20))
+}
+
 fn cpu_ns(system: &impl System) -> u64 {
     clock(rustix::time::ClockId::ProcessCPUTime) + system.cpu_elsewhere_ns()
 }

@@ -35,7 +35,7 @@ impl Contest {
 }
 
 /// All rivals.
-pub const RIVALS: [Rival; 4] = [
+pub const RIVALS: [Rival; 5] = [
     Rival {
         name: "aeron",
         needs: "CMake 3.30 or later (`pip install cmake`; CMAKE=/path/to/cmake), and of Debian: clang libclang-dev make g++ \
@@ -43,11 +43,12 @@ pub const RIVALS: [Rival; 4] = [
     },
     Rival { name: "corosync", needs: "of Debian: corosync libcpg-dev; to be root; no other Corosync on this host" },
     Rival { name: "iceoryx2", needs: "a C compiler and libclang (of Debian: gcc libc6-dev libclang-dev)" },
-    Rival { name: "raw", needs: "nothing but the machine, whose floor it is" },
+    Rival { name: "norm", needs: "of Debian: libnorm-dev" },
+    Rival { name: "raw", needs: "nothing but the machine" },
 ];
 
 /// All contests.
-pub const CONTESTS: [Contest; 8] = [
+pub const CONTESTS: [Contest; 10] = [
     Contest {
         rival: "aeron",
         transport: "udp-64k",
@@ -94,6 +95,22 @@ pub const CONTESTS: [Contest; 8] = [
         promises: "FIFO per sender",
         ours: &[],
         shared_memory: true,
+        most: 1 << 20,
+    },
+    Contest {
+        rival: "norm",
+        transport: "udp-60k",
+        promises: "FIFO per sender",
+        ours: &[],
+        shared_memory: false,
+        most: 1 << 20,
+    },
+    Contest {
+        rival: "norm",
+        transport: "udp-1400",
+        promises: "FIFO per sender",
+        ours: &["datagram_local=1400"],
+        shared_memory: false,
         most: 1 << 20,
     },
     Contest {

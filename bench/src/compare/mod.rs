@@ -30,7 +30,7 @@ pub struct Compare {
     /// Payload bytes; may be repeated. Default: 64, 1024 and 65536.
     #[arg(long = "size", value_name = "BYTES")]
     sizes: Vec<usize>,
-    /// Only this rival (aeron, corosync, iceoryx2, raw); may be repeated. Default: all that can be had.
+    /// Only this rival (aeron, corosync, iceoryx2, norm, raw); may be repeated. Default: all that can be had.
     #[arg(long = "rival", value_name = "NAME")]
     rivals: Vec<String>,
     /// Ours is ordered like this, whatever the rival promises.

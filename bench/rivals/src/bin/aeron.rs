@@ -3,7 +3,7 @@
 //! subscribe to it. UDP goes by multicast on the loopback interface; the slowest receiver is waited for (`fc=min`).
 
 use isis_rivals::talk::Start;
-use isis_rivals::{System, run};
+use isis_rivals::{System, run, socket_buffer};
 use rusteron_client::{
     Aeron, AeronContext, AeronExclusivePublication, AeronFragmentClosureAssembler, AeronHeader, AeronSubscription,
     Handlers, IntoCString,
@@ -117,11 +117,7 @@ fn within<T>(mut ask: impl FnMut() -> Result<Option<T>, String>) -> Result<T, St
 
 /// The socket buffer, and the window of each sender: all windows together must fit the buffer, or full speed overruns it.
 fn windows(members: u16) -> Result<(usize, usize), String> {
-    let most = |name| {
-        let text = std::fs::read_to_string(format!("/proc/sys/net/core/{name}")).map_err(|error| error.to_string())?;
-        text.trim().parse::<usize>().map_err(|error| error.to_string())
-    };
-    let buffer = most("rmem_max")?.min(most("wmem_max")?).min(4 << 20);
+    let buffer = socket_buffer()?;
     let share = buffer / usize::from(members.max(1));
     Ok((buffer, 1 << share.max(1).ilog2()))
 }

@@ -1,4 +1,4 @@
-//! No system at all: the machine's floor, under the load and the checks of the rivals. Transports: `ring` (each member writes
+//! No system at all: what a message by itself takes, under the load and the checks of the rivals. Transports: `ring` (each member writes
 //! a ring of messages in shared memory that the others read, and waits for the slowest), `udp-multicast` (a datagram each, by
 //! multicast on the loopback interface; what the receivers have no room for is lost, and counted).
 
