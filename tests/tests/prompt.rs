@@ -1,0 +1,38 @@
+//! What is due at once is done at once, and not with the next heartbeat: the core does nothing between its deadlines unless it says
+//! that there is something to do.
+
+use isis_protocol::event::Kind;
+use isis_tests::scenario::Scenario;
+
+/// Longer than any exchange on a quiet network, and shorter than a heartbeat.
+const SOON: u64 = 5_000_000;
+
+/// A process without groups closes: it asks to leave in the same turn.
+#[test]
+fn a_close_is_asked_for_at_once() {
+    let mut s = Scenario::new(&[2]);
+    let [a, b] = s.start_all();
+    // Away from the heartbeats.
+    s.pass(SOON);
+    s.call(b, |app, ctx| app.close(ctx));
+    s.pass(SOON);
+    assert!(s.system_is(a, &[a]), "{}", s.text());
+    s.form_group(&[a]);
+    s.multicast(a, Kind::Fifo, false, 20);
+    s.finish();
+}
+
+/// The only member of a group multicasts, and delivers that itself.
+#[test]
+fn who_is_alone_delivers_at_once() {
+    let mut s = Scenario::new(&[1]);
+    let [a] = s.start_all();
+    s.form_group(&[a]);
+    s.pass(SOON);
+    let keys = [Kind::Fifo, Kind::Causal, Kind::Total].map(|kind| s.multicast(a, kind, kind == Kind::Total, 20));
+    s.pass(SOON);
+    for key in keys {
+        assert!(s.has(a, key), "{}", s.text());
+    }
+    s.finish();
+}
