@@ -856,10 +856,11 @@ int32_t isis_group_join_wait(struct isis_t *isis,
 int32_t isis_group_leave(struct isis_group_t *group);
 
 /**
- * isis_group_leave, and waits for its end, running callbacks as isis_poll does. When the time is over the leave goes on
- * and the handle stays open until ISIS_EVENT_LEFT.
+ * isis_group_leave, and waits for its end, running callbacks as isis_poll does. It also waits where isis_group_leave gives
+ * ISIS_EAGAIN. When the time is over the leave goes on and the handle stays open until ISIS_EVENT_LEFT.
  *
- * Errors: as isis_group_leave, and ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
+ * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT,
+ * ISIS_EINCALLBACK.
  */
 int32_t isis_group_leave_wait(struct isis_group_t *group,
                               uint64_t timeout_ns);
@@ -1023,9 +1024,11 @@ int32_t isis_flush(struct isis_group_t *group,
                    uint64_t *number);
 
 /**
- * isis_flush, and waits for its end, running callbacks as isis_poll does.
+ * isis_flush, and waits for its end, running callbacks as isis_poll does. It also waits where isis_flush gives
+ * ISIS_EAGAIN.
  *
- * Errors: as isis_flush (ISIS_EENDED also when this process is evicted meanwhile), and ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
+ * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED (also when this process
+ * is evicted meanwhile), ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
  */
 int32_t isis_flush_wait(struct isis_group_t *group,
                         uint64_t timeout_ns);

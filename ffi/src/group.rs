@@ -293,17 +293,19 @@ pub extern "C" fn isis_group_leave(group: *mut isis_group_t) -> i32 {
     })
 }
 
-/// isis_group_leave, and waits for its end, running callbacks as isis_poll does. When the time is over the leave goes on
-/// and the handle stays open until ISIS_EVENT_LEFT.
+/// isis_group_leave, and waits for its end, running callbacks as isis_poll does. It also waits where isis_group_leave gives
+/// ISIS_EAGAIN. When the time is over the leave goes on and the handle stays open until ISIS_EVENT_LEFT.
 ///
-/// Errors: as isis_group_leave, and ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
+/// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT,
+/// ISIS_EINCALLBACK.
 #[unsafe(no_mangle)]
 pub extern "C" fn isis_group_leave_wait(group: *mut isis_group_t, timeout_ns: u64) -> i32 {
     on_group(group, |instance, core| {
         instance.outside_callbacks()?;
-        let left = instance.node().leave(ordinary(core)?);
-        left.map_err(|why| instance.failure(why))?;
-        instance.wait_for(timeout_ns, |instance| instance.with_group(core, |_| ()).is_none().then_some(()))?;
-        Ok(ISIS_OK)
+        let group = ordinary(core)?;
+        let ask = |instance: &Instance| instance.node().leave(group);
+        instance.wait_after(timeout_ns, ask, |instance, ()| {
+            instance.with_group(core, |_| ()).is_none().then_some(Ok(ISIS_OK))
+        })
     })
 }

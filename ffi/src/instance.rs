@@ -165,6 +165,33 @@ impl Instance {
         }
     }
 
+    /// Gives a command to the node, again and again while its way there is full, and then waits as [`Instance::wait_for`]
+    /// does until `done` gives a result. `timeout_ns` is for both.
+    pub fn wait_after<A, T>(
+        &self,
+        timeout_ns: u64,
+        mut ask: impl FnMut(&Instance) -> Result<A, NodeError>,
+        mut done: impl FnMut(&Instance, &A) -> Option<Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut asked = None;
+        let mut progress = |instance: &Instance| {
+            if asked.is_none() {
+                match ask(instance) {
+                    Ok(answer) => asked = Some(answer),
+                    Err(NodeError::WouldBlock) => return None,
+                    Err(why) => return Some(Err(instance.failure(why))),
+                }
+                return None;
+            }
+            done(instance, asked.as_ref()?)
+        };
+        // Before any callback runs: what the program asked for is about what it did so far.
+        if let Some(refused) = progress(self) {
+            return refused;
+        }
+        self.wait_for(timeout_ns, progress)?
+    }
+
     /// Waits for an event: at most `left`, and never long, because transfers and `isis_stop` want to be looked at.
     pub fn sleep(&self, left: Duration) -> Result<(), Failure> {
         let longest = match self.transfers.borrow().is_empty() {

@@ -223,19 +223,23 @@ pub unsafe extern "C" fn isis_flush(group: *mut isis_group_t, number: *mut u64) 
     })
 }
 
-/// isis_flush, and waits for its end, running callbacks as isis_poll does.
+/// isis_flush, and waits for its end, running callbacks as isis_poll does. It also waits where isis_flush gives
+/// ISIS_EAGAIN.
 ///
-/// Errors: as isis_flush (ISIS_EENDED also when this process is evicted meanwhile), and ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
+/// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED (also when this process
+/// is evicted meanwhile), ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
 #[unsafe(no_mangle)]
 pub extern "C" fn isis_flush_wait(group: *mut isis_group_t, timeout_ns: u64) -> i32 {
     on_group(group, |instance, core| {
         instance.outside_callbacks()?;
-        let asked = instance.node().flush(ordinary(core)?);
-        let number = asked.map_err(|why| instance.failure(why))?;
-        instance.wait_for(timeout_ns, |instance| match instance.with_group(core, |group| group.flushed) {
-            Some(flushed) if flushed < number => None,
-            Some(_) => Some(Ok(ISIS_OK)),
-            None => Some(Err(plain(error::ISIS_ENOTMEMBER))),
-        })?
+        let group = ordinary(core)?;
+        let ask = |instance: &Instance| instance.node().flush(group);
+        instance.wait_after(timeout_ns, ask, |instance, number| {
+            match instance.with_group(core, |group| group.flushed) {
+                Some(flushed) if flushed < *number => None,
+                Some(_) => Some(Ok(ISIS_OK)),
+                None => Some(Err(plain(error::ISIS_ENOTMEMBER))),
+            }
+        })
     })
 }

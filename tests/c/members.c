@@ -218,7 +218,7 @@ static void obey(char letter)
             if (number % 16 == 0)
                 OK(isis_poll(isis, 16));
         }
-        OK(isis_flush(group, NULL));
+        OK(isis_flush_wait(group, patience()));
         say("sent %u", sent);
         break;
     case 'p': /* one ABCAST a poll, until a newcomer is in, and a few more */

@@ -316,6 +316,18 @@ static void claims(void)
 
 /* --- back-pressure ------------------------------------------------------------------------------------------------- */
 
+/* Multicasts until not one byte more is taken. */
+static void fill(void)
+{
+    static char data[1000];
+    uint64_t end = now_ns() + patience();
+    size_t len;
+
+    for (len = sizeof data; len > 0; len = len > 1 ? 1 : 0)
+        while (isis_multicast(group, ISIS_FIFO, 7, data, len) == ISIS_OK)
+            CHECK(now_ns() < end);
+}
+
 static void full_window(void)
 {
     static char data[1000];
@@ -336,6 +348,13 @@ static void full_window(void)
     OK(isis_multicast(group, ISIS_FIFO, 7, data, sizeof data));
     poll_until(&seen.messages, before + sent + 1);
     CHECK_EQ(seen.messages, before + sent + 1);
+
+    /* Where nothing else gets in either, the calls that wait do. */
+    fill();
+    CHECK_EQ(isis_flush(group, NULL), inline_mode ? ISIS_OK : ISIS_EAGAIN);
+    EXPECT(inline_mode ? ISIS_OK : ISIS_ETIMEDOUT, isis_flush_wait(group, 0));
+    OK(isis_flush_wait(group, patience()));
+    OK(isis_multicast(group, ISIS_FIFO, 7, data, 1));
 }
 
 /* --- threads and forks ---------------------------------------------------------------------------------------------- */
@@ -502,6 +521,7 @@ int main(int argc, char **argv)
     CHECK(count > 3 && count < 256);
     for (index = 0; index < count; index++)
         CHECK(strlen(stats[index].name) > 0);
+    fill();
     OK(isis_group_leave_wait(group, patience()));
     EXPECT(ISIS_EHANDLE, isis_multicast(group, ISIS_FIFO, 7, "x", 1));
     CHECK_EQ(seen.left, 1);
