@@ -6,6 +6,7 @@
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::{Nonce, SystemId};
 use crate::message::{Code, MAX_NUMBER, MemberEntry, code_struct};
+use crate::packet::append_sum;
 
 /// Names one attempt to found a system. Ordered: by founding, counter, founder.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -75,7 +76,7 @@ impl SiteRecord {
         self.write(&mut contents);
         let mut out = Writer::new();
         out.bytes.extend_from_slice(TITLE);
-        out.u32(crc32c::crc32c(&contents.bytes));
+        out.u32(append_sum(0, &contents.bytes));
         out.bytes.extend_from_slice(&contents.bytes);
         out.bytes
     }
@@ -88,7 +89,7 @@ impl SiteRecord {
         }
         let sum = reader.u32()?;
         let contents = reader.take(reader.remaining())?;
-        if crc32c::crc32c(contents) != sum {
+        if append_sum(0, contents) != sum {
             return Err(DecodeError::BadValue);
         }
         let mut reader = Reader::new(contents);

@@ -13,6 +13,7 @@
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::{GroupId, SystemId};
 use crate::message::Code;
+use crc_fast::{CrcAlgorithm, Digest};
 
 /// Bytes of the header.
 pub const HEADER: usize = 48;
@@ -106,7 +107,7 @@ impl<'a> Packet<'a> {
             return Err(PacketError::IncompatibleVersion(bytes[2]));
         }
         let sum = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-        if crc32c::crc32c_append(head_sum(bytes[3]), &bytes[8..]) != sum {
+        if append_sum(head_sum(bytes[3]), &bytes[8..]) != sum {
             return Err(PacketError::BadChecksum);
         }
         let kind = match bytes[3] {
@@ -149,11 +150,18 @@ pub fn begin(out: &mut Vec<u8>, header: &Header) {
 /// Computes the sum over `first` (which starts with the header) and `rest`, and writes it into `first`.
 pub fn seal(first: &mut [u8], rest: &[u8]) {
     debug_assert_eq!(first[..3], [MAGIC.to_le_bytes()[0], MAGIC.to_le_bytes()[1], VERSION]);
-    let mut sum = crc32c::crc32c_append(head_sum(first[3]), &first[8..]);
+    let mut sum = append_sum(head_sum(first[3]), &first[8..]);
     if !rest.is_empty() {
-        sum = crc32c::crc32c_append(sum, rest);
+        sum = append_sum(sum, rest);
     }
     first[4..8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// The CRC32C of bytes behind others whose CRC32C is `sum`; 0: there are none.
+pub(crate) fn append_sum(sum: u32, bytes: &[u8]) -> u32 {
+    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!sum));
+    digest.update(bytes);
+    digest.finalize() as u32
 }
 
 /// The CRC32C of the bytes before the sum, which begin a packet of every kind alike.
@@ -320,7 +328,7 @@ mod tests {
         }
     }
 
-    /// The sum is that of the crate over all bytes but its own, in whatever parts they come.
+    /// The sum is that of another implementation over all bytes but its own, in whatever parts they come.
     #[test]
     fn the_sum_is_crc32c() {
         for kind in 0..=u8::MAX {
@@ -334,6 +342,18 @@ mod tests {
                 (whole[4..8].to_vec(), cut[4..8].to_vec()),
                 (sum.to_le_bytes().to_vec(), sum.to_le_bytes().to_vec())
             );
+        }
+    }
+
+    /// Of any length: short and long ones are summed up in different ways.
+    #[test]
+    fn sums_of_all_lengths() {
+        let bytes: Vec<u8> = (0..70_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for len in (0..600).chain([1_400, 4_095, 4_096, 16_383, 65_000, 70_000]) {
+            for cut in [0, len / 3, len] {
+                let sum = append_sum(append_sum(0, &bytes[..cut]), &bytes[cut..len]);
+                assert_eq!(sum, crc32c::crc32c(&bytes[..len]), "{len} bytes, cut at {cut}");
+            }
         }
     }
 
