@@ -45,6 +45,6 @@ pub use event::{
 };
 pub use id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey, SystemId};
 pub use memory::MemoryBound;
-pub use pending::Messages;
+pub use pending::{AT_ONCE, Frames, Messages};
 pub use stream::batch::Framed;
 pub use time::Instant;

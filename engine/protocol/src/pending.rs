@@ -7,11 +7,15 @@ use crate::event::{Body, Delivery, Event, MessageId};
 use crate::id::{GroupHandle, GroupId};
 use crate::stream::Batch;
 use crate::stream::batch::{Framed, Traits};
+use arrayvec::ArrayVec;
 use isis_memory::Region;
 use std::sync::Arc;
 
-/// Messages of one batch that are consumed at once, at most: what is told of consumption lags by no more.
-const AT_ONCE: u32 = 32;
+/// Messages of one batch that are handed over at once, at most. Their consumption is told when there are so many: it lags by less
+/// than twice as much.
+pub const AT_ONCE: usize = 32;
+/// Where the bytes of messages are that follow each other.
+pub type Frames = ArrayVec<Framed, AT_ONCE>;
 
 /// What has to be consumed when events are done with.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +37,7 @@ pub struct Consume {
 impl Consume {
     /// Can wait for the next message.
     pub fn can_wait(&self) -> bool {
-        self.goes_on && self.count < AT_ONCE
+        self.goes_on && self.count < AT_ONCE as u32
     }
 }
 
@@ -63,6 +67,20 @@ impl Messages {
         let framed = self.batch.take_frame(region)?;
         self.taken += 1;
         Some((framed, self.consume(framed.end)))
+    }
+
+    /// Takes the next ones, at most `most` and as many as fit into `frames`, if they are of one frame each. Describes the first of
+    /// them; `None`: the next one is not.
+    pub fn take_frames(&mut self, region: &Region, most: usize, frames: &mut Frames) -> Option<(Delivery, Consume)> {
+        let (framed, mut consume) = self.take_frame(region)?;
+        let first = self.last(framed.body());
+        frames.push(framed);
+        while consume.goes_on && frames.len() < most.min(AT_ONCE) {
+            let Some((framed, next)) = self.take_frame(region) else { break };
+            frames.push(framed);
+            consume = Consume { count: consume.count + 1, ..next };
+        }
+        Some((first, consume))
     }
 
     /// Takes the next one. There is one.

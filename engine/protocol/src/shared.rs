@@ -150,6 +150,8 @@ pub struct Shared {
     pub lanes_at_rest: bool,
     /// Something came about that the pass over everything has perhaps gone by already.
     pub again: bool,
+    /// Something came of bytes and rows of a group that concerns more than that group.
+    pub beyond: bool,
     /// Births of all processes of the system view.
     pub births: FxHashMap<u64, ProcessId>,
     /// Frozen for want of a quorum.
@@ -199,6 +201,7 @@ impl Shared {
             adopted_at: now,
             lanes_at_rest: true,
             again: false,
+            beyond: false,
             births: FxHashMap::default(),
             stalled: false,
             directory: Directory::default(),
@@ -421,12 +424,17 @@ impl Shared {
         self.events.push_back(Pending::One(event, None));
     }
 
+    /// All memory for streams is in use.
+    pub fn is_full(&self) -> bool {
+        self.region.in_use() == self.region.limit()
+    }
+
     /// The lane to a peer, made when first needed.
     pub fn lane(&mut self, process: ProcessId, lane: usize) -> Option<&mut Lane> {
         let max_message = self.config.max_message + (1 << 16);
         let local = self.config.site;
         let peer = self.peers.get_mut(&process)?;
-        self.lanes_at_rest = false;
+        (self.lanes_at_rest, self.beyond) = (false, true);
         let frame = if peer.entry.site == local {
             self.config.datagram_local.min(self.config.datagram_network.max(8192))
         } else {

@@ -1,8 +1,8 @@
 //! What a [`crate::Node`] tells the application: the core's events, with message bytes that can be reached in both modes.
 
 use isis_protocol::{
-    Body, Delivery, Event, Framed, GroupHandle, GroupId, Kind, MessageId, Messages, ProcessId, Refused, SlowReason,
-    SystemId, View,
+    Body, Delivery, Event, Framed, Frames, GroupHandle, GroupId, Kind, MessageId, Messages, ProcessId, Refused,
+    SlowReason, SystemId, View,
 };
 use std::sync::Arc;
 
@@ -89,6 +89,50 @@ impl Message {
             answers: delivery.answers,
             payload: Payload(place),
         }
+    }
+}
+
+/// Messages that follow the one that [`crate::Node::poll_batch`] gave: from the same sender, in the same group, of the same kind
+/// and entry point. They differ from it by their bytes only, and each by 1 from the one before in `number`, and in `ticket`
+/// and `order` where it has them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Where their bytes are, and before them those of the first one; empty: nothing follows.
+    pub(crate) frames: Frames,
+}
+
+impl Batch {
+    /// The most messages that come at once, the first one included.
+    pub const MOST: usize = isis_protocol::AT_ONCE;
+
+    /// Nothing.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// How many messages follow.
+    pub fn len(&self) -> usize {
+        self.frames.len().saturating_sub(1)
+    }
+
+    /// The one with this index among those that follow `first`, by itself.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn message(&self, first: &Message, index: usize) -> Message {
+        let later = |number: u64| if number > 0 { number + 1 + index as u64 } else { 0 };
+        Message {
+            id: MessageId { number: later(first.id.number), ..first.id },
+            order: later(first.order),
+            ticket: later(first.ticket),
+            payload: Payload(Place::Chunk(self.frames[index + 1].body())),
+            ..first.clone()
+        }
+    }
+
+    /// None follows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::machine::Machine;
 use crate::port::Port;
 use isis_protocol::{
-    Body, Calls, Delivery, Event, Framed, GroupHandle, GroupId, Instant, JoinOptions, Kind, Member, MessageId,
+    Body, Calls, Delivery, Event, Framed, Frames, GroupHandle, GroupId, Instant, JoinOptions, Kind, Member, MessageId,
     Messages, Nonce, ProcessId, Refused, SendOptions, SiteAnswer, SiteRequest, SystemId, View,
 };
 use isis_transport::{Capabilities, Datagram, Founding, RecordChange, SiteEvent, TransmitReport, Transport};
@@ -263,6 +263,12 @@ impl Machine for Fake {
     fn poll_message(&mut self, _: Instant) -> Option<(&Messages, Framed)> {
         None
     }
+    fn poll_messages(&mut self, _: Instant, _: usize, _: &mut Frames) -> Option<Delivery> {
+        None
+    }
+    fn frame(&self, _: &Framed) -> &[u8] {
+        &[]
+    }
     fn handle_packet(&mut self, _: Instant, _: Address, _: &[u8]) {}
     fn handle_timeout(&mut self, _: Instant) {
         self.call("timeout".into());
@@ -298,6 +304,9 @@ impl Machine for Fake {
             return Some(SiteRequest::Watch(Nonce(nonce)));
         }
         script.kills.pop_front().map(|nonce| SiteRequest::Kill(Nonce(nonce)))
+    }
+    fn is_idle(&mut self, _: Instant) -> bool {
+        false
     }
     fn poll_timeout(&self) -> Option<Instant> {
         self.shared.get().timeout

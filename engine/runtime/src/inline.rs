@@ -5,11 +5,11 @@
 
 use crate::clock;
 use crate::error::NodeError;
-use crate::event::{NodeEvent, Payload, Place};
+use crate::event::{Message, NodeEvent, Payload, Place};
 use crate::options::WaitStrategy;
 use crate::sleep::{Cover, Idle, sleep_on};
 use crate::turn::CoreLoop;
-use isis_protocol::{Body, Instant};
+use isis_protocol::{Body, Framed, Frames, Instant};
 use std::os::fd::BorrowedFd;
 
 /// See the module's documentation.
@@ -64,6 +64,15 @@ impl Inline {
         Some(NodeEvent::of_message(messages, framed))
     }
 
+    /// The next messages, if they are of one frame each: describes the first, whose bytes are the first of `frames`. `None`: ask
+    /// `poll_event`.
+    pub fn poll_messages(&mut self, most: usize, frames: &mut Frames) -> Option<NodeEvent> {
+        let first = self.engine.poll_messages(most, frames)?;
+        (self.still, self.drained) = (false, false);
+        let place = Place::Chunk(first.body.clone());
+        Some(NodeEvent::Message(Message::of(&first, first.group, place)))
+    }
+
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
         let event = self.engine.poll_event().map(|event| NodeEvent::from_core(event, &|group| group));
         // A consumed message may open a window: there may be something to send.
@@ -86,6 +95,10 @@ impl Inline {
             Place::Chunk(Body::Owned(bytes)) | Place::Owned(bytes) => bytes,
             Place::Ring { .. } => &[],
         }
+    }
+
+    pub fn frame(&self, frame: &Framed) -> &[u8] {
+        self.engine.machine.frame(frame)
     }
 
     pub fn wait(&mut self, timeout_ns: Option<u64>, ended: bool) -> bool {

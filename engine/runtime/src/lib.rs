@@ -32,6 +32,6 @@ mod tickets;
 mod turn;
 
 pub use error::NodeError;
-pub use event::{CommandName, Message, NodeEvent, Payload};
+pub use event::{Batch, CommandName, Message, NodeEvent, Payload};
 pub use node::{Node, Sender};
 pub use options::{Mode, Multicast, OptionError, Options, WaitStrategy};

@@ -2,7 +2,9 @@
 //!
 //! Owner: the loop. Every method is the endpoint's of the same name; `transmit` drains `poll_transmit` into a transport.
 
-use isis_protocol::{Calls, Destination, Endpoint, Framed, Instant, Messages, Nonce, SiteAnswer, SiteRequest};
+use isis_protocol::{
+    Calls, Delivery, Destination, Endpoint, Framed, Frames, Instant, Messages, Nonce, SiteAnswer, SiteRequest,
+};
 use isis_transport::{Datagram, TransmitReport, Transport};
 use isis_wire::Address;
 
@@ -19,9 +21,14 @@ pub(crate) trait Machine: Calls + Send {
 
     fn has_event(&mut self, now: Instant) -> bool;
     fn poll_message(&mut self, now: Instant) -> Option<(&Messages, Framed)>;
+    fn poll_messages(&mut self, now: Instant, most: usize, frames: &mut Frames) -> Option<Delivery>;
+    /// Bytes that `poll_messages` told of.
+    fn frame(&self, frame: &Framed) -> &[u8];
     /// One burst of `poll_transmit`; no datagrams in the report: there was nothing to send.
     fn transmit(&mut self, now: Instant, transport: &mut dyn Transport) -> TransmitReport;
     fn poll_site_request(&mut self) -> Option<SiteRequest>;
+    /// Nothing is due, and nothing to be sent: a turn may leave the machine out.
+    fn is_idle(&mut self, now: Instant) -> bool;
     fn poll_timeout(&self) -> Option<Instant>;
     fn is_stalled(&self) -> bool;
     fn counters(&self) -> Vec<(&'static str, u64)>;
@@ -55,6 +62,12 @@ impl Machine for Endpoint {
     fn poll_message(&mut self, now: Instant) -> Option<(&Messages, Framed)> {
         Endpoint::poll_message(self, now)
     }
+    fn poll_messages(&mut self, now: Instant, most: usize, frames: &mut Frames) -> Option<Delivery> {
+        Endpoint::poll_messages(self, now, most, frames)
+    }
+    fn frame(&self, frame: &Framed) -> &[u8] {
+        Endpoint::frame(self, frame)
+    }
     fn transmit(&mut self, now: Instant, transport: &mut dyn Transport) -> TransmitReport {
         let mut datagrams = self.poll_transmit(now).map(|packet| Datagram {
             destination: match packet.destination {
@@ -71,6 +84,9 @@ impl Machine for Endpoint {
     }
     fn poll_site_request(&mut self) -> Option<SiteRequest> {
         Endpoint::poll_site_request(self)
+    }
+    fn is_idle(&mut self, now: Instant) -> bool {
+        Endpoint::is_idle(self, now)
     }
     fn poll_timeout(&self) -> Option<Instant> {
         Endpoint::poll_timeout(self)

@@ -6,7 +6,7 @@
 use crate::clock;
 use crate::command::{Action, Command};
 use crate::error::NodeError;
-use crate::event::{Message, NodeEvent};
+use crate::event::{Batch, Message, NodeEvent};
 use crate::inline::Inline;
 use crate::lane::Valve;
 use crate::machine::Machine;
@@ -145,6 +145,28 @@ impl Node {
             None => (),
         }
         Ok(event)
+    }
+
+    /// As `poll_event`, but if the next event is a message, those that follow it come with it, `most` in all at most (and
+    /// [`Batch::MOST`]): under load a call for each costs more than the rest of its delivery. Threaded mode, and messages of
+    /// several fragments: nothing follows. All of them are done with by the next call.
+    pub fn poll_batch(&mut self, most: usize, batch: &mut Batch) -> Result<Option<NodeEvent>, NodeError> {
+        batch.frames.clear();
+        if let Some(Engine::Inline(inline)) = &mut self.engine
+            && !self.mark.in_child()
+            && let Some(message) = inline.poll_messages(most, &mut batch.frames)
+        {
+            return Ok(Some(message));
+        }
+        self.poll_event()
+    }
+
+    /// The bytes of the message with this index among those that follow, in place; see `payload`. An index beyond them has none.
+    pub fn batch_payload<'a>(&'a self, batch: &Batch, index: usize) -> &'a [u8] {
+        match (&self.engine, batch.frames.get(index + 1)) {
+            (Some(Engine::Inline(inline)), Some(frame)) => inline.frame(frame),
+            _ => &[],
+        }
     }
 
     /// The bytes of the last polled message, in place. They stay until the next `poll_event` or `wait`; of an older

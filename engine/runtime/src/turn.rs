@@ -13,7 +13,9 @@ use crate::clock;
 use crate::machine::Machine;
 use crate::port::Port;
 use isis_protocol::founding::{RecordOperation, acceptor};
-use isis_protocol::{Event, Framed, GroupHandle, Instant, Messages, Nonce, SiteAnswer, SiteRequest, SystemId};
+use isis_protocol::{
+    Delivery, Event, Framed, Frames, GroupHandle, Instant, Messages, Nonce, SiteAnswer, SiteRequest, SystemId,
+};
 use isis_transport::{Founding, RecordChange, SiteEvent};
 use isis_wire::founding::SiteRecord;
 use std::collections::{BTreeMap, VecDeque};
@@ -87,6 +89,12 @@ impl CoreLoop {
     /// The steps between commands and events; the amount of work done.
     pub fn turn(&mut self) -> usize {
         let now = clock::now();
+        if self.is_still(now) {
+            self.call_now = (now, CALLS_PER_READING);
+            self.counters.turns += 1;
+            self.counters.idle_turns += 1;
+            return 0;
+        }
         self.transport_deadline = self.port.advance(now.0).map(Instant);
         let datagram_network = self.port.capabilities().datagram_network;
         if datagram_network != self.datagram_network {
@@ -107,6 +115,11 @@ impl CoreLoop {
         self.counters.turns += 1;
         self.counters.idle_turns += u64::from(work == 0);
         work
+    }
+
+    /// A turn would do nothing: what a loop that never sleeps sees most of the time.
+    fn is_still(&mut self, now: Instant) -> bool {
+        self.port.is_silent(now.0) && self.machine.is_idle(now) && self.founding.is_none() && self.operations.is_empty()
     }
 
     fn site_events(&mut self, now: Instant) -> usize {
@@ -263,6 +276,16 @@ impl CoreLoop {
         let message = self.machine.poll_message(now);
         self.counters.events += u64::from(message.is_some());
         message
+    }
+
+    /// The core's next messages, if they are of one frame each, in place: see `Endpoint::poll_messages`.
+    pub fn poll_messages(&mut self, most: usize, frames: &mut Frames) -> Option<Delivery> {
+        let now = self.call_now();
+        let first = self.machine.poll_messages(now, most, frames);
+        self.counters.events += frames.len() as u64;
+        // A reading of the clock is good for so many messages, however they come.
+        self.call_now.1 = self.call_now.1.saturating_sub(frames.len().saturating_sub(1) as u32);
+        first
     }
 
     /// The core's next event. The one before it is done with.

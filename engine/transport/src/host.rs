@@ -36,6 +36,10 @@ const LINK_TURN_NS: u64 = 20_000;
 const UDP_TURN_NS: u64 = 20_000;
 /// … when they brought nothing for this long and shared memory is in use.
 const UDP_QUIET_NS: u64 = 1_000_000;
+/// When they brought nothing for this long, not even a sign of life, no member is behind them: …
+const UDP_DESERTED_NS: u64 = 200_000_000;
+/// … then this often is enough.
+const UDP_STRANGER_NS: u64 = 100_000;
 /// Our log is offered again after this long to those that it could not be handed to.
 const OFFER_NS: u64 = 5_000_000;
 /// Datagrams sorted at a time while some go over the link.
@@ -177,6 +181,8 @@ pub struct HostTransport {
     udp_brought_ns: u64,
     /// When our log is offered next; `None`: all have it.
     offer_ns: Option<u64>,
+    /// What `advance` said last.
+    next_ns: u64,
     ended: bool,
 }
 
@@ -235,6 +241,7 @@ impl HostTransport {
             udp_turn_ns: 0,
             udp_brought_ns: 0,
             offer_ns: None,
+            next_ns: 0,
             ended: false,
         };
         host.register_sockets();
@@ -523,8 +530,10 @@ impl HostTransport {
     /// Whether the UDP sockets are due: at every turn while they bring anything, else not at each.
     fn is_udp_due(&mut self) -> bool {
         let due = self.now_ns >= self.udp_turn_ns || !self.paths.uses_memory();
-        if due && self.now_ns.saturating_sub(self.udp_brought_ns) > UDP_QUIET_NS {
-            self.udp_turn_ns = self.now_ns + UDP_TURN_NS;
+        let quiet_ns = self.now_ns.saturating_sub(self.udp_brought_ns);
+        if due && quiet_ns > UDP_QUIET_NS {
+            let pause_ns = if quiet_ns > UDP_DESERTED_NS { UDP_STRANGER_NS } else { UDP_TURN_NS };
+            self.udp_turn_ns = self.now_ns + pause_ns;
         }
         due
     }
@@ -605,7 +614,20 @@ impl Transport for HostTransport {
         if let Some(due) = self.faults.as_mut().and_then(|faults| faults.advance(now_ns)) {
             next = next.min(due);
         }
+        self.next_ns = next;
         Some(next)
+    }
+
+    fn is_silent(&self, now_ns: u64) -> bool {
+        now_ns < self.link_turn_ns.min(self.udp_turn_ns).min(self.next_ns).min(self.link.deadline())
+            && !self.udp.has_refused()
+            && !self.ended
+            && self.faults.is_none()
+            && self.events.is_empty()
+            && self.paths.uses_memory()
+            && !self.paths.uses_link()
+            && !self.link.has_events()
+            && self.memory.is_silent()
     }
 
     fn prepare_sleep(&mut self) -> bool {

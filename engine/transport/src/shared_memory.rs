@@ -316,6 +316,12 @@ impl SharedMemory {
         count
     }
 
+    /// This process is awake, and nothing is there to be read.
+    #[inline]
+    pub fn is_silent(&self) -> bool {
+        !self.armed && self.peers.iter().filter_map(|peer| peer.log.as_ref()).all(|log| log.reader.is_at_end())
+    }
+
     /// This process is about to sleep: whoever writes for it rings. `false`: not now, there is something to read.
     pub fn arm(&mut self) -> bool {
         let Some(own) = &mut self.own else { return true };

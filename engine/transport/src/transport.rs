@@ -111,6 +111,12 @@ pub trait Transport: Send {
     /// delayed datagrams), and returns the time at which it wants to be called next; `None`: no wish.
     fn advance(&mut self, now_ns: u64) -> Option<u64>;
 
+    /// Nothing came, as far as can be seen without the kernel, and `advance` has nothing to do yet: a turn of the loop may leave
+    /// this transport out. A look, for loops that never sleep.
+    fn is_silent(&self, _now_ns: u64) -> bool {
+        false
+    }
+
     /// The caller is about to sleep on the descriptors. `false`: not now, there is something to receive. Holds until the next
     /// [`advance`](Transport::advance): who sleeps without asking may sleep over what comes without the kernel.
     fn prepare_sleep(&mut self) -> bool {

@@ -10,7 +10,7 @@ const MAX_PASSES: usize = 4;
 
 impl Endpoint {
     pub(super) fn drive(&mut self) {
-        (self.dirty, self.eventful, self.quiet) = (false, false, false);
+        (self.dirty, self.eventful, self.quiet, self.calm, self.stirred) = (false, false, false, false, false);
         self.deadline.set(None);
         if self.ended.is_some() {
             return;
@@ -45,6 +45,7 @@ impl Endpoint {
         self.note_known_deaths();
         self.drive_channels();
         self.drive_close();
+        self.note_calm();
         if std::mem::take(&mut self.shared.again) {
             self.touch();
         }
@@ -71,9 +72,6 @@ impl Endpoint {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         if self.ended.is_some() {
             return None;
-        }
-        if self.dirty {
-            return Some(self.shared.now);
         }
         let mut next = self.looking_deadline();
         let mut take = |at: Option<Instant>| {

@@ -1,7 +1,8 @@
 //! The face of the core. This file: commands, events, packets out. [`packets`]: what comes in. [`looking`]: finding a system.
 //! [`system`]: founding and entering one, leaving it. [`quorum`]: losing it. [`founding`]: founding by a majority of sites.
 //! [`joining`]: from a name to a member. [`client`]: multicasting without being one. [`multi`]: ABCASTs to several groups.
-//! [`ahead`]: what comes too early. [`probes`]: whose address refuses datagrams. [`drive`]: what is due.
+//! [`ahead`]: what comes too early. [`probes`]: whose address refuses datagrams. [`stir`]: what has to look at what
+//! happened. [`drive`]: what is due.
 
 mod ahead;
 mod causality;
@@ -17,17 +18,18 @@ mod multi;
 mod packets;
 mod probes;
 mod quorum;
+mod stir;
 mod system;
 
 use crate::config::{Config, JoinOptions};
 use crate::counters::Counter;
 use crate::detector::PauseWatch;
-use crate::event::{Body, Event, Kind, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest};
+use crate::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest};
 use crate::few::FewMap;
 use crate::group::Group;
 use crate::group::transmit::DataPacket;
 use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey};
-use crate::pending::{Consume, Messages, Pending};
+use crate::pending::{Consume, Frames, Messages, Pending};
 use crate::shared::{Shared, Target};
 use crate::stream::batch::Framed;
 use crate::time::Instant;
@@ -112,6 +114,8 @@ pub struct Endpoint {
     multicasts: multi::Multicasts,
     closing: Option<Instant>,
     ended: Option<Ended>,
+    /// The packet that is taken is stream bytes or a row of the present view of this group, and nothing else.
+    plain: Option<GroupId>,
     ahead: ahead::Ahead,
     early: Vec<(ProcessId, channels::Early)>,
     early_bytes: usize,
@@ -120,8 +124,12 @@ pub struct Endpoint {
     finished: Option<Pending>,
     burst: Vec<Planned>,
     data: Vec<DataPacket>,
-    /// Something happened that was not driven yet.
+    /// Something happened that was not driven yet, and that everything has to look at.
     dirty: bool,
+    /// Something happened in groups that are marked so, and concerns nothing else.
+    stirred: bool,
+    /// There may be such things: nothing goes on between the groups, or about this process.
+    calm: bool,
     /// It may give events. Consumption alone gives none that cannot wait until the next turn, and so a loop that takes one message
     /// after the other drives once, not once for each.
     eventful: bool,
@@ -162,6 +170,7 @@ impl Endpoint {
             multicasts: multi::Multicasts::default(),
             closing: None,
             ended: None,
+            plain: None,
             ahead: ahead::Ahead::default(),
             early: Vec::new(),
             early_bytes: 0,
@@ -170,6 +179,8 @@ impl Endpoint {
             burst: Vec::new(),
             data: Vec::new(),
             dirty: true,
+            stirred: false,
+            calm: false,
             eventful: true,
             quiet: false,
             deadline: Cell::new(None),
@@ -178,61 +189,36 @@ impl Endpoint {
         endpoint
     }
 
-    /// Takes note of the time at a look from outside. As long as nothing is due nothing has happened by that: a loop that
-    /// never sleeps looks a million times a second.
-    fn look(&mut self, now: Instant) {
-        if now <= self.shared.now {
-            return;
-        }
-        if self.dirty || self.poll_timeout().is_some_and(|due| due <= now) {
-            return self.at(now);
-        }
-        self.shared.now = now;
-        // A pause would have passed the deadline of the watch.
-        let _ = self.watch.observe(now);
-    }
-
-    /// Something happened that `drive` has to see.
-    fn touch(&mut self) {
-        (self.dirty, self.eventful) = (true, true);
-        self.deadline.set(None);
-    }
-
-    /// Takes note of the time; every entry comes through here, or through `look`.
-    fn at(&mut self, now: Instant) {
-        if now > self.shared.now {
-            self.shared.now = now;
-        }
-        if self.watch.observe(self.shared.now).is_some() {
-            // One that notices its own pause accuses nobody on waking.
-            self.shared.count(Counter::OwnPauses);
-            let now = self.shared.now;
-            for peer in self.shared.peers.values_mut() {
-                peer.detector.forgive(now);
-                peer.refusal.heard();
-                peer.direct_at = peer.direct_at.max(peer.heard_at);
-            }
-            for group in self.groups.values_mut() {
-                group.forgive(now);
-            }
-        }
-        self.touch();
-    }
-
     // --- handle_*: the world comes in ---------------------------------------------------------------------------
 
     /// A datagram came. Anything that is not a good packet of this system is counted and dropped.
     pub fn handle_packet(&mut self, now: Instant, from: Address, packet: &[u8]) {
-        self.at(now);
+        self.note(now);
+        self.plain = None;
         if self.ended.is_none() {
             self.take_packet(from, packet);
+        }
+        match self.plain {
+            Some(group) => {
+                self.stir(group);
+                self.eventful = true;
+                if self.shared.has_remote_peers {
+                    // Whoever was heard is doubted from then on.
+                    self.deadline.set(None);
+                }
+            }
+            None => self.touch(),
         }
     }
 
     /// The time that `poll_timeout` named has come (calling earlier or later is harmless).
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.at(now);
-        self.drive();
+        let due = self.is_due(now);
+        self.note(now);
+        if due {
+            self.touch();
+        }
+        self.drive_due();
     }
 
     /// A process of this site is dead, for certain (pidfd or farewell; never a timeout).
@@ -298,14 +284,19 @@ impl Endpoint {
         options: SendOptions,
         data: &[u8],
     ) -> Result<u64, Refused> {
-        self.at(now);
+        self.note(now);
         check_kind(options)?;
         let debts = self.debts_before(group, options.kind, None);
         if self.clients.contains_key(&group) {
+            self.touch();
             return self.multicast_as_client(group, options, data, debts);
         }
+        let plain = debts.is_empty() && options.kind != Kind::Global;
         let (group, shared) = self.open(group)?;
-        group.multicast(shared, options, data, debts)
+        let (id, sent) = (group.id, group.multicast(shared, options, data, debts));
+        let plain = plain && !self.shared.beyond;
+        self.note_multicast(id, plain && sent.is_ok());
+        sent
     }
 
     /// Reserves `len` bytes in the outgoing stream, to be written in place through `claimed`. One claim at a time per group.
@@ -330,11 +321,15 @@ impl Endpoint {
     /// Multicasts the claimed bytes. The message belongs to the view of this call. On `WouldBlock` the claim stays open.
     /// Gives the message's ticket.
     pub fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused> {
-        self.at(now);
+        self.note(now);
         check_kind(options)?;
         let debts = self.debts_before(group, options.kind, None);
+        let plain = debts.is_empty() && options.kind != Kind::Global;
         let (group, shared) = self.open(group)?;
-        group.commit(shared, options, debts)
+        let (id, sent) = (group.id, group.commit(shared, options, debts));
+        let plain = plain && !self.shared.beyond;
+        self.note_multicast(id, plain && sent.is_ok());
+        sent
     }
 
     /// Gives a claim up.
@@ -430,12 +425,11 @@ impl Endpoint {
             self.consumed = None;
             if let Some(group) = self.groups.get_mut(&consume.group) {
                 group.consume(&consume);
-                self.dirty = true;
-                self.deadline.set(None);
+                self.note_consumption(consume.group);
             }
         }
         if self.eventful && self.shared.events.is_empty() {
-            self.drive();
+            self.drive_due();
         }
         match self.shared.events.front() {
             Some(pending) => !self.shared.stalled || matches!(pending, Pending::One(Event::Stalled, _)),
@@ -482,13 +476,7 @@ impl Endpoint {
     fn next_message(&mut self) -> Option<(&Messages, Framed)> {
         let Some(Pending::Many(messages)) = self.shared.events.front_mut() else { return None };
         let (framed, consume) = messages.take_frame(&self.shared.region)?;
-        match &mut self.consumed {
-            // What comes before it in its batch, and waited for it.
-            Some(before) => {
-                (before.count, before.end, before.goes_on) = (before.count + 1, consume.end, consume.goes_on)
-            }
-            none => *none = Some(consume),
-        }
+        self.take_over(consume);
         let messages = if consume.goes_on {
             self.shared.events.front()
         } else {
@@ -499,6 +487,37 @@ impl Endpoint {
             Some(Pending::Many(messages)) => Some((messages, framed)),
             _ => None,
         }
+    }
+
+    /// As `poll_message`, but takes what follows it in its batch as well, `most` in all at most. Describes the first one: the
+    /// others differ from it by their bytes only, and by 1 each in their number, ticket and place in the total order, where it
+    /// has one. All are done with by the next call. `None`: ask `poll_event`.
+    pub fn poll_messages(&mut self, now: Instant, most: usize, frames: &mut Frames) -> Option<Delivery> {
+        frames.clear();
+        if !self.has_event(now) {
+            return None;
+        }
+        let Some(Pending::Many(messages)) = self.shared.events.front_mut() else { return None };
+        let (first, consume) = messages.take_frames(&self.shared.region, most, frames)?;
+        self.take_over(consume);
+        if !consume.goes_on {
+            self.shared.events.pop_front();
+        }
+        Some(first)
+    }
+
+    /// The next call is done with this, and with what comes before it in its batch, and waited for it.
+    #[inline]
+    fn take_over(&mut self, consume: Consume) {
+        match &mut self.consumed {
+            Some(before) => *before = Consume { count: before.count + consume.count, ..consume },
+            none => *none = Some(consume),
+        }
+    }
+
+    /// The bytes of a message that `poll_messages` told of last.
+    pub fn frame(&self, frame: &Framed) -> &[u8] {
+        &self.shared.region.chunk(frame.chunk)[frame.offset as usize..(frame.offset + frame.len) as usize]
     }
 
     /// The bytes of the last polled message.
@@ -525,24 +544,13 @@ impl Endpoint {
     /// of any method that takes `&mut self`.
     pub fn poll_transmit(&mut self, now: Instant) -> impl ExactSizeIterator<Item = Transmit<'_>> {
         self.look(now);
-        if self.dirty {
-            self.drive();
-        }
+        self.drive_due();
         for (_, sent, _) in self.burst.drain(..) {
             self.shared.buffers.give(sent);
         }
         let mut data = std::mem::take(&mut self.data);
         if !self.quiet {
-            for group in self.groups.values_mut() {
-                group.transmit(&mut self.shared, &mut data);
-            }
-            self.quiet = data.is_empty() && self.shared.outbox.is_empty();
-            if std::mem::take(&mut self.shared.again) || !data.is_empty() {
-                // Own messages that were published are deliverable now.
-                self.touch();
-            } else if !self.quiet {
-                self.deadline.set(None);
-            }
+            self.transmit_groups(&mut data);
         }
         for outgoing in self.shared.outbox.drain(..) {
             self.burst.push((outgoing.to, outgoing.packet, None));
@@ -569,11 +577,31 @@ impl Endpoint {
         })
     }
 
+    /// Plans what the groups that may have something have to send in this burst.
+    fn transmit_groups(&mut self, data: &mut Vec<DataPacket>) {
+        let mut stirs: Option<GroupId> = None;
+        let mut all = false;
+        for (&id, group) in self.groups.iter_mut().filter(|(_, group)| group.unsent) {
+            let before = data.len();
+            group.transmit(&mut self.shared, data);
+            group.unsent = std::mem::take(&mut self.shared.again) || data.len() > before;
+            if group.unsent {
+                // Own messages that were published are deliverable now.
+                all |= stirs.replace(id).is_some();
+            }
+        }
+        self.quiet = data.is_empty() && self.shared.outbox.is_empty();
+        match stirs {
+            Some(id) if !all && self.stir(id) => self.eventful = true,
+            Some(_) => self.touch(),
+            None if !self.quiet => self.deadline.set(None),
+            None => {}
+        }
+    }
+
     /// The next question for the site's record.
     pub fn poll_site_request(&mut self) -> Option<SiteRequest> {
-        if self.dirty {
-            self.drive();
-        }
+        self.drive_due();
         let watch = self.shared.watches.pop_front().map(SiteRequest::Watch);
         watch
             .or_else(|| self.site_requests.pop_front())
@@ -582,15 +610,10 @@ impl Endpoint {
 
     /// When `handle_timeout` wants to be called next; `None`: never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if let Some(deadline) = self.deadline.get() {
-            // Earlier is harmless: the deadline of the watch moves at each look.
-            let comes = |at: Option<Instant>| at.map_or(u64::MAX, |at| at.0);
-            debug_assert!(comes(deadline) <= comes(self.next_deadline()), "something changed and did not say so");
-            return deadline;
+        if self.dirty || self.stirred {
+            return self.ended.is_none().then_some(self.shared.now);
         }
-        let deadline = self.next_deadline();
-        self.deadline.set(Some(deadline));
-        deadline
+        self.known_deadline()
     }
 
     // --- getters -------------------------------------------------------------------------------------------------

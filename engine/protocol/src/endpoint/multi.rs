@@ -69,6 +69,13 @@ pub(super) struct Multicasts {
     bytes: u64,
 }
 
+impl Multicasts {
+    /// None of them is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
 impl Endpoint {
     /// Multicasts to several groups: each delivers it once to each of its members, or none does; and all deliver the messages
     /// that they share in one order. `kind` must be `Total`; this process must be a member of every group, none of which may

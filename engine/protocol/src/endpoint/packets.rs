@@ -100,6 +100,8 @@ impl Endpoint {
             let sender = self.shared.births.get(&packet.header.birth).and_then(|sender| self.shared.peers.get(sender));
             if let Some(from) = sender.map(|peer| peer.entry.address) {
                 self.take_parsed(from, &packet, None);
+                // Who passed it on was heard as well.
+                self.plain = None;
             }
         }
         Ok(())
@@ -158,6 +160,10 @@ impl Endpoint {
         if header.view != group.view.number || group.departed_until.is_some() {
             self.wrong_view(from, header, process);
             return Ok(());
+        }
+        let acquits = shared.has_remote_peers && shared.peers.get(&process).is_some_and(|peer| peer.suspected);
+        if matches!(header.kind, PacketKind::Data | PacketKind::Row) && !acquits {
+            self.plain = Some(header.group);
         }
         match header.kind {
             PacketKind::Data => group.on_data(shared, process, body),

@@ -111,6 +111,11 @@ impl Change {
         self.vigil.forgive(now);
     }
 
+    /// No change was wanted until now.
+    pub fn nothing_wanted(&mut self, now: Instant) {
+        self.progress_at = now;
+    }
+
     /// Who has what: for fetching.
     pub fn holders(&self) -> Option<&[(ProcessId, Vec<u64>)]> {
         self.fetching.as_ref().map(|(_, accept)| accept.holders.as_slice())
@@ -131,6 +136,17 @@ impl Group {
             || self.plane.inbox.iter().any(|inbox| inbox.has_global)
             || self.clients.wants_view(shared)
             || (shared.now >= self.joiners_at(shared) && self.has_joiners(shared))
+    }
+
+    /// A change is wanted, or goes on.
+    pub(crate) fn is_changing(&self, shared: &Shared) -> bool {
+        let change = &self.change;
+        change.proposer.is_some()
+            || change.decided.is_some()
+            || change.fetching.is_some()
+            || change.early.is_some()
+            || !self.candidates.is_empty()
+            || self.wants_change(shared)
     }
 
     /// From when on joiners alone are a reason to change the view: in a large one those that come together are waited for,

@@ -44,6 +44,7 @@ impl Group {
                 }
                 continue;
             }
+            shared.beyond |= batch.traits.carries.is_some();
             match batch.traits.carries {
                 None => self.hand_over(shared, rank, batch, order),
                 Some(Carries::Relayed) => self.hand_over_relayed(shared, rank, batch.take(&shared.region), order),

@@ -218,6 +218,12 @@ pub struct Group {
     /// The leave is done, or the group ended: it only answers for its past. For the system group, until then at most; an
     /// ordinary one until nobody can ask any more (R8).
     pub departed_until: Option<Instant>,
+    /// Nothing goes on but what its members multicast.
+    pub calm: bool,
+    /// Something happened in its data plane that was not driven.
+    pub stirred: bool,
+    /// It may have something to send.
+    pub unsent: bool,
 }
 
 impl Group {
@@ -280,6 +286,9 @@ impl Group {
             own_copies: copies::OwnCopies::default(),
             settled_finals: None,
             departed_until: None,
+            calm: false,
+            stirred: false,
+            unsent: true,
         };
         group.clients.begin_view(members);
         group.snapshot = group.encode_snapshot(shared);
@@ -642,6 +651,8 @@ impl Group {
         if let Some(claim) = self.claimed_plane().and_then(|plane| plane.claim.take())
             && claim.owns_chunk
         {
+            // Others may wait for it.
+            shared.beyond |= shared.is_full();
             shared.region.give_back(claim.chunk);
         }
     }

@@ -74,7 +74,7 @@ impl Group {
             && let Some(lane) = &mut peer.lanes[0]
         {
             lane.receiver.acknowledge_now(shared.now);
-            shared.lanes_at_rest = false;
+            (shared.lanes_at_rest, shared.beyond) = (false, true);
         }
     }
 

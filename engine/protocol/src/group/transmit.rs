@@ -191,10 +191,10 @@ impl Group {
             self.send_row_if_due(shared);
             self.repeat_leave(shared);
             if moved || self.plane.rows_changed {
-                let full = shared.region.in_use() == shared.region.limit();
+                let full = shared.is_full();
                 self.plane.release(&mut shared.region);
                 // What waits for memory, here or elsewhere, is tried again.
-                shared.again |= full && shared.region.in_use() < shared.region.limit();
+                shared.again |= full && !shared.is_full();
             }
         }
         self.repeat_decision(shared);
@@ -359,23 +359,34 @@ impl Group {
 
     /// When `drive` should be called next.
     pub fn deadline(&self, shared: &Shared) -> Option<Instant> {
-        let mut next = self.change_deadline(shared);
-        let mut take = |at: Option<Instant>| {
-            if let Some(at) = at {
-                next = Some(next.map_or(at, |n| n.min(at)));
-            }
-        };
-        take(self.tell_at);
-        take(self.cut_off_at(shared).filter(|at| shared.now < *at));
+        let others = [self.change_deadline(shared), self.cut_off_at(shared).filter(|at| shared.now < *at)];
+        let departed = self.departed_until.filter(|_| self.is_system());
+        let leave = self.leave_at.filter(|_| self.departed_until.is_none() && self.leave_request().is_some());
+        others.into_iter().chain([departed, leave, self.data_deadline(shared)]).flatten().min()
+    }
+
+    /// The part of `deadline` that bytes and rows of the view change.
+    pub(crate) fn data_deadline(&self, shared: &Shared) -> Option<Instant> {
+        let mut next = self.tell_at;
         if self.departed_until.is_none() {
-            take(self.row_deadline(shared));
-            self.plane.images.iter().for_each(|image| take(image.nak_at));
-            if self.leave_at.is_some() && self.leave_request().is_some() {
-                take(self.leave_at);
-            }
-        } else if self.is_system() {
-            take(self.departed_until);
+            let gaps = self.plane.images.iter().map(|image| image.nak_at);
+            next = gaps.chain([next, self.row_deadline(shared)]).flatten().min();
         }
         next
+    }
+
+    /// After consumption: whether nothing has to be done at once, but for the own row, which goes out soon.
+    pub(crate) fn tells_consumption_later(&mut self, shared: &Shared) -> bool {
+        let own = &self.plane.rows[self.rank];
+        let moves = own.consumed.iter().zip(&self.plane.told_consumed).map(|(now, told)| now.saturating_sub(*told));
+        let little = moves.max().is_none_or(|most| most < shared.config.window / 4);
+        // Alone in its view there is nobody to tell, and memory to be given back.
+        let alone = self.peers.is_empty() || shared.is_full();
+        let waited_for = alone || self.writable_wanted || !self.waiting.is_empty();
+        let later = little && !waited_for && self.plane.gossip.is_none();
+        if later {
+            self.want_row(shared.now + 4 * self.row_delay_ns(shared));
+        }
+        later
     }
 }

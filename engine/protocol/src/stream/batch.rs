@@ -55,6 +55,13 @@ pub struct Framed {
     pub end: u64,
 }
 
+impl Framed {
+    /// Its bytes, in place.
+    pub fn body(&self) -> Body {
+        Body::Chunk { chunk: self.chunk, offset: self.offset, len: self.len }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Place {
     /// A frame each: where the first one begins, in its chunk and in the stream.

@@ -331,8 +331,9 @@ impl SiteLink {
         self.events.pop_front()
     }
 
+    /// There is something to tell, or to hand over.
     pub(crate) fn has_events(&self) -> bool {
-        !self.events.is_empty()
+        !self.events.is_empty() || !self.inbox.is_empty()
     }
 
     /// Hands over at most `budget` datagrams that came over the link.

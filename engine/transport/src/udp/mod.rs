@@ -303,6 +303,11 @@ impl UdpTransport {
         self.refused.pop_front()
     }
 
+    /// `poll_refused` has something to tell.
+    pub(crate) fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
     /// Empties the error queue; says how many answers of the network were in it.
     fn take_answers(&mut self) -> usize {
         let UdpTransport { errors, refused, counters, path_mtu, unicast, now_ns, .. } = self;
