@@ -578,6 +578,18 @@ typedef struct isis_slice_t {
 typedef void (*isis_message_fn)(void *user, const struct isis_message_t *message);
 
 /**
+ * Takes `count` messages, at least one, that follow each other: from one sender, in one group, of one kind, to one entry
+ * point. `first` describes the first one. The others differ from it by their bytes only, and each by 1 from the one before
+ * in `number`, and in `order` and `ticket` if these are not 0. `bytes` has the bytes of each, the first one's as well,
+ * borrowed like `first` until the callback returns. isis_reply, isis_msg_hold and their likes take `first` alone. As
+ * isis_message_fn.
+ */
+typedef void (*isis_batch_fn)(void *user,
+                              const struct isis_message_t *first,
+                              const struct isis_slice_t *bytes,
+                              uint32_t count);
+
+/**
  * An event. Borrowed until the callback returns. Fields that an event does not name are 0 or NULL.
  */
 typedef struct isis_event_t {
@@ -857,9 +869,9 @@ int32_t isis_group_leave(struct isis_group_t *group);
 
 /**
  * isis_group_leave, and waits for its end, running callbacks as isis_poll does. It also waits where isis_group_leave gives
- * ISIS_EAGAIN. When the time is over the leave goes on and the handle stays open until ISIS_EVENT_LEFT.
+ * ISIS_EAGAIN. After ISIS_ETIMEDOUT the leave goes on and the handle stays open until ISIS_EVENT_LEFT.
  *
- * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT,
+ * Errors: ISIS_EAGAIN (there was no room for the command all the time: the leave has not begun), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT,
  * ISIS_EINCALLBACK.
  */
 int32_t isis_group_leave_wait(struct isis_group_t *group,
@@ -1027,7 +1039,7 @@ int32_t isis_flush(struct isis_group_t *group,
  * isis_flush, and waits for its end, running callbacks as isis_poll does. It also waits where isis_flush gives
  * ISIS_EAGAIN.
  *
- * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED (also when this process
+ * Errors: ISIS_EAGAIN (there was no room for the command all the time), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED (also when this process
  * is evicted meanwhile), ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
  */
 int32_t isis_flush_wait(struct isis_group_t *group,
@@ -1200,6 +1212,18 @@ int32_t isis_entry(struct isis_t *isis,
                    uint32_t entry,
                    isis_message_fn callback,
                    void *user);
+
+/**
+ * Registers a callback for messages at an entry point that takes several at once; it takes the place of one that isis_entry
+ * registered, and the other way round. NULL takes it back. For those who get many short messages: under load a call for
+ * each costs more than the rest of its delivery. Several at once come in inline mode only; in threaded mode each is alone.
+ *
+ * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL (entry).
+ */
+int32_t isis_entry_batch(struct isis_t *isis,
+                         uint32_t entry,
+                         isis_batch_fn callback,
+                         void *user);
 
 /**
  * Registers the callback for events: views and all the rest. NULL takes it back.

@@ -7,8 +7,9 @@ use crate::entry::*;
 use crate::error::{self, Failure};
 use crate::group::isis_group_t;
 use crate::instance::{Instance, Phase, isis_t, node_failure};
+use crate::message::isis_slice_t;
 use isis_protocol::{GroupHandle, Kind, SlowReason, View};
-use isis_runtime::{CommandName, Message, NodeError, NodeEvent};
+use isis_runtime::{Batch, CommandName, Message, NodeError, NodeEvent};
 use std::ffi::CStr;
 
 /// An event with nothing in it.
@@ -46,8 +47,9 @@ impl Instance {
         }
         self.pump_transfers();
         let mut count = 0;
+        let mut batch = Batch::new();
         while count < most && self.phase() != Phase::Over {
-            let polled = self.node().poll_event();
+            let polled = self.node().poll_batch((most - count) as usize, &mut batch);
             let event = match polled {
                 Ok(Some(event)) => event,
                 Ok(None) | Err(NodeError::Ended) => match self.close_evicted() {
@@ -56,11 +58,14 @@ impl Instance {
                 },
                 Err(why) => return Err(self.ended_badly(why)),
             };
-            self.dispatch(event);
+            match event {
+                NodeEvent::Message(first) => self.on_messages(first, &batch),
+                event => self.dispatch(event),
+            }
             if self.is_poisoned() {
                 return Err(boundary::poisoned());
             }
-            count += 1;
+            count += 1 + batch.len() as u32;
         }
         Ok(count)
     }
@@ -106,20 +111,50 @@ impl Instance {
         }
     }
 
-    fn on_message(&self, message: &Message) {
-        let entry = if message.kind == Kind::Reply { ISIS_ENTRY_REPLY } else { u32::from(message.entry) };
-        let Some((callback, user)) = self.entries.message(entry) else {
-            self.without_entry.set(self.without_entry.get() + 1);
-            return;
-        };
-        // SAFETY: a function that the program registered; the message is borrowed for the call.
-        self.with_message(message, |message| unsafe { callback(user, message) });
+    /// A message, and those that follow it.
+    fn on_messages(&self, first: Message, batch: &Batch) {
+        let entry = if first.kind == Kind::Reply { ISIS_ENTRY_REPLY } else { u32::from(first.entry) };
+        if let Some((Taker::Batch(callback), user)) = self.entries.message(entry) {
+            let mut bytes = [isis_slice_t::of(&[]); Batch::MOST];
+            {
+                let node = self.node();
+                bytes[0] = isis_slice_t::of(node.payload(&first));
+                for (index, slice) in bytes[1..].iter_mut().take(batch.len()).enumerate() {
+                    *slice = isis_slice_t::of(node.batch_payload(batch, index));
+                }
+            }
+            let count = 1 + batch.len() as u32;
+            // SAFETY: a function that the program registered; all that it is given is borrowed for the call, and the bytes stay in
+            // place until the next poll of the node.
+            return self.with_message(&first, |first| unsafe { callback(user, first, bytes.as_ptr(), count) });
+        }
+        self.on_message(entry, &first);
+        for index in 0..batch.len() {
+            if self.is_poisoned() {
+                return;
+            }
+            self.on_message(entry, &batch.message(&first, index));
+        }
+    }
+
+    fn on_message(&self, entry: u32, message: &Message) {
+        match self.entries.message(entry) {
+            None => self.without_entry.set(self.without_entry.get() + 1),
+            // SAFETY: a function that the program registered; the message is borrowed for the call.
+            Some((Taker::One(callback), user)) => self.with_message(message, |it| unsafe { callback(user, it) }),
+            Some((Taker::Batch(callback), user)) => {
+                // Registered by the callback of the message before it.
+                let bytes = isis_slice_t::of(self.node().payload(message));
+                // SAFETY: as above.
+                self.with_message(message, |it| unsafe { callback(user, it, &raw const bytes, 1) });
+            }
+        }
     }
 
     fn dispatch(&self, happened: NodeEvent) {
         let plain = |kind| event(self, kind);
         match happened {
-            NodeEvent::Message(message) => self.on_message(&message),
+            NodeEvent::Message(message) => self.on_messages(message, &Batch::new()),
             NodeEvent::SystemJoined { process, .. } => {
                 self.tell(isis_event_t { process: process.0, ..plain(ISIS_EVENT_SYSTEM_JOINED) });
             }

@@ -11,6 +11,7 @@ use crate::state::{
 };
 use crate::table::{self, Noun};
 use isis_protocol::{GroupHandle, JoinOptions, TotalOrder};
+use isis_runtime::NodeError;
 use std::ffi::{c_char, c_void};
 
 /// A group. An opaque handle: only to be handed back, never to be looked into.
@@ -294,18 +295,25 @@ pub extern "C" fn isis_group_leave(group: *mut isis_group_t) -> i32 {
 }
 
 /// isis_group_leave, and waits for its end, running callbacks as isis_poll does. It also waits where isis_group_leave gives
-/// ISIS_EAGAIN. When the time is over the leave goes on and the handle stays open until ISIS_EVENT_LEFT.
+/// ISIS_EAGAIN. After ISIS_ETIMEDOUT the leave goes on and the handle stays open until ISIS_EVENT_LEFT.
 ///
-/// Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT,
+/// Errors: ISIS_EAGAIN (there was no room for the command all the time: the leave has not begun), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT,
 /// ISIS_EINCALLBACK.
 #[unsafe(no_mangle)]
 pub extern "C" fn isis_group_leave_wait(group: *mut isis_group_t, timeout_ns: u64) -> i32 {
     on_group(group, |instance, core| {
         instance.outside_callbacks()?;
         let group = ordinary(core)?;
-        let ask = |instance: &Instance| instance.node().leave(group);
-        instance.wait_after(timeout_ns, ask, |instance, ()| {
-            instance.with_group(core, |_| ()).is_none().then_some(Ok(ISIS_OK))
-        })
+        let gone = |instance: &Instance| instance.with_group(core, |_| ()).is_none();
+        let mut again = false;
+        let ask = |instance: &Instance| {
+            let repeats = std::mem::replace(&mut again, true);
+            match instance.node().leave(group) {
+                // Meanwhile a callback did, or the group has ended.
+                Err(NodeError::NotMember) if repeats => Ok(()),
+                asked => asked,
+            }
+        };
+        instance.wait_after(timeout_ns, ask, |instance, ()| gone(instance).then_some(Ok(ISIS_OK)))
     })
 }

@@ -166,7 +166,7 @@ impl Instance {
     }
 
     /// Gives a command to the node, again and again while its way there is full, and then waits as [`Instance::wait_for`]
-    /// does until `done` gives a result. `timeout_ns` is for both.
+    /// does until `done` gives a result. `timeout_ns` is for both; ISIS_EAGAIN: it was over before the command was given.
     pub fn wait_after<A, T>(
         &self,
         timeout_ns: u64,
@@ -189,7 +189,11 @@ impl Instance {
         if let Some(refused) = progress(self) {
             return refused;
         }
-        self.wait_for(timeout_ns, progress)?
+        let waited = self.wait_for(timeout_ns, progress);
+        match waited {
+            Err(why) if why.code() == error::ISIS_ETIMEDOUT && asked.is_none() => Err(Failure::AGAIN),
+            waited => waited?,
+        }
     }
 
     /// Waits for an event: at most `left`, and never long, because transfers and `isis_stop` want to be looked at.

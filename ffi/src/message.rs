@@ -72,6 +72,14 @@ pub struct isis_slice_t {
     pub len: u64,
 }
 
+impl isis_slice_t {
+    /// These bytes; NULL if there are none.
+    pub fn of(bytes: &[u8]) -> isis_slice_t {
+        let data = if bytes.is_empty() { std::ptr::null() } else { bytes.as_ptr().cast() };
+        isis_slice_t { data, len: bytes.len() as u64 }
+    }
+}
+
 /// Where a message came from: what replies and holds need.
 #[derive(Clone, Copy)]
 pub struct Origin {
@@ -129,13 +137,9 @@ impl Drop for Entered {
 impl Instance {
     /// Hands a message to `callback`, as C sees it.
     pub fn with_message(&self, message: &Message, callback: impl FnOnce(*const isis_message_t)) {
-        let (data, len) = {
-            let node = self.node();
-            let bytes = node.payload(message);
-            // The bytes stay in place until the next poll_event, which cannot come before the callback has returned:
-            // isis_poll and its likes refuse to run inside one.
-            (if bytes.is_empty() { std::ptr::null() } else { bytes.as_ptr().cast() }, bytes.len() as u64)
-        };
+        // The bytes stay in place until the node is polled next, which cannot be before the callback has returned: isis_poll
+        // and its likes refuse to run inside one.
+        let isis_slice_t { data, len } = isis_slice_t::of(self.node().payload(message));
         let MessageId { view, sender, number, .. } = message.id;
         let seen = isis_message_t {
             size: size_of::<isis_message_t>() as u64,

@@ -22,6 +22,7 @@ static void bad_instance(isis_t *isis)
     EXPECT(ISIS_EHANDLE, isis_group_join_wait(isis, "name", NULL, 0, &group));
     CHECK(group == NULL);
     EXPECT(ISIS_EHANDLE, isis_entry(isis, 0, NULL, NULL));
+    EXPECT(ISIS_EHANDLE, isis_entry_batch(isis, 0, NULL, NULL));
     EXPECT(ISIS_EHANDLE, isis_on_event(isis, NULL, NULL));
     EXPECT(ISIS_EHANDLE, isis_poll(isis, 0));
     EXPECT(ISIS_EHANDLE, isis_run(isis));
@@ -299,6 +300,7 @@ static void bad_arguments(const char *mode)
     EXPECT(ISIS_EINVAL, isis_process(isis, crooked));
     EXPECT(ISIS_EINVAL, isis_entry(isis, 258, NULL, NULL));
     EXPECT(ISIS_EINVAL, isis_entry(isis, UINT32_MAX, NULL, NULL));
+    EXPECT(ISIS_EINVAL, isis_entry_batch(isis, 258, NULL, NULL));
     EXPECT(ISIS_EINVAL, isis_stats(isis, NULL, 1));
     CHECK(OK(isis_stats(isis, NULL, 0)) > 0);
     CHECK(OK(isis_stats(isis, stats, 1)) > 1);

@@ -177,6 +177,16 @@ fn single_threaded() {
 }
 
 #[test]
+fn messages_taken_together_inline() {
+    checks("batch", &["inline"], 20_000);
+}
+
+#[test]
+fn messages_taken_together_threaded() {
+    checks("batch", &["threaded"], 20_000);
+}
+
+#[test]
 fn senders_of_four_threads() {
     checks("threads", &[], 20_000);
 }
