@@ -12,7 +12,7 @@ use crate::now_ns;
 use crate::talk::{IdleName, KindName, ModeName, Order, Report, Start};
 use hdrhistogram::Histogram;
 use isis_protocol::{GroupHandle, JoinOptions, Kind, SendOptions, View};
-use isis_runtime::{Message, Mode, Node, NodeError, NodeEvent, Options};
+use isis_runtime::{Batch, Message, Mode, Node, NodeError, NodeEvent, Options};
 use ledger::Ledger;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, Write};
@@ -157,6 +157,7 @@ impl Member {
     }
 
     fn work(mut self) -> Result<(), String> {
+        let mut batch = Batch::new();
         while !self.finished {
             loop {
                 match self.orders.try_recv() {
@@ -177,8 +178,8 @@ impl Member {
                 std::thread::yield_now();
             }
             for _ in 0..EVENT_BURST {
-                match self.node.poll_event().map_err(|error| error.to_string())? {
-                    Some(NodeEvent::Message(message)) => self.deliver(&message)?,
+                match self.node.poll_batch(Batch::MOST, &mut batch).map_err(|error| error.to_string())? {
+                    Some(NodeEvent::Message(message)) => self.deliver(&message, &batch)?,
                     Some(event) => self.take(event)?,
                     None => break,
                 }
@@ -267,7 +268,7 @@ impl Member {
 
     fn take(&mut self, event: NodeEvent) -> Result<(), String> {
         match event {
-            NodeEvent::Message(message) => self.deliver(&message)?,
+            NodeEvent::Message(message) => self.deliver(&message, &Batch::new())?,
             NodeEvent::View { view, rank, .. } => self.view(&view, rank),
             NodeEvent::SystemJoined { process, system } => tell(&Report::Admitted {
                 at: now_ns(),
@@ -311,14 +312,29 @@ impl Member {
         tell(&Report::View { at, number: view.number, group: view.group.0, rank, members });
     }
 
-    fn deliver(&mut self, message: &Message) -> Result<(), String> {
-        let bytes = self.node.payload(message);
+    /// A message, and those that follow it: each is checked.
+    fn deliver(&mut self, first: &Message, batch: &Batch) -> Result<(), String> {
+        self.check(first, None, 0)?;
+        for index in 0..batch.len() {
+            self.check(first, Some((batch, index)), 1 + index as u64)?;
+        }
+        Ok(())
+    }
+
+    /// The `later`-th message after `message`, which `place` is that of, if it is not that one itself.
+    #[inline]
+    fn check(&mut self, message: &Message, place: Option<(&Batch, usize)>, later: u64) -> Result<(), String> {
+        let bytes = match place {
+            None => self.node.payload(message),
+            Some((batch, index)) => self.node.batch_payload(batch, index),
+        };
         if bytes.len() != self.buffer.len() {
             return Err(format!("a message of {} bytes instead of {}", bytes.len(), self.buffer.len()));
         }
         let (number, time) = (u64_at(bytes, 0), u64_at(bytes, 8));
         let rank = usize::from(message.rank);
-        self.ledger.deliver(rank, number, message.order)?;
+        let order = if message.order > 0 { message.order + later } else { 0 };
+        self.ledger.deliver(rank, number, order)?;
         if message.kind == Kind::Causal {
             self.ledger.check_vector(rank, &bytes[STAMP..])?;
         }
