@@ -155,7 +155,9 @@ fn hand_over<F: FnMut(&[u8])>(deliver: &mut F, message: &[u8], _: AeronHeader) {
 impl System for Member {
     fn ready(&mut self) -> Result<bool, String> {
         let images = self.subscription.image_count().map_err(text)?;
-        Ok(images >= self.members && self.publication.is_connected())
+        // Connected is not enough: its receivers have to have opened its window.
+        let window = self.publication.position_limit() - self.publication.position();
+        Ok(images >= self.members && self.publication.is_connected() && window > 0)
     }
 
     fn send(&mut self, message: &[u8]) -> Result<bool, String> {
