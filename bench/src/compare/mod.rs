@@ -71,6 +71,8 @@ impl Compare {
 /// One measurement of one system.
 #[derive(Debug)]
 pub struct Sample {
+    /// Senders that sent nothing.
+    pub stood_still: usize,
     /// Deliveries a second at each member.
     pub rates: Vec<f64>,
     /// Processor time per multicast over all processes of the members, microseconds.
@@ -251,7 +253,13 @@ impl Field<'_> {
             options: self.options(),
         };
         let measured = throughput::measure(&load, self.args.senders(), 0, self.args.seconds, false)?;
-        Ok(Sample { rates: measured.rates, cpu_us: measured.cpu_us, latency: measured.latency, lost: 0 })
+        Ok(Sample {
+            rates: measured.rates,
+            cpu_us: measured.cpu_us,
+            latency: measured.latency,
+            lost: 0,
+            stood_still: 0,
+        })
     }
 
     fn line(&self, system: &str, transport: &str, round: usize, sample: &Sample) -> Value {
