@@ -94,7 +94,7 @@ impl Message {
 
 /// Messages that follow the one that [`crate::Node::poll_batch`] gave: from the same sender, in the same group, of the same kind
 /// and entry point. They differ from it by their bytes only, and each by 1 from the one before in `number`, and in `ticket`
-/// and `order` where it has them.
+/// and `order` where it has them. It is filled by the thread of its node, and its bytes stay where they are until the next poll.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Where their bytes are, and before them those of the first one; empty: nothing follows.
@@ -276,9 +276,8 @@ impl NodeEvent {
     /// The message that was taken last out of these.
     #[inline]
     pub(crate) fn of_message(messages: &Messages, framed: Framed) -> NodeEvent {
-        let Framed { chunk, offset, len, .. } = framed;
-        let delivery = messages.last(Body::Chunk { chunk, offset, len });
-        let place = Place::Chunk(Body::Chunk { chunk, offset, len });
+        let delivery = messages.last(framed.body());
+        let place = Place::Chunk(framed.body());
         NodeEvent::Message(Message::of(&delivery, delivery.group, place))
     }
 

@@ -294,7 +294,6 @@ impl Endpoint {
         let plain = debts.is_empty() && options.kind != Kind::Global;
         let (group, shared) = self.open(group)?;
         let (id, sent) = (group.id, group.multicast(shared, options, data, debts));
-        let plain = plain && !self.shared.beyond;
         self.note_multicast(id, plain && sent.is_ok());
         sent
     }
@@ -327,7 +326,6 @@ impl Endpoint {
         let plain = debts.is_empty() && options.kind != Kind::Global;
         let (group, shared) = self.open(group)?;
         let (id, sent) = (group.id, group.commit(shared, options, debts));
-        let plain = plain && !self.shared.beyond;
         self.note_multicast(id, plain && sent.is_ok());
         sent
     }
@@ -442,8 +440,8 @@ impl Endpoint {
         if !self.has_event(now) {
             return None;
         }
-        if let Some((messages, Framed { chunk, offset, len, .. })) = self.next_message() {
-            return Some(Event::Message(messages.last(Body::Chunk { chunk, offset, len })));
+        if let Some((messages, framed)) = self.next_message() {
+            return Some(Event::Message(messages.last(framed.body())));
         }
         if let Pending::Many(messages) = self.shared.events.front_mut()? {
             // A long one is alone.
@@ -580,19 +578,19 @@ impl Endpoint {
     /// Plans what the groups that may have something have to send in this burst.
     fn transmit_groups(&mut self, data: &mut Vec<DataPacket>) {
         let mut stirs: Option<GroupId> = None;
-        let mut all = false;
+        let mut several = false;
         for (&id, group) in self.groups.iter_mut().filter(|(_, group)| group.unsent) {
             let before = data.len();
             group.transmit(&mut self.shared, data);
             group.unsent = std::mem::take(&mut self.shared.again) || data.len() > before;
             if group.unsent {
                 // Own messages that were published are deliverable now.
-                all |= stirs.replace(id).is_some();
+                several |= stirs.replace(id).is_some();
             }
         }
         self.quiet = data.is_empty() && self.shared.outbox.is_empty();
         match stirs {
-            Some(id) if !all && self.stir(id) => self.eventful = true,
+            Some(id) if !several && self.stir(id) => self.eventful = true,
             Some(_) => self.touch(),
             None if !self.quiet => self.deadline.set(None),
             None => {}

@@ -106,6 +106,7 @@ impl Endpoint {
     /// A multicast into a group; `plain`: it was sent, and waits for nothing elsewhere.
     pub(super) fn note_multicast(&mut self, group: GroupId, plain: bool) {
         if plain
+            && !self.shared.beyond
             && let Some(group) = self.calm_group(group)
             && group.waiting.is_empty()
         {

@@ -119,8 +119,8 @@ impl Batch {
     #[inline]
     pub fn take(&mut self, region: &Region) -> Queued {
         let (Traits { kind, safe, entry, .. }, number) = (self.traits, self.number);
-        if let Some(Framed { chunk, offset, len, end }) = self.take_frame(region) {
-            return Queued { number, kind, safe, entry, end, body: Body::Chunk { chunk, offset, len } };
+        if let Some(framed) = self.take_frame(region) {
+            return Queued { number, kind, safe, entry, end: framed.end, body: framed.body() };
         }
         let nowhere = Place::Frames { chunk: ChunkIndex(0), offset: 0, position: 0 };
         let Place::Long { bytes, end } = std::mem::replace(&mut self.place, nowhere) else {
