@@ -871,8 +871,8 @@ int32_t isis_group_leave(struct isis_group_t *group);
  * isis_group_leave, and waits for its end, running callbacks as isis_poll does. It also waits where isis_group_leave gives
  * ISIS_EAGAIN. After ISIS_ETIMEDOUT the leave goes on and the handle stays open until ISIS_EVENT_LEFT.
  *
- * Errors: ISIS_EAGAIN (there was no room for the command all the time: the leave has not begun), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT,
- * ISIS_EINCALLBACK.
+ * Errors: ISIS_EAGAIN (there was no room for the command all the time: the leave has not begun), ISIS_EHANDLE,
+ * ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
  */
 int32_t isis_group_leave_wait(struct isis_group_t *group,
                               uint64_t timeout_ns);
@@ -1039,8 +1039,9 @@ int32_t isis_flush(struct isis_group_t *group,
  * isis_flush, and waits for its end, running callbacks as isis_poll does. It also waits where isis_flush gives
  * ISIS_EAGAIN.
  *
- * Errors: ISIS_EAGAIN (there was no room for the command all the time), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED (also when this process
- * is evicted meanwhile), ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
+ * Errors: ISIS_EAGAIN (there was no room for the command all the time), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED,
+ * ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED (also when this process is evicted meanwhile), ISIS_ETIMEDOUT,
+ * ISIS_EINCALLBACK.
  */
 int32_t isis_flush_wait(struct isis_group_t *group,
                         uint64_t timeout_ns);

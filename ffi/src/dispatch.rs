@@ -58,10 +58,7 @@ impl Instance {
                 },
                 Err(why) => return Err(self.ended_badly(why)),
             };
-            match event {
-                NodeEvent::Message(first) => self.on_messages(first, &batch),
-                event => self.dispatch(event),
-            }
+            self.dispatch(event, &batch);
             if self.is_poisoned() {
                 return Err(boundary::poisoned());
             }
@@ -112,13 +109,13 @@ impl Instance {
     }
 
     /// A message, and those that follow it.
-    fn on_messages(&self, first: Message, batch: &Batch) {
+    fn on_messages(&self, first: &Message, batch: &Batch) {
         let entry = if first.kind == Kind::Reply { ISIS_ENTRY_REPLY } else { u32::from(first.entry) };
         if let Some((Taker::Batch(callback), user)) = self.entries.message(entry) {
             let mut bytes = [isis_slice_t::of(&[]); Batch::MOST];
             {
                 let node = self.node();
-                bytes[0] = isis_slice_t::of(node.payload(&first));
+                bytes[0] = isis_slice_t::of(node.payload(first));
                 for (index, slice) in bytes[1..].iter_mut().take(batch.len()).enumerate() {
                     *slice = isis_slice_t::of(node.batch_payload(batch, index));
                 }
@@ -126,14 +123,14 @@ impl Instance {
             let count = 1 + batch.len() as u32;
             // SAFETY: a function that the program registered; all that it is given is borrowed for the call, and the bytes stay in
             // place until the next poll of the node.
-            return self.with_message(&first, |first| unsafe { callback(user, first, bytes.as_ptr(), count) });
+            return self.with_message(first, |first| unsafe { callback(user, first, bytes.as_ptr(), count) });
         }
-        self.on_message(entry, &first);
+        self.on_message(entry, first);
         for index in 0..batch.len() {
             if self.is_poisoned() {
                 return;
             }
-            self.on_message(entry, &batch.message(&first, index));
+            self.on_message(entry, &batch.message(first, index));
         }
     }
 
@@ -151,10 +148,11 @@ impl Instance {
         }
     }
 
-    fn dispatch(&self, happened: NodeEvent) {
+    /// `batch`: what follows the event, if it is a message.
+    fn dispatch(&self, happened: NodeEvent, batch: &Batch) {
         let plain = |kind| event(self, kind);
         match happened {
-            NodeEvent::Message(message) => self.on_messages(message, &Batch::new()),
+            NodeEvent::Message(first) => self.on_messages(&first, batch),
             NodeEvent::SystemJoined { process, .. } => {
                 self.tell(isis_event_t { process: process.0, ..plain(ISIS_EVENT_SYSTEM_JOINED) });
             }

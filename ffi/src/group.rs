@@ -297,14 +297,13 @@ pub extern "C" fn isis_group_leave(group: *mut isis_group_t) -> i32 {
 /// isis_group_leave, and waits for its end, running callbacks as isis_poll does. It also waits where isis_group_leave gives
 /// ISIS_EAGAIN. After ISIS_ETIMEDOUT the leave goes on and the handle stays open until ISIS_EVENT_LEFT.
 ///
-/// Errors: ISIS_EAGAIN (there was no room for the command all the time: the leave has not begun), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT,
-/// ISIS_EINCALLBACK.
+/// Errors: ISIS_EAGAIN (there was no room for the command all the time: the leave has not begun), ISIS_EHANDLE,
+/// ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED, ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
 #[unsafe(no_mangle)]
 pub extern "C" fn isis_group_leave_wait(group: *mut isis_group_t, timeout_ns: u64) -> i32 {
     on_group(group, |instance, core| {
         instance.outside_callbacks()?;
         let group = ordinary(core)?;
-        let gone = |instance: &Instance| instance.with_group(core, |_| ()).is_none();
         let mut again = false;
         let ask = |instance: &Instance| {
             let repeats = std::mem::replace(&mut again, true);
@@ -314,6 +313,8 @@ pub extern "C" fn isis_group_leave_wait(group: *mut isis_group_t, timeout_ns: u6
                 asked => asked,
             }
         };
-        instance.wait_after(timeout_ns, ask, |instance, ()| gone(instance).then_some(Ok(ISIS_OK)))
+        instance.wait_after(timeout_ns, ask, |instance, ()| {
+            instance.with_group(core, |_| ()).is_none().then_some(Ok(ISIS_OK))
+        })
     })
 }

@@ -226,8 +226,9 @@ pub unsafe extern "C" fn isis_flush(group: *mut isis_group_t, number: *mut u64) 
 /// isis_flush, and waits for its end, running callbacks as isis_poll does. It also waits where isis_flush gives
 /// ISIS_EAGAIN.
 ///
-/// Errors: ISIS_EAGAIN (there was no room for the command all the time), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED (also when this process
-/// is evicted meanwhile), ISIS_ETIMEDOUT, ISIS_EINCALLBACK.
+/// Errors: ISIS_EAGAIN (there was no room for the command all the time), ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED,
+/// ISIS_EPOISONED, ISIS_ENOTMEMBER, ISIS_EENDED (also when this process is evicted meanwhile), ISIS_ETIMEDOUT,
+/// ISIS_EINCALLBACK.
 #[unsafe(no_mangle)]
 pub extern "C" fn isis_flush_wait(group: *mut isis_group_t, timeout_ns: u64) -> i32 {
     on_group(group, |instance, core| {
