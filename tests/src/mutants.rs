@@ -78,6 +78,9 @@ pub const FIRST_SEEDS: &[(&str, Option<u64>)] = &[
     ("final-by-group", Some(110)),
     ("starts-apart", Some(847)),
     ("forgets-other-groups", None),
+    ("orders-unasked", Some(1)),
+    ("handover-forgets", Some(1)),
+    ("handover-unstable", None),
     ("priority-undecided", Some(21)),
 ];
 

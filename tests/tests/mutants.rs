@@ -1,6 +1,7 @@
 //! Planted bugs: the checker catches each of them, by the guarantee that it violates, in seeded runs. Some have a script
 //! besides, and those that take a rule out a story each, in `rules`.
 
+use isis_protocol::Handover;
 use isis_protocol::event::Kind;
 use isis_protocol::time::SECOND;
 use isis_tests::checker;
@@ -304,6 +305,42 @@ fn joiner_unmarked_by_a_script() {
 #[test]
 fn delivers_unmarked_by_a_script() {
     caught_by(Mutant::DeliversUnmarked, two_relays);
+}
+
+/// The task of ordering moves to the third of four, and neither the second nor the fourth has the record that says so. They do
+/// have what the third one ordered then, and all messages: but without the handover that is void, so the third may not deliver a
+/// safe one. It and the first die, and the others put the messages into an order of their own.
+fn a_safe_abcast_ordered_after_a_handover() {
+    let mut s = Scenario::configured(&[4], |config| config.handover = Handover { after: 4, pause_ns: 0 });
+    let [a, b, c, d] = s.start_all();
+    s.form_group(&[a, b, c, d]);
+    s.pass(SECOND / 10);
+    let (first, third) = (s.place(a), s.place(c));
+    for count in 0..4 {
+        if count == 3 {
+            s.intercept(move |packet| match packet.from == first && packet.to != third {
+                true => Verdict::Drop,
+                false => Verdict::Pass,
+            });
+        }
+        s.multicast(c, Kind::Total, false, 100);
+        s.pass(SECOND / 1000);
+    }
+    assert_eq!(s.counter(a, "sequencer_moves"), 1);
+    s.multicast(c, Kind::Total, true, 100);
+    s.pass(SECOND / 1000);
+    s.multicast(b, Kind::Total, true, 100);
+    s.pass(SECOND / 20);
+    s.crash(a);
+    s.crash(c);
+    s.mend();
+    s.until("the view of the rest", |s| s.view_is(b, &[b, d]) && s.view_is(d, &[b, d]));
+    s.finish();
+}
+
+#[test]
+fn handover_unstable_by_a_script() {
+    caught_by(Mutant::HandoverUnstable, a_safe_abcast_ordered_after_a_handover);
 }
 
 /// Where no seed is known to show a bug a rule's story does, or a script here.

@@ -38,6 +38,8 @@ pub struct Config {
     pub row_delay_ns: u64,
     /// How long a gap may stay before it is reported (a random share of it is added).
     pub nak_delay_ns: u64,
+    /// When the sequencer of a group passes its task on to the busiest sender.
+    pub handover: Handover,
     /// How long until an unanswered protocol message is sent again.
     pub resend_ns: u64,
     /// How long a view change may make no progress before the next in line takes over.
@@ -82,6 +84,7 @@ impl Config {
             direct_rows: 8,
             row_delay_ns: MILLISECOND / 4,
             nak_delay_ns: MILLISECOND / 4,
+            handover: Handover { after: 256, pause_ns: 5 * MILLISECOND },
             resend_ns: 10 * MILLISECOND,
             takeover_ns: 100 * MILLISECOND,
             linger_ns: 2 * SECOND,
@@ -107,11 +110,20 @@ pub enum Hang {
     Kill,
 }
 
+/// When the task of ordering the ABCASTs of a group moves to another member. Each member asks itself while it is its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Handover {
+    /// So many ABCASTs are counted, at least, before it is compared who sent how many. 0: this process passes it to nobody.
+    pub after: u32,
+    /// For so long they are counted, at least: bursts even out.
+    pub pause_ns: u64,
+}
+
 /// How a group's ABCASTs are put into one order. Both schemes give the same guarantees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TotalOrder {
-    /// The oldest member says the order [BSS91]. An ABCAST takes one message more; while the sequencer is away, or dead and not
-    /// yet excluded, none is delivered.
+    /// One member says the order [BSS91]: at first the oldest, later whoever sends most ([`Handover`]). An ABCAST of another one
+    /// takes one message more; while the sequencer is away, or dead and not yet excluded, none is delivered.
     #[default]
     Sequencer,
     /// Every member proposes a priority, and the highest proposal counts [BJ87]. No member is special; an ABCAST takes one

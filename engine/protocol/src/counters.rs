@@ -77,6 +77,8 @@ counters! {
     MessagesMulticast = "messages_multicast",
     /// Sends refused because a window was full.
     SendsRefused = "sends_refused",
+    /// The task of ordering a group's ABCASTs was passed on by this process.
+    SequencerMoves = "sequencer_moves",
     /// View-change attempts proposed here.
     AttemptsProposed = "attempts_proposed",
     /// Views installed.

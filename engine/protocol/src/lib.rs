@@ -37,7 +37,7 @@ pub mod stream;
 pub mod time;
 
 pub use calls::Calls;
-pub use config::{Config, Hang, JoinOptions, TotalOrder};
+pub use config::{Config, Handover, Hang, JoinOptions, TotalOrder};
 pub use endpoint::{Destination, Endpoint, MAX_GROUPS, Transmit};
 pub use event::{
     Body, Delivery, Departure, Event, Kind, Member, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest,

@@ -11,6 +11,8 @@ use std::ops::RangeInclusive;
 
 /// The longest ORDER record of one run: the number of runs, a rank, a count.
 const ORDER_RECORD: u64 = frame_size(1 + 3 + 4) as u64;
+/// What a handover adds to an ORDER record: a rank, a zero.
+const HANDOVER: u64 = 8;
 /// The longest PROPOSE record of one run: a priority before it.
 const PROPOSE_RECORD: u64 = frame_size(8 + 1 + 3 + 4) as u64;
 /// The longest entry of a CONTEXT record: a rank, a message's number.
@@ -43,8 +45,8 @@ impl MemoryBound {
 
 impl Config {
     /// The most bytes of control records, in all streams of a view, that are beyond their windows: for every message in the
-    /// windows an ORDER record of its own in the sequencer's stream, or a PROPOSE record in everybody's, and a CONTEXT record
-    /// at the end of every stream. `shortest`: payload bytes of the shortest messages.
+    /// windows an ORDER record of its own in a sequencer's stream, with the handovers, or a PROPOSE record in everybody's, and a
+    /// CONTEXT record at the end of every stream. `shortest`: payload bytes of the shortest messages.
     ///
     /// These records describe messages that are in some window, and each message once; while a window is full nothing is
     /// appended that could need a further one. A CONTEXT record counts in its stream's window, but for the last one.
@@ -56,7 +58,12 @@ impl Config {
             TotalOrder::Sequencer => ORDER_RECORD,
             TotalOrder::Priority => members_wide * PROPOSE_RECORD,
         };
-        members_wide * (messages * records + context)
+        // Each after so many messages, and one whose messages are in no window any more.
+        let handovers = match (total_order, self.handover.after) {
+            (TotalOrder::Priority, _) | (_, 0) => 0,
+            (TotalOrder::Sequencer, after) => messages * members_wide / u64::from(after) + 1,
+        };
+        members_wide * (messages * records + context) + handovers * HANDOVER
     }
 
     /// The most that one group of so many members takes of the region at each of them, in one view. `lengths`: of the

@@ -192,6 +192,12 @@ mod planted {
             "the copies of an ABCAST to several groups do not wait for each other";
         ForgetsOtherGroups "forgets-other-groups" Some(4), 12
             "a message does not wait until what came here through one group has come through the others that it goes to";
+        OrdersUnasked "orders-unasked" None, 13
+            "the order that a member says counts before the handover to it was read";
+        HandoverForgets "handover-forgets" None, 13
+            "a new sequencer orders anew what is ordered and not delivered";
+        HandoverUnstable "handover-unstable" None, 13
+            "a safe ABCAST does not wait until the handover to the member that orders it is stable";
         PriorityUndecided "priority-undecided" None, 13
             "an ABCAST is put in its place by the priorities proposed so far, without waiting for the others";
     }

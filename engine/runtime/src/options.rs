@@ -139,6 +139,9 @@ pub struct Options {
     pub row_delay_ns: u64,
     /// `nak_delay_ns`: how long a gap may stay unreported.
     pub nak_delay_ns: u64,
+    /// `sequencer_moves_after`: ABCASTs that are counted before the member that orders those of a group passes this on to
+    /// whoever sent most of them; 0: it keeps it.
+    pub sequencer_moves_after: u32,
     /// `resend_ns`: how long until a protocol message is repeated.
     pub resend_ns: u64,
     /// `takeover_ns`: how long a view change may rest.
@@ -206,6 +209,7 @@ impl Default for Options {
             heartbeat_ns: 20_000_000,
             row_delay_ns: core.row_delay_ns,
             nak_delay_ns: core.nak_delay_ns,
+            sequencer_moves_after: core.handover.after,
             resend_ns: core.resend_ns,
             takeover_ns: core.takeover_ns,
             linger_ns: core.linger_ns,
@@ -229,7 +233,7 @@ impl Default for Options {
 }
 
 /// The names of all options, for help texts and bindings.
-pub const OPTION_NAMES: [&str; 43] = [
+pub const OPTION_NAMES: [&str; 44] = [
     "mode",
     "bind",
     "port",
@@ -255,6 +259,7 @@ pub const OPTION_NAMES: [&str; 43] = [
     "heartbeat_ns",
     "row_delay_ns",
     "nak_delay_ns",
+    "sequencer_moves_after",
     "resend_ns",
     "takeover_ns",
     "linger_ns",
@@ -338,6 +343,9 @@ impl Options {
             "heartbeat_ns" => take!(heartbeat_ns, time(text), TIME),
             "row_delay_ns" => take!(row_delay_ns, time(text), TIME),
             "nak_delay_ns" => take!(nak_delay_ns, time(text), TIME),
+            "sequencer_moves_after" => {
+                take!(sequencer_moves_after, text.parse().ok(), "a number of messages, or 0")
+            }
             "resend_ns" => take!(resend_ns, time(text), TIME),
             "takeover_ns" => take!(takeover_ns, time(text), TIME),
             "linger_ns" => take!(linger_ns, time(text), TIME),
@@ -440,6 +448,7 @@ impl Options {
         config.heartbeat_ns = self.heartbeat_ns;
         config.row_delay_ns = self.row_delay_ns;
         config.nak_delay_ns = self.nak_delay_ns;
+        config.handover.after = self.sequencer_moves_after;
         config.resend_ns = self.resend_ns;
         config.takeover_ns = self.takeover_ns;
         config.linger_ns = self.linger_ns;

@@ -131,7 +131,8 @@ pub fn read_context(payload: &[u8], members: usize, entries: &mut Vec<(u16, u64)
     reader.finish()
 }
 
-/// Writes an ORDER payload: runs `(rank, count)`, "next come `count` ABCASTs of `rank`".
+/// Writes an ORDER payload: runs `(rank, count)`, "next come `count` ABCASTs of `rank`". The last one may have the count 0, a
+/// handover: "what is next after that, `rank` says".
 pub fn write_order(out: &mut Writer, runs: &[(u16, u32)]) {
     out.list(runs, |out, (rank, count)| {
         out.varint(u64::from(*rank));
@@ -159,17 +160,21 @@ impl Iterator for Runs<'_> {
 
 /// Reads an ORDER payload for a view of `members`, to its end.
 pub fn read_order(payload: &[u8], members: usize) -> Result<Runs<'_>, DecodeError> {
-    read_runs(Reader::new(payload), members)
+    read_runs(Reader::new(payload), members, true)
 }
 
-fn read_runs(mut reader: Reader<'_>, members: usize) -> Result<Runs<'_>, DecodeError> {
+/// `handover`: the last run may have no messages.
+fn read_runs(mut reader: Reader<'_>, members: usize, handover: bool) -> Result<Runs<'_>, DecodeError> {
     let left = reader.varint()?;
     if left > reader.remaining() as u64 {
         return Err(DecodeError::TooLong);
     }
     let runs = Runs { reader: reader.clone(), members, left };
-    for _ in 0..left {
-        read_run(&mut reader, members)?;
+    for after in (0..left).rev() {
+        let (_, count) = read_run(&mut reader, members)?;
+        if count == 0 && !(handover && after == 0) {
+            return Err(DecodeError::BadValue);
+        }
     }
     reader.finish()?;
     Ok(runs)
@@ -178,7 +183,7 @@ fn read_runs(mut reader: Reader<'_>, members: usize) -> Result<Runs<'_>, DecodeE
 fn read_run(reader: &mut Reader<'_>, members: usize) -> Result<(u16, u32), DecodeError> {
     let rank = rank(reader, members)?;
     let count = reader.varint()?;
-    if count == 0 || count > u64::from(u32::MAX) {
+    if count > u64::from(u32::MAX) {
         return Err(DecodeError::BadValue);
     }
     Ok((rank, count as u32))
@@ -198,7 +203,7 @@ pub fn read_proposals(payload: &[u8], members: usize) -> Result<(u64, Runs<'_>),
     if first == 0 || first > MAX_NUMBER {
         return Err(DecodeError::BadValue);
     }
-    Ok((first, read_runs(reader, members)?))
+    Ok((first, read_runs(reader, members, false)?))
 }
 
 fn rank(reader: &mut Reader<'_>, members: usize) -> Result<u16, DecodeError> {
@@ -235,6 +240,18 @@ mod tests {
             let mut out = Writer::new();
             write_order(&mut out, &runs);
             prop_assert_eq!(read_order(&out.bytes, 5).map(Vec::from_iter), Ok(runs));
+        }
+
+        #[test]
+        fn a_handover_is_the_last_run_of_an_order(mut runs in proptest::collection::vec((0u16..5, 1u32..), 1..40), at: usize) {
+            let at = at % runs.len();
+            runs[at].1 = 0;
+            let (mut order, mut proposals) = (Writer::new(), Writer::new());
+            write_order(&mut order, &runs);
+            write_proposals(&mut proposals, 1, &runs);
+            let read = read_order(&order.bytes, 5).map(Vec::from_iter);
+            prop_assert_eq!(read, if at + 1 == runs.len() { Ok(runs) } else { Err(DecodeError::BadValue) });
+            prop_assert_eq!(read_proposals(&proposals.bytes, 5).err(), Some(DecodeError::BadValue));
         }
 
         #[test]

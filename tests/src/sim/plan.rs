@@ -12,7 +12,7 @@ use super::reduce::Reduction;
 use super::world::World;
 use isis_protocol::random::Random;
 use isis_protocol::time::{MICROSECOND, MILLISECOND, SECOND};
-use isis_protocol::{JoinOptions, TotalOrder};
+use isis_protocol::{Handover, JoinOptions, TotalOrder};
 use std::ops::RangeInclusive;
 
 /// What the caller decides.
@@ -84,6 +84,8 @@ pub struct Setting {
     pub refused_percent: u64,
     /// Of 1,000 datagrams to a process, so many are said to be.
     pub false_refusals_permille: u64,
+    /// `Config::handover`.
+    pub handover: Handover,
 }
 
 /// See the module.
@@ -183,6 +185,12 @@ impl Plan {
         self.setting.false_refusals_permille = [0, 0, 2, 30, 300][random.below(5) as usize];
     }
 
+    /// How soon the sequencers of groups pass their task on. From a generator of its own, as above.
+    pub fn draw_handovers(&mut self, random: &mut Random) {
+        let after = [0, 1, 1, 4, 20][random.below(5) as usize];
+        self.setting.handover = Handover { after, pause_ns: [0, 1, 10][random.below(3) as usize] * MILLISECOND };
+    }
+
     /// See [`Options::several_groups`].
     pub fn exercise_several_groups(&mut self, random: &mut Random) {
         let groups = &mut self.profile.groups;
@@ -266,6 +274,7 @@ impl Plan {
             drift_ppm: 0,
             refused_percent: 0,
             false_refusals_permille: 0,
+            handover: Handover { after: 0, pause_ns: 0 },
         }
     }
 
@@ -282,6 +291,7 @@ impl Plan {
         template.suspect_min_ns = setting.suspect_min_ns;
         template.suspect_max_ns = setting.suspect_max_ns;
         template.linger_ns = setting.linger_ns;
+        template.handover = setting.handover;
         world.inbox_limit = setting.inbox_limit;
         world.state_len = setting.state_len;
         world.notice_ns = setting.notice_ns;

@@ -114,6 +114,7 @@ impl Run {
             plan.exercise_several_groups(&mut Random::new(mix(seed.rotate_left(23))));
         }
         plan.draw_total_orders(&mut Random::new(mix(seed.rotate_left(41))));
+        plan.draw_handovers(&mut Random::new(mix(seed.rotate_left(13))));
         if options.faults {
             plan.draw_refusals(&mut Random::new(mix(seed.rotate_left(59))));
         }

@@ -40,7 +40,11 @@ impl Group {
         if mutant!(WindowStopsControl) && self.plane.space(shared.config.window, false) < 256 {
             return;
         }
-        shared.again |= self.plane.publish(&mut shared.region);
+        let handovers = self.plane.sequencer.handovers;
+        shared.again |= self.plane.publish(&mut shared.region, shared.now, shared.config.handover);
+        if self.plane.sequencer.handovers > handovers {
+            shared.count(Counter::SequencerMoves);
+        }
     }
 
     /// Brings the own row up to date. While the state is on its way the window counts what is received, up to the backlog's

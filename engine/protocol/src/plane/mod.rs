@@ -3,6 +3,7 @@
 //!
 //! - this file: sending — appending frames, closing batches with CONTEXT and ORDER or PROPOSE records, the window;
 //! - [`receive`]: bytes and rows that come in, gaps and repair, stability, giving chunks back;
+//! - [`sequencer`]: the total order by a sequencer, which moves;
 //! - [`priority`]: the total order by priorities, for groups that chose it;
 //! - [`deliver`]: FIFO, causal, total and safe delivery, and the cut of a view change;
 //! - [`gossip`]: the rows of a large view, gathered on the way.
@@ -13,10 +14,11 @@ pub mod deliver;
 pub mod gossip;
 pub mod priority;
 pub mod receive;
+pub mod sequencer;
 
-use crate::config::TotalOrder;
+use crate::config::{Handover, TotalOrder};
 use crate::event::{Kind, SendOptions};
-use crate::stream::inbox::{Carries, Clock, OrderRecord};
+use crate::stream::inbox::{Carries, Clock};
 use crate::stream::{Image, Inbox, Log};
 use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
@@ -28,6 +30,7 @@ use isis_wire::frame::{
 };
 use isis_wire::row::Row;
 use priority::Priorities;
+use sequencer::{Sequencer, take_order};
 use std::collections::VecDeque;
 
 /// The most runs in one ORDER or PROPOSE record.
@@ -91,6 +94,8 @@ pub struct Plane {
     skipped: Vec<VecDeque<(u64, u64)>>,
     /// The sequencer's total order, as far as known and not delivered.
     pub order: VecDeque<Run>,
+    /// Who says the total order.
+    pub sequencer: Sequencer,
     /// The total order by priorities, in a group that chose that.
     priorities: Option<Priorities>,
     /// ABCASTs delivered.
@@ -150,6 +155,7 @@ impl Plane {
             consumed_messages: vec![0; members],
             skipped: vec![VecDeque::new(); members],
             order: VecDeque::new(),
+            sequencer: Sequencer::new(members),
             priorities: (total_order == TotalOrder::Priority).then(|| Priorities::new(members)),
             order_number: 0,
             finals_are_safe: false,
@@ -173,11 +179,6 @@ impl Plane {
             shown,
             told_consumed: vec![0; members],
         }
-    }
-
-    /// This member puts ABCASTs into an order: as the sequencer, rank 0, or because all do.
-    fn orders(&self) -> bool {
-        self.me == 0 || self.priorities.is_some()
     }
 
     /// How many messages of each rank were delivered here: the vector timestamp of what is sent next.
@@ -364,8 +365,8 @@ impl Plane {
     }
 
     /// Closes the open batch: CONTEXT if a message needs one, ORDER or PROPOSE for what can be ordered now. Then all up to the
-    /// end may be sent. Returns whether the end moved.
-    pub fn publish(&mut self, region: &mut Region) -> bool {
+    /// end may be sent. Returns whether the end moved. `handover`: when the sequencer passes its task on.
+    pub fn publish(&mut self, region: &mut Region, now: Instant, handover: Handover) -> bool {
         if self.frozen {
             return false;
         }
@@ -390,7 +391,7 @@ impl Plane {
         }
         self.parse_own(region, self.log.end);
         if self.orders() {
-            self.consider();
+            self.order_next(now, handover);
             while !self.unwritten_runs.is_empty() && self.append_order(region) {}
         }
         self.log.published = self.log.end;
@@ -429,75 +430,14 @@ impl Plane {
     }
 
     fn parse_own(&mut self, region: &Region, limit: u64) {
-        let (order, priorities) = (&mut self.order, &mut self.priorities);
+        let (order, sequencer, priorities) = (&mut self.order, &mut self.sequencer, &mut self.priorities);
         let inbox = &mut self.inbox[self.me];
         let me = self.me;
         if inbox.parsed < limit {
             inbox.parse(region, &self.log.chunks, limit, self.max_message, &mut |record, end| {
-                take_order(order, priorities, me, record, end);
+                take_order(order, sequencer, priorities, me, record, end);
             });
         }
         self.note_parsed(self.me);
-    }
-
-    /// Which ABCASTs are ordered next [BSS91]: message k of stream r is considered only when its vector is covered by what was
-    /// considered before, so the total order extends the causal order and cannot deadlock with it.
-    fn consider(&mut self) {
-        let mut progress = false;
-        for (considered, inbox) in self.considered.iter_mut().zip(&self.inbox) {
-            *considered = inbox.delivered.max(*considered);
-            progress |= *considered < inbox.whole;
-        }
-        while progress {
-            progress = false;
-            for rank in 0..self.members {
-                while self.considered[rank] < self.inbox[rank].whole {
-                    let number = self.considered[rank] + 1;
-                    let inbox = &self.inbox[rank];
-                    // What is so of one message is so of the rest of its batch.
-                    let Some(batch) = inbox.batch_of(number) else { break };
-                    let (kind, last) = (batch.traits.kind, batch.last());
-                    if kind != Kind::Fifo {
-                        let considered = &self.considered;
-                        let Some(clock) = inbox.clock_of(&mut self.considered_clocks[rank], number) else { break };
-                        if !clock.covered {
-                            clock.covered =
-                                clock.vector.iter().enumerate().all(|(r, &v)| r == rank || considered[r] >= v);
-                        }
-                        if !clock.covered {
-                            break;
-                        }
-                    }
-                    self.considered[rank] = last;
-                    progress = true;
-                    if kind == Kind::Total {
-                        let more = (last + 1 - number) as u32;
-                        match self.unwritten_runs.last_mut() {
-                            Some((before, count)) if usize::from(*before) == rank && *count <= u32::MAX - more => {
-                                *count += more;
-                            }
-                            _ => self.unwritten_runs.push((rank as u16, more)),
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A record about the total order came in the stream of `rank`. One of the scheme that the group has not chosen means nothing.
-fn take_order(
-    order: &mut VecDeque<Run>,
-    priorities: &mut Option<Priorities>,
-    rank: usize,
-    record: OrderRecord<'_>,
-    end: u64,
-) {
-    match (record, priorities) {
-        (OrderRecord::Places(runs), None) if rank == 0 => {
-            order.extend(runs.map(|(rank, count)| Run { rank, count, holder: 0, end }));
-        }
-        (OrderRecord::Proposals(first, runs), Some(priorities)) => priorities.take(rank, first, runs, end),
-        _ => {}
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes and rows that come in: images, gaps, stability, and giving chunks back.
 
-use super::{Plane, take_order};
+use super::Plane;
+use super::sequencer::take_order;
 use crate::stream::image::Inserted;
 use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
@@ -25,14 +26,14 @@ impl Plane {
 
     /// Parses what is contiguous of the stream of `rank`, up to `limit`.
     pub(super) fn parse(&mut self, region: &Region, rank: usize, limit: u64) {
-        let (order, priorities) = (&mut self.order, &mut self.priorities);
+        let (order, sequencer, priorities) = (&mut self.order, &mut self.sequencer, &mut self.priorities);
         let image = &self.images[rank];
         self.inbox[rank].parse(
             region,
             &image.chunks,
             image.contiguous.min(limit),
             self.max_message,
-            &mut |record, end| take_order(order, priorities, rank, record, end),
+            &mut |record, end| take_order(order, sequencer, priorities, rank, record, end),
         );
         self.note_parsed(rank);
         self.refresh_row();
@@ -153,6 +154,9 @@ impl Plane {
                 inbox.note_stable(stable);
                 grew = true;
             }
+        }
+        if grew {
+            self.sequencer.note_stable(&self.stable);
         }
         grew
     }

@@ -394,6 +394,21 @@ impl Inbox {
         last.or_else(|| self.queue.get(self.queue.partition_point(|batch| batch.last() < number)))
     }
 
+    /// The number of the last of the next `count` ABCASTs that are queued; `None`: not so many are.
+    pub fn number_of_total(&self, count: u64) -> Option<u64> {
+        let mut left = count;
+        if left == 0 {
+            return Some(self.delivered);
+        }
+        for batch in self.queue.iter().filter(|batch| batch.traits.kind == Kind::Total) {
+            if left <= u64::from(batch.count) {
+                return Some(batch.number + left - 1);
+            }
+            left -= u64::from(batch.count);
+        }
+        None
+    }
+
     /// Takes messages as delivered, from the head on and all of one batch: at most so many.
     pub fn pop(&mut self, region: &Region, most: u32) -> Option<Batch> {
         let head = self.queue.front_mut()?;
