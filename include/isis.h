@@ -159,7 +159,7 @@
 #define ISIS_OPTIONS_ROOM 8176
 
 /**
- * The oldest member orders the ABCASTs. The default.
+ * One member orders the ABCASTs: at first the oldest, later whoever sends most (option `sequencer_moves_after`). The default.
  */
 #define ISIS_ORDERING_SEQUENCER 0
 

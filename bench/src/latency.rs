@@ -1,5 +1,5 @@
 //! `latency`: one message at a time at light load, from send to own delivery; once from the youngest member, whose ABCASTs
-//! the oldest one orders, and once from the oldest.
+//! the oldest one orders, and once from the oldest. The task of ordering does not move, unless an option says so.
 
 use crate::fleet::Fleet;
 use crate::report;
@@ -23,12 +23,17 @@ pub struct Latency {
     seconds: u64,
 }
 
+/// The oldest member orders; what the caller sets comes later, and counts.
+const STAYS: &str = "sequencer_moves_after=0";
+
 /// Messages a second, unless another rate is wanted.
 pub const RATE: u64 = 5_000;
 
 /// The member of this rank sends one at a time: from send to own delivery, and how many messages were checked.
 pub fn measure(load: &Load, rank: u16, rate: u64, seconds: u64) -> Result<(Histogram<u64>, u64), String> {
     let mut fleet = Fleet::new()?;
+    let mut load = load.clone();
+    load.options.insert(0, STAYS.to_owned());
     let start = load.start(&fleet, rate.clamp(1, 1_000_000), true, 0)?;
     for _ in 0..load.members {
         fleet.start(&start)?;

@@ -1,6 +1,6 @@
 //! `round-trip`: one message to all members and an answer of each of them, one at a time: the bare machine's (a ring in shared
 //! memory, a multicast datagram), ours, and a rival's, in turn. Beside it, what an ABCAST takes to its own delivery at the
-//! member that is furthest from the sequencer, which is a message there and one back.
+//! youngest member: while the oldest one orders, a message there and one back; and after the order has moved to it.
 
 use crate::compare::contest::{CONTESTS, RIVALS};
 use crate::compare::rival::{self, Work};
@@ -47,14 +47,17 @@ pub struct RoundTrip {
     ndjson: Option<PathBuf>,
 }
 
+/// ABCASTs after which the task of ordering moves, where it does: within the time that is not measured.
+const MOVES_AFTER: u32 = 100;
+
 /// Who is measured, and how.
 enum System {
     /// A program in `bench/rivals`, and its transport.
     Rival(PathBuf, &'static str),
     /// Ours, ordered like this.
     Ours(KindName),
-    /// One of our ABCASTs at a time, to its own delivery.
-    OwnDelivery,
+    /// One of our ABCASTs at a time, to its own delivery; whether the task of ordering moves.
+    OwnDelivery(bool),
 }
 
 struct Row {
@@ -103,7 +106,9 @@ impl RoundTrip {
         }
         rows.insert(1, Row::new("isis, FBCASTs", System::Ours(KindName::Fifo)));
         rows.insert(2, Row::new("isis, ABCASTs", System::Ours(KindName::Total)));
-        rows.insert(3, Row::new("isis, ABCAST of the youngest to its own delivery", System::OwnDelivery));
+        let own = |moves| System::OwnDelivery(moves);
+        rows.insert(3, Row::new("isis, ABCAST of the youngest to its own delivery, ordered by the oldest", own(false)));
+        rows.insert(4, Row::new("isis, the same after the order has moved to the youngest", own(true)));
         Ok(rows)
     }
 
@@ -132,9 +137,12 @@ impl RoundTrip {
                 rival::measure(program, &work).map(|sample| sample.latency)
             }
             System::Ours(kind) => ours(&load(*kind), self.seconds),
-            System::OwnDelivery => {
-                let rate = latency::RATE;
-                latency::measure(&load(KindName::Total), self.members - 1, rate, self.seconds).map(|found| found.0)
+            System::OwnDelivery(moves) => {
+                let mut load = load(KindName::Total);
+                if *moves {
+                    load.options.insert(0, format!("sequencer_moves_after={MOVES_AFTER}"));
+                }
+                latency::measure(&load, self.members - 1, latency::RATE, self.seconds).map(|found| found.0)
             }
         }
     }

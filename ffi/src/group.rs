@@ -19,7 +19,7 @@ pub struct isis_group_t {
     _private: [u8; 0],
 }
 
-/// The oldest member orders the ABCASTs. The default.
+/// One member orders the ABCASTs: at first the oldest, later whoever sends most (option `sequencer_moves_after`). The default.
 pub const ISIS_ORDERING_SEQUENCER: u32 = 0;
 /// Every member proposes a priority for each ABCAST, and the highest counts. No member is special; while any of them is away
 /// no ABCAST is delivered.

@@ -194,7 +194,7 @@ mod planted {
             "a message does not wait until what came here through one group has come through the others that it goes to";
         OrdersUnasked "orders-unasked" None, 13
             "the order that a member says counts before the handover to it was read";
-        HandoverForgets "handover-forgets" None, 13
+        HandoverForgets "handover-forgets" None, 22
             "a new sequencer orders anew what is ordered and not delivered";
         HandoverUnstable "handover-unstable" None, 13
             "a safe ABCAST does not wait until the handover to the member that orders it is stable";
