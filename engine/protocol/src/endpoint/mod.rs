@@ -2,7 +2,7 @@
 //! [`system`]: founding and entering one, leaving it. [`quorum`]: losing it. [`founding`]: founding by a majority of sites.
 //! [`joining`]: from a name to a member. [`client`]: multicasting without being one. [`multi`]: ABCASTs to several groups.
 //! [`ahead`]: what comes too early. [`probes`]: whose address refuses datagrams. [`stir`]: what has to look at what
-//! happened. [`drive`]: what is due.
+//! happened. [`drive`]: what is due. [`sending`]: multicasts. [`polling`]: events.
 
 mod ahead;
 mod causality;
@@ -16,22 +16,23 @@ mod joining;
 mod looking;
 mod multi;
 mod packets;
+mod polling;
 mod probes;
 mod quorum;
+mod sending;
 mod stir;
 mod system;
 
 use crate::config::{Config, JoinOptions};
 use crate::counters::Counter;
 use crate::detector::PauseWatch;
-use crate::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest};
+use crate::event::{Kind, MessageId, Refused, SendOptions, SiteAnswer, SiteRequest};
 use crate::few::FewMap;
 use crate::group::Group;
 use crate::group::transmit::DataPacket;
 use crate::id::{GroupHandle, GroupId, Nonce, ProcessId, SiteKey};
-use crate::pending::{Consume, Frames, Messages, Pending};
+use crate::pending::{Consume, Pending};
 use crate::shared::{Shared, Target};
-use crate::stream::batch::Framed;
 use crate::time::Instant;
 use isis_memory::Region;
 use isis_wire::{Address, packet};
@@ -133,6 +134,8 @@ pub struct Endpoint {
     /// It may give events. Consumption alone gives none that cannot wait until the next turn, and so a loop that takes one message
     /// after the other drives once, not once for each.
     eventful: bool,
+    /// The last call was a multicast, and its like may follow at once.
+    permit: Option<sending::Permit>,
     /// There was nothing to send, and nothing happened since.
     quiet: bool,
     /// What `poll_timeout` found last; `None`: something may have changed since. Looking through all groups and peers is
@@ -182,6 +185,7 @@ impl Endpoint {
             stirred: false,
             calm: false,
             eventful: true,
+            permit: None,
             quiet: false,
             deadline: Cell::new(None),
         };
@@ -262,82 +266,6 @@ impl Endpoint {
         self.begin_leave(group)
     }
 
-    /// The open group behind a handle, and what all groups share.
-    fn open(&mut self, handle: GroupHandle) -> Result<(&mut Group, &mut Shared), Refused> {
-        if self.ended.is_some() {
-            return Err(Refused::Ended);
-        }
-        let id = self.group_of(handle).ok_or(Refused::NotMember)?;
-        match self.groups.get_mut(&id) {
-            Some(group) if group.handle == handle && group.is_open() => Ok((group, &mut self.shared)),
-            _ => Err(Refused::NotMember),
-        }
-    }
-
-    /// Multicasts `data` (copied once). Also delivered to this process itself. Gives the message's ticket, which
-    /// `Delivery::ticket` shows with it here, and with each reply to it: not 0, and no other message's of this process
-    /// in this membership. Refused with `WouldBlock` while the process is stalled.
-    pub fn multicast(
-        &mut self,
-        now: Instant,
-        group: GroupHandle,
-        options: SendOptions,
-        data: &[u8],
-    ) -> Result<u64, Refused> {
-        self.note(now);
-        check_kind(options)?;
-        let debts = self.debts_before(group, options.kind, None);
-        if self.clients.contains_key(&group) {
-            self.touch();
-            return self.multicast_as_client(group, options, data, debts);
-        }
-        let plain = debts.is_empty() && options.kind != Kind::Global;
-        let (group, shared) = self.open(group)?;
-        let (id, sent) = (group.id, group.multicast(shared, options, data, debts));
-        self.note_multicast(id, plain && sent.is_ok());
-        sent
-    }
-
-    /// Reserves `len` bytes in the outgoing stream, to be written in place through `claimed`. One claim at a time per group.
-    pub fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused> {
-        let (group, shared) = self.open(group)?;
-        group.claim(shared, len)
-    }
-
-    /// Where the reserved bytes lie: chunk of the region, offset in it, length.
-    pub fn claimed_place(&mut self, group: GroupHandle) -> Result<(isis_memory::ChunkIndex, usize, usize), Refused> {
-        let (group, _) = self.open(group)?;
-        let claim = group.claimed()?;
-        Ok((claim.chunk, claim.offset, claim.len))
-    }
-
-    /// The reserved bytes, 8-byte aligned in their chunk.
-    pub fn claimed(&mut self, group: GroupHandle) -> Result<&mut [u8], Refused> {
-        let (chunk, offset, len) = self.claimed_place(group)?;
-        Ok(self.shared.region.range_mut(chunk, offset..offset + len))
-    }
-
-    /// Multicasts the claimed bytes. The message belongs to the view of this call. On `WouldBlock` the claim stays open.
-    /// Gives the message's ticket.
-    pub fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused> {
-        self.note(now);
-        check_kind(options)?;
-        let debts = self.debts_before(group, options.kind, None);
-        let plain = debts.is_empty() && options.kind != Kind::Global;
-        let (group, shared) = self.open(group)?;
-        let (id, sent) = (group.id, group.commit(shared, options, debts));
-        self.note_multicast(id, plain && sent.is_ok());
-        sent
-    }
-
-    /// Gives a claim up.
-    pub fn abort(&mut self, group: GroupHandle) -> Result<(), Refused> {
-        // It may give memory back that something waits for.
-        self.touch();
-        let (group, shared) = self.open(group)?;
-        group.abort(shared)
-    }
-
     /// Sends to one member, after everything that this process has delivered or multicast in the group. Gives the
     /// message's ticket.
     pub fn send(
@@ -411,132 +339,6 @@ impl Endpoint {
     }
 
     // --- poll_*: effects go out --------------------------------------------------------------------------------------
-
-    /// Whether `poll_event` has something to give. The event before it is done with by this call: its bytes may be
-    /// overwritten, and it counts as consumed, though up to 32 messages that follow each other in a stream do so at once, which
-    /// opens their sender's window. The next event stays: the application was not told of it.
-    pub fn has_event(&mut self, now: Instant) -> bool {
-        self.look(now);
-        if let Some(consume) = self.consumed
-            && !(consume.can_wait() && matches!(self.shared.events.front(), Some(Pending::Many(_))))
-        {
-            self.consumed = None;
-            if let Some(group) = self.groups.get_mut(&consume.group) {
-                group.consume(&consume);
-                self.note_consumption(consume.group);
-            }
-        }
-        if self.eventful && self.shared.events.is_empty() {
-            self.drive_due();
-        }
-        match self.shared.events.front() {
-            Some(pending) => !self.shared.stalled || matches!(pending, Pending::One(Event::Stalled, _)),
-            None => false,
-        }
-    }
-
-    /// The next event. The event before it is done with by this call, as by `has_event`.
-    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
-        if !self.has_event(now) {
-            return None;
-        }
-        if let Some((messages, framed)) = self.next_message() {
-            return Some(Event::Message(messages.last(framed.body())));
-        }
-        if let Pending::Many(messages) = self.shared.events.front_mut()? {
-            // A long one is alone.
-            let (delivery, consume) = messages.take(&self.shared.region);
-            self.consumed = Some(consume);
-            self.shared.events.pop_front();
-            return Some(Event::Message(delivery));
-        }
-        let Some(Pending::One(event, consume)) = self.shared.events.pop_front() else { return None };
-        self.consumed = consume;
-        if let Event::View { group, view, .. } = &event
-            && let Some(it) = self.groups.get_mut(&view.group)
-            && it.handle == *group
-        {
-            it.told_view = view.number;
-            // Sending-view mode: sends may be worth another try now.
-            self.touch();
-        }
-        Some(event)
-    }
-
-    /// As `poll_event` if the next event is a message of one frame, without making one of it: the messages that it is among,
-    /// whose `last` it is, and where its bytes are. `None`: ask `poll_event`.
-    #[inline]
-    pub fn poll_message(&mut self, now: Instant) -> Option<(&Messages, Framed)> {
-        if self.has_event(now) { self.next_message() } else { None }
-    }
-
-    #[inline]
-    fn next_message(&mut self) -> Option<(&Messages, Framed)> {
-        let Some(Pending::Many(messages)) = self.shared.events.front_mut() else { return None };
-        let (framed, consume) = messages.take_frame(&self.shared.region)?;
-        self.take_over(consume);
-        let messages = if consume.goes_on {
-            self.shared.events.front()
-        } else {
-            self.finished = self.shared.events.pop_front();
-            self.finished.as_ref()
-        };
-        match messages {
-            Some(Pending::Many(messages)) => Some((messages, framed)),
-            _ => None,
-        }
-    }
-
-    /// As `poll_message`, but takes what follows it in its batch as well, `most` in all at most. Describes the first one: the
-    /// others differ from it by their bytes only, and by 1 each in their number, ticket and place in the total order, where it
-    /// has one. All are done with by the next call. `None`: ask `poll_event`.
-    pub fn poll_messages(&mut self, now: Instant, most: usize, frames: &mut Frames) -> Option<Delivery> {
-        frames.clear();
-        if !self.has_event(now) {
-            return None;
-        }
-        let Some(Pending::Many(messages)) = self.shared.events.front_mut() else { return None };
-        let (first, consume) = messages.take_frames(&self.shared.region, most, frames)?;
-        self.take_over(consume);
-        if !consume.goes_on {
-            self.shared.events.pop_front();
-        }
-        Some(first)
-    }
-
-    /// The next call is done with this, and with what comes before it in its batch, and waited for it.
-    #[inline]
-    fn take_over(&mut self, consume: Consume) {
-        match &mut self.consumed {
-            Some(before) => *before = Consume { count: before.count + consume.count, ..consume },
-            none => *none = Some(consume),
-        }
-    }
-
-    /// The bytes of a message that `poll_messages` told of last.
-    pub fn frame(&self, frame: &Framed) -> &[u8] {
-        &self.shared.region.chunk(frame.chunk)[frame.offset as usize..(frame.offset + frame.len) as usize]
-    }
-
-    /// The bytes of the last polled message.
-    pub fn payload<'a>(&'a self, body: &'a Body) -> &'a [u8] {
-        match body {
-            Body::Chunk { chunk, offset, len } => {
-                &self.shared.region.chunk(*chunk)[*offset as usize..(*offset + *len) as usize]
-            }
-            Body::Owned(bytes) => bytes,
-        }
-    }
-
-    /// The region, for readers in place.
-    pub fn region(&self) -> &Region {
-        &self.shared.region
-    }
-
-    /// The region, for writers of claims in place.
-    pub fn region_mut(&mut self) -> &mut Region {
-        &mut self.shared.region
-    }
 
     /// Packets to send now: at most a burst; call again until it gives none. The slices are valid until the next call
     /// of any method that takes `&mut self`.

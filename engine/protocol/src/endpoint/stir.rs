@@ -21,6 +21,7 @@ impl Endpoint {
     /// Takes note of the time at a look from outside. As long as nothing is due nothing has happened by that: a loop that
     /// never sleeps looks a million times a second.
     pub(super) fn look(&mut self, now: Instant) {
+        self.permit = None;
         if now <= self.shared.now {
             return;
         }
@@ -51,6 +52,7 @@ impl Endpoint {
     /// Something happened that everything has to look at.
     pub(super) fn touch(&mut self) {
         (self.dirty, self.eventful) = (true, true);
+        self.permit = None;
         self.deadline.set(None);
     }
 
@@ -83,6 +85,7 @@ impl Endpoint {
 
     /// Takes note of the time; every entry comes through here, or through `look`.
     pub(super) fn note(&mut self, now: Instant) {
+        self.permit = None;
         if now > self.shared.now {
             self.shared.now = now;
         }
@@ -103,8 +106,8 @@ impl Endpoint {
         self.touch();
     }
 
-    /// A multicast into a group; `plain`: it was sent, and waits for nothing elsewhere.
-    pub(super) fn note_multicast(&mut self, group: GroupId, plain: bool) {
+    /// A multicast into a group; `plain`: it was sent, and waits for nothing elsewhere. Whether it concerns this group alone.
+    pub(super) fn note_multicast(&mut self, group: GroupId, plain: bool) -> bool {
         if plain
             && !self.shared.beyond
             && let Some(group) = self.calm_group(group)
@@ -113,8 +116,10 @@ impl Endpoint {
             // It goes with the next burst, and is deliverable here then.
             group.unsent = true;
             self.quiet = false;
+            true
         } else {
             self.touch();
+            false
         }
     }
 

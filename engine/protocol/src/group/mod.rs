@@ -398,6 +398,33 @@ impl Group {
         Ok(ticket)
     }
 
+    /// Up to where the window lets the own stream go.
+    pub fn stream_limit(&self, shared: &Shared) -> u64 {
+        self.plane.log.end + self.plane.space(shared.config.window, false)
+    }
+
+    /// One more multicast behind one that was appended whole, while nothing else happened: none waits, and nothing holds it up. `None`:
+    /// it is longer than a fragment, or does not fit before `limit`, and nothing was done.
+    #[inline]
+    pub fn multicast_again(
+        &mut self,
+        shared: &mut Shared,
+        options: SendOptions,
+        data: &[u8],
+        limit: u64,
+    ) -> Option<u64> {
+        debug_assert!(self.waiting.is_empty() && !self.is_held_up(shared), "the permit is over");
+        if data.len() > fragment_of(shared)
+            || self.plane.log.end + Plane::message_size(data.len(), fragment_of(shared)) > limit
+        {
+            return None;
+        }
+        self.plane.append_fragment(&mut shared.region, options, data, true, true)?;
+        let ticket = self.accepted(shared);
+        self.note_own(ticket);
+        Some(ticket)
+    }
+
     /// A send was refused for these debts: the application is told when it is worth another try.
     pub fn refuse(&mut self, shared: &mut Shared, debts: Vec<Debt>) {
         self.refused_for = debts;
