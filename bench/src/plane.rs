@@ -5,13 +5,10 @@
 
 use isis_memory::Region;
 use isis_protocol::plane::Plane;
-use isis_protocol::time::Instant;
-use isis_protocol::{Handover, Kind, SendOptions, TotalOrder};
+use isis_protocol::{Kind, SendOptions, TotalOrder};
 
 /// The window of each member's stream: as large as any batch here needs.
 const WINDOW: usize = 16 << 20;
-/// The oldest member orders the ABCASTs all the time.
-const STAYS: Handover = Handover { after: 0, pause_ns: 0 };
 /// Rounds after which a batch must be delivered: sent, ordered, known to be everywhere, with some to spare.
 const ROUNDS: usize = 8;
 
@@ -27,7 +24,7 @@ impl World {
     /// A view of so many members.
     pub fn new(members: usize, total_order: TotalOrder) -> World {
         World {
-            planes: (0..members).map(|me| Plane::new(me, members, WINDOW, total_order)).collect(),
+            planes: (0..members).map(|me| Plane::new(me, members, WINDOW, WINDOW as u64, total_order)).collect(),
             regions: (0..members).map(|_| Region::heap(4096)).collect(),
             sent: vec![0; members],
         }
@@ -68,7 +65,7 @@ impl World {
     fn carry(&mut self) {
         let members = self.planes.len();
         for from in 0..members {
-            self.planes[from].publish(&mut self.regions[from], Instant::ZERO, STAYS);
+            self.planes[from].publish(&mut self.regions[from]);
             let end = self.planes[from].log.published;
             while self.sent[from] < end {
                 let bytes = self.planes[from].bytes(&self.regions[from], from, self.sent[from], end).to_vec();

@@ -45,6 +45,17 @@ survived! {
     gbcast "gbcast" 80;
     leave "leave" 60;
     close "close" 200;
+    handovers "handovers" 60;
+}
+
+/// In the script of handovers there are some.
+#[test]
+fn the_task_of_ordering_moves() {
+    let whole = enumerate::run(enumerate::by_name("handovers").expect("it is listed"), None);
+    let endpoints = whole.world.nodes.iter().filter_map(|node| node.endpoint.as_ref());
+    let counters = endpoints.flat_map(|endpoint| endpoint.counters());
+    let moves: u64 = counters.filter(|(name, _)| *name == "sequencer_moves").map(|(_, count)| count).sum();
+    assert!(moves >= 4, "it moved {moves} times");
 }
 
 /// The victim does what it does in the run without a death, up to its last action, and nothing after it.

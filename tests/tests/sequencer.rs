@@ -84,6 +84,81 @@ fn it_stays_where_all_send_alike() {
     s.finish();
 }
 
+/// Whoever was busy once is not busy now.
+#[test]
+fn old_counts_fade() {
+    let (mut s, [a, _, c]) = three(4);
+    send(&mut s, c, 3);
+    s.pass(5 * SECOND);
+    send(&mut s, c, 1);
+    assert_eq!(moves(&s, a), 0);
+    send(&mut s, c, 3);
+    assert_eq!(moves(&s, a), 1);
+    s.finish();
+}
+
+/// To another site it goes only with most of the messages: for the others it would be further away.
+#[test]
+fn to_another_site_it_takes_a_majority() {
+    let mut s = Scenario::configured(&[4, 1], |config| config.handover = Handover { after: 7, pause_ns: 0 });
+    let nodes: [usize; 5] = s.start_all();
+    s.form_group(&nodes);
+    s.pass(SECOND / 10);
+    let [a, b, c, d, far] = nodes;
+    for _ in 0..3 {
+        for node in [far, b, far, c, far, d, b] {
+            send(&mut s, node, 1);
+        }
+    }
+    assert_eq!(nodes.map(|node| moves(&s, node)), [0; 5], "three of seven are the most, and not enough");
+    send(&mut s, far, 8);
+    assert_eq!(moves(&s, a), 1);
+    s.finish();
+}
+
+/// Nor does it go to a process that may stay away from its loop for longer than the one that has the task.
+#[test]
+fn not_to_one_that_announces_pauses() {
+    let mut s = Scenario::configured(&[3], |config| config.handover = Handover { after: 4, pause_ns: 0 });
+    let [a, b] = [s.admit(0), s.admit(1)];
+    s.world.template.max_pause_ns = SECOND;
+    let c = s.admit(2);
+    s.form_group(&[a, b, c]);
+    s.pass(SECOND / 10);
+    send(&mut s, c, 10);
+    assert_eq!(moves(&s, a), 0);
+    send(&mut s, b, 10);
+    assert_eq!(moves(&s, a), 1);
+    s.finish();
+}
+
+/// A safe ABCAST does not wait for a handover behind it, which somebody lacks.
+#[test]
+fn a_safe_message_before_a_handover_does_not_wait_for_it() {
+    let (mut s, [a, b, c]) = three(5);
+    send(&mut s, c, 3);
+    let (first, second) = (s.place(a), s.place(b));
+    s.intercept(move |packet| if packet.from == second { Verdict::Hold } else { Verdict::Pass });
+    let safe = s.multicast(c, Kind::Total, true, 100);
+    s.pass(5 * MILLISECOND);
+    assert!(!s.has(a, safe) && !s.has(c, safe), "the second has not shown that it has it");
+    s.intercept(move |packet| match (packet.from, packet.to) {
+        (from, _) if from == second => Verdict::Hold,
+        (from, to) if (from, to) == (first, second) => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    send(&mut s, c, 1);
+    s.pass(5 * MILLISECOND);
+    assert_eq!(moves(&s, a), 1);
+    s.intercept(move |packet| if (packet.from, packet.to) == (first, second) { Verdict::Drop } else { Verdict::Pass });
+    s.release();
+    s.pass(50 * MILLISECOND);
+    assert!(s.has(c, safe), "the second has the record that orders it");
+    s.mend();
+    s.until("the second delivers it too", |s| everywhere(s, &[a, b, c], &[safe]));
+    s.finish();
+}
+
 /// What the new sequencer says means nothing to one that has not read the handover.
 #[test]
 fn an_order_waits_for_the_handover_to_be_read() {

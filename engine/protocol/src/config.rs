@@ -84,7 +84,7 @@ impl Config {
             direct_rows: 8,
             row_delay_ns: MILLISECOND / 4,
             nak_delay_ns: MILLISECOND / 4,
-            handover: Handover { after: 256, pause_ns: 5 * MILLISECOND },
+            handover: Handover { after: 64, pause_ns: 20 * MILLISECOND },
             resend_ns: 10 * MILLISECOND,
             takeover_ns: 100 * MILLISECOND,
             linger_ns: 2 * SECOND,

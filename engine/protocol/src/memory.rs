@@ -11,8 +11,8 @@ use std::ops::RangeInclusive;
 
 /// The longest ORDER record of one run: the number of runs, a rank, a count.
 const ORDER_RECORD: u64 = frame_size(1 + 3 + 4) as u64;
-/// What a handover adds to an ORDER record: a rank, a zero.
-const HANDOVER: u64 = 8;
+/// A handover in an ORDER record of its own: the number of runs, a rank, a zero.
+const HANDOVER: u64 = frame_size(1 + 3 + 1) as u64;
 /// The longest PROPOSE record of one run: a priority before it.
 const PROPOSE_RECORD: u64 = frame_size(8 + 1 + 3 + 4) as u64;
 /// The longest entry of a CONTEXT record: a rank, a message's number.

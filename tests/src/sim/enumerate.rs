@@ -13,9 +13,9 @@ use super::settled;
 use super::world::{Passed, World};
 use crate::checker::{self, Limits, Violation};
 use crate::trace::{Event, Process};
-use isis_protocol::JoinOptions;
 use isis_protocol::event::Kind;
 use isis_protocol::time::{MILLISECOND, SECOND};
+use isis_protocol::{Handover, JoinOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a script lets a process do; nothing, if it is dead or cannot.
@@ -40,6 +40,8 @@ pub struct Script {
     sites: &'static [usize],
     /// All know how many sites there are (R12).
     expects: bool,
+    /// The task of ordering moves to whoever sent the last ABCAST.
+    moves: bool,
     /// The actions from here on are counted, in milliseconds.
     from_ms: u64,
     write: fn(&mut Vec<(u64, usize, Act)>),
@@ -52,6 +54,7 @@ pub const SCRIPTS: &[Script] = &[
         what: "three processes of one host start at once, find each other, found a system and a group",
         sites: &[3],
         expects: false,
+        moves: false,
         from_ms: 0,
         write: three_at_once,
     },
@@ -60,6 +63,7 @@ pub const SCRIPTS: &[Script] = &[
         what: "three hosts of one process each found a system, with a majority of three expected sites",
         sites: &[1, 1, 1],
         expects: true,
+        moves: false,
         from_ms: 0,
         write: three_at_once,
     },
@@ -68,6 +72,7 @@ pub const SCRIPTS: &[Script] = &[
         what: "a third member joins under traffic and gets the state",
         sites: &[3],
         expects: false,
+        moves: false,
         from_ms: 400,
         write: third_joins,
     },
@@ -76,6 +81,7 @@ pub const SCRIPTS: &[Script] = &[
         what: "a member of a third host joins under traffic and gets the state",
         sites: &[1, 1, 1],
         expects: false,
+        moves: false,
         from_ms: 400,
         write: third_joins,
     },
@@ -84,6 +90,7 @@ pub const SCRIPTS: &[Script] = &[
         what: "a member of four dies under traffic, and another one during the view change",
         sites: &[4],
         expects: false,
+        moves: false,
         from_ms: 400,
         write: |acts| {
             members(acts, 4);
@@ -96,6 +103,7 @@ pub const SCRIPTS: &[Script] = &[
         what: "the host of the oldest member dies under traffic, and another one during the view change",
         sites: &[1, 1, 1, 1, 1],
         expects: false,
+        moves: false,
         from_ms: 400,
         write: |acts| {
             members(acts, 5);
@@ -108,6 +116,7 @@ pub const SCRIPTS: &[Script] = &[
         what: "two GBCASTs under traffic",
         sites: &[3],
         expects: false,
+        moves: false,
         from_ms: 400,
         write: |acts| {
             members(acts, 3);
@@ -121,6 +130,7 @@ pub const SCRIPTS: &[Script] = &[
         what: "the oldest of three members leaves under traffic",
         sites: &[3],
         expects: false,
+        moves: false,
         from_ms: 400,
         write: |acts| {
             members(acts, 3);
@@ -133,11 +143,27 @@ pub const SCRIPTS: &[Script] = &[
         what: "the oldest of three processes closes under traffic",
         sites: &[3],
         expects: false,
+        moves: false,
         from_ms: 400,
         write: |acts| {
             members(acts, 3);
             traffic(acts, 3);
             acts.push((404, 0, Act::Close));
+        },
+    },
+    Script {
+        name: "handovers",
+        what: "the task of ordering moves from member to member under traffic, and one of them leaves",
+        sites: &[3],
+        expects: false,
+        moves: true,
+        from_ms: 400,
+        write: |acts| {
+            members(acts, 3);
+            traffic(acts, 3);
+            acts.push((403, 2, Act::Multicast(Kind::Total, false, 60)));
+            acts.push((405, 1, Act::Multicast(Kind::Total, true, 60)));
+            acts.push((409, 2, Act::Leave));
         },
     },
 ];
@@ -293,6 +319,9 @@ impl Stage {
         world.network.remote = quiet_remote();
         (world.template.suspect_max_ns, world.template.stall_after_ns) = (300 * MILLISECOND, 600 * MILLISECOND);
         world.template.expected_sites = if script.expects { script.sites.len() as u16 } else { 0 };
+        if script.moves {
+            world.template.handover = Handover { after: 1, pause_ns: 0 };
+        }
         for (site, count) in script.sites.iter().enumerate() {
             for _ in 0..*count {
                 world.add_slot(site);

@@ -240,7 +240,7 @@ impl Group {
         let rank = rank_of(&view.members, shared.me).unwrap_or(0);
         // A property of the group, whatever this process asked for.
         options.total_order = shared.directory.entry(id).map_or(options.total_order, |entry| entry.total_order);
-        let plane = Plane::new(rank, members, shared.config.max_message, options.total_order);
+        let plane = Plane::new(rank, members, shared.config.max_message, shared.config.window, options.total_order);
         let view_clock = view.clock;
         let mut group = Group {
             id,

@@ -3,6 +3,7 @@
 use super::Group;
 use crate::counters::Counter;
 use crate::event::{Event, SlowReason};
+use crate::plane::sequencer::Candidate;
 use crate::shared::{Shared, Target};
 use crate::time::Instant;
 use isis_memory::{CHUNK_SIZE, ChunkIndex};
@@ -40,11 +41,28 @@ impl Group {
         if mutant!(WindowStopsControl) && self.plane.space(shared.config.window, false) < 256 {
             return;
         }
-        let handovers = self.plane.sequencer.handovers;
-        shared.again |= self.plane.publish(&mut shared.region, shared.now, shared.config.handover);
-        if self.plane.sequencer.handovers > handovers {
+        if let Some(candidate) = self.plane.candidate(shared.now, shared.config.handover)
+            && self.may_order(shared, candidate)
+        {
+            self.plane.sequencer.successor = Some(candidate.rank as u16);
+        }
+        let turn = self.plane.sequencer.turn;
+        shared.again |= self.plane.publish(&mut shared.region);
+        if self.plane.sequencer.turn > turn {
             shared.count(Counter::SequencerMoves);
         }
+    }
+
+    /// The member may take the task of ordering over: nobody has to wait for it longer than for this one, as far as known. On another
+    /// site it is far from most others, unless most messages come from there.
+    fn may_order(&self, shared: &Shared, candidate: Candidate) -> bool {
+        let process = self.view.members[candidate.rank].process;
+        !self.is_system()
+            && shared.peers.get(&process).is_some_and(|peer| {
+                !shared.suspects(peer)
+                    && peer.entry.max_pause_ns <= shared.config.max_pause_ns
+                    && (candidate.majority || peer.entry.site == shared.config.site)
+            })
     }
 
     /// Brings the own row up to date. While the state is on its way the window counts what is received, up to the backlog's

@@ -16,7 +16,7 @@ pub mod priority;
 pub mod receive;
 pub mod sequencer;
 
-use crate::config::{Handover, TotalOrder};
+use crate::config::TotalOrder;
 use crate::event::{Kind, SendOptions};
 use crate::stream::inbox::{Carries, Clock};
 use crate::stream::{Image, Inbox, Log};
@@ -47,6 +47,8 @@ pub struct Run {
     pub holder: u16,
     /// Position after the record in the holder's stream.
     pub end: u64,
+    /// In which turn of the sequencers.
+    pub turn: u32,
 }
 
 /// An open claim: bytes reserved for a message that the application writes in place.
@@ -134,8 +136,8 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// The data plane of a new view (of no members at all for the last one that leaves).
-    pub fn new(me: usize, members: usize, max_message: usize, total_order: TotalOrder) -> Plane {
+    /// The data plane of a new view (of no members at all for the last one that leaves). `window`: `Config::window`.
+    pub fn new(me: usize, members: usize, max_message: usize, window: u64, total_order: TotalOrder) -> Plane {
         let mut shown = vec![false; members];
         if let Some(own) = shown.get_mut(me) {
             *own = true;
@@ -155,7 +157,7 @@ impl Plane {
             consumed_messages: vec![0; members],
             skipped: vec![VecDeque::new(); members],
             order: VecDeque::new(),
-            sequencer: Sequencer::new(members),
+            sequencer: Sequencer::new(members, window),
             priorities: (total_order == TotalOrder::Priority).then(|| Priorities::new(members)),
             order_number: 0,
             finals_are_safe: false,
@@ -365,8 +367,8 @@ impl Plane {
     }
 
     /// Closes the open batch: CONTEXT if a message needs one, ORDER or PROPOSE for what can be ordered now. Then all up to the
-    /// end may be sent. Returns whether the end moved. `handover`: when the sequencer passes its task on.
-    pub fn publish(&mut self, region: &mut Region, now: Instant, handover: Handover) -> bool {
+    /// end may be sent. Returns whether the end moved.
+    pub fn publish(&mut self, region: &mut Region) -> bool {
         if self.frozen {
             return false;
         }
@@ -391,7 +393,7 @@ impl Plane {
         }
         self.parse_own(region, self.log.end);
         if self.orders() {
-            self.order_next(now, handover);
+            self.order_next();
             while !self.unwritten_runs.is_empty() && self.append_order(region) {}
         }
         self.log.published = self.log.end;
@@ -435,7 +437,7 @@ impl Plane {
         let me = self.me;
         if inbox.parsed < limit {
             inbox.parse(region, &self.log.chunks, limit, self.max_message, &mut |record, end| {
-                take_order(order, sequencer, priorities, me, record, end);
+                take_order(order, sequencer, priorities, me, record, end)
             });
         }
         self.note_parsed(self.me);

@@ -179,10 +179,9 @@ impl Plane {
     pub(super) fn order_is_stable(&self, rank: usize) -> bool {
         match &self.priorities {
             Some(priorities) => priorities.is_stable(rank, &self.stable),
-            None => {
-                self.order.front().is_some_and(|run| run.end <= self.stable[usize::from(run.holder)])
-                    && self.sequencer.is_stable(&self.stable)
-            }
+            None => self.order.front().is_some_and(|run| {
+                run.end <= self.stable[usize::from(run.holder)] && self.sequencer.is_stable(run.turn, &self.stable)
+            }),
         }
     }
 }

@@ -20,91 +20,138 @@ use super::{Plane, Run};
 use crate::config::Handover;
 use crate::event::Kind;
 use crate::stream::inbox::{Clock, OrderRecord};
-use crate::time::Instant;
-use isis_wire::frame::Runs;
+use crate::time::{Instant, SECOND};
+use isis_wire::frame::{FRAME_HEADER, Runs};
 use std::collections::VecDeque;
+
+/// Counts that are older than this count half: who was busy once is not busy.
+const FADES_NS: u64 = SECOND;
 
 /// A record whose writer's turn has not been read: its runs, and the position after it.
 type Early = (Vec<(u16, u32)>, u64);
+
+/// The member that has sent most of what was ordered lately, and much more than the sequencer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Which.
+    pub rank: usize,
+    /// It sent more than all others.
+    pub majority: bool,
+}
 
 /// Who orders, and whose messages.
 #[derive(Debug)]
 pub struct Sequencer {
     /// Who writes the next record, as far as the order was read.
     pub rank: usize,
-    /// Tasks handed over in this view, as far as the order was read.
-    pub handovers: u64,
+    /// Whose turn it is, as a number: how often the task was handed over in this view, as far as the order was read.
+    pub turn: u32,
+    /// To whom this member hands it over with its next record.
+    pub successor: Option<u16>,
     /// It was handed over, perhaps to this member, which has not found the messages that are ordered yet.
     behind: bool,
+    /// The stream in which one is missing, and how many messages of it are here.
+    waits_for: Option<(usize, u64)>,
+    /// Room for places in the streams.
+    found: Vec<u64>,
     early: Vec<VecDeque<Early>>,
-    /// Handovers that are not known stable: whose stream, the position after the record.
-    unstable: Vec<(u16, u64)>,
-    /// ABCASTs of each rank that this member ordered since `since`.
-    ordered: Vec<u32>,
+    /// Runs in `early`, and how many may be.
+    early_runs: usize,
+    early_most: usize,
+    /// Handovers that are not known stable: the turn that each began, whose stream, the position after the record.
+    unstable: Vec<(u32, u16, u64)>,
+    /// ABCASTs of each rank that this member ordered since `since`, and all of them.
+    ordered: Vec<u64>,
+    all: u64,
     since: Instant,
 }
 
 impl Sequencer {
-    /// Of a new view.
-    pub fn new(members: usize) -> Sequencer {
+    /// Of a new view, whose members may have so many bytes in their windows.
+    pub fn new(members: usize, window: u64) -> Sequencer {
+        // All windows full of messages without bytes, each ordered by itself, with a handover.
+        let messages = window as usize / FRAME_HEADER + 1;
         Sequencer {
             rank: 0,
-            handovers: 0,
+            turn: 0,
+            successor: None,
             behind: false,
+            waits_for: None,
+            found: Vec::new(),
             early: vec![VecDeque::new(); members],
+            early_runs: 0,
+            early_most: 2 * members * messages,
             unstable: Vec::new(),
             ordered: vec![0; members],
+            all: 0,
             since: Instant::ZERO,
         }
     }
 
-    /// A record came in the stream of `rank`.
-    pub(super) fn take(&mut self, order: &mut VecDeque<Run>, rank: usize, runs: Runs<'_>, end: u64) {
+    /// A record came in the stream of `rank`. `false`: more come before their turn than can be.
+    pub(super) fn take(&mut self, order: &mut VecDeque<Run>, rank: usize, runs: Runs<'_>, end: u64) -> bool {
         if rank != self.rank && !mutant!(OrdersUnasked) {
-            self.early[rank].push_back((runs.collect(), end));
-            return;
+            let runs: Vec<_> = runs.collect();
+            self.early_runs += runs.len();
+            self.early[rank].push_back((runs, end));
+            return self.early_runs <= self.early_most;
         }
         self.read(order, rank, runs, end);
         while let Some((runs, end)) = self.early[self.rank].pop_front() {
+            self.early_runs -= runs.len();
             self.read(order, self.rank, runs.into_iter(), end);
         }
+        true
     }
 
     fn read(&mut self, order: &mut VecDeque<Run>, holder: usize, runs: impl Iterator<Item = (u16, u32)>, end: u64) {
         for (rank, count) in runs {
             if count == 0 {
                 self.rank = usize::from(rank);
-                self.handovers += 1;
-                self.behind = true;
-                self.unstable.push((holder as u16, end));
+                self.turn += 1;
+                (self.behind, self.waits_for) = (true, None);
+                self.unstable.push((self.turn, holder as u16, end));
                 return;
             }
-            order.push_back(Run { rank, count, holder: holder as u16, end });
+            order.push_back(Run { rank, count, holder: holder as u16, end, turn: self.turn });
         }
     }
 
-    /// The handovers that were read are stable.
-    pub(super) fn is_stable(&self, stable: &[u64]) -> bool {
-        mutant!(HandoverUnstable) || self.unstable.iter().all(|&(holder, end)| end <= stable[usize::from(holder)])
+    /// The handovers up to the one that began this turn are stable.
+    pub(super) fn is_stable(&self, turn: u32, stable: &[u64]) -> bool {
+        let before = self.unstable.iter().take_while(|(begun, ..)| *begun <= turn);
+        mutant!(HandoverUnstable) || before.into_iter().all(|&(_, holder, end)| end <= stable[usize::from(holder)])
     }
 
     /// Forgets the handovers that have become stable.
     pub(super) fn note_stable(&mut self, stable: &[u64]) {
-        self.unstable.retain(|&(holder, end)| end > stable[usize::from(holder)]);
+        self.unstable.retain(|&(_, holder, end)| end > stable[usize::from(holder)]);
     }
 
-    /// The busiest sender, if it should do the ordering from now on instead of `me`.
-    fn successor(&mut self, me: usize, now: Instant, handover: Handover) -> Option<u16> {
-        let all: u32 = self.ordered.iter().fold(0, |all, count| all.saturating_add(*count));
-        if handover.after == 0 || all < handover.after || now.since(self.since) < handover.pause_ns {
+    /// Begins to count.
+    fn count_anew(&mut self, now: Instant) {
+        self.ordered.fill(0);
+        (self.all, self.since) = (0, now);
+    }
+
+    /// When enough was counted: whom to consider as the next sequencer.
+    fn candidate(&mut self, me: usize, now: Instant, handover: Handover) -> Option<Candidate> {
+        if self.all == 0 {
+            self.since = now;
+        }
+        let for_ns = now.since(self.since);
+        if handover.after == 0 || self.all < u64::from(handover.after) || for_ns < handover.pause_ns {
+            if for_ns > FADES_NS.max(handover.pause_ns) {
+                self.ordered.iter_mut().for_each(|count| *count /= 2);
+                (self.all, self.since) = (self.ordered.iter().sum(), now);
+            }
             return None;
         }
         let busiest = (0..self.ordered.len()).max_by_key(|&rank| self.ordered[rank])?;
-        let (most, own) = (u64::from(self.ordered[busiest]), u64::from(self.ordered[me]));
-        self.ordered.fill(0);
-        self.since = now;
+        let [most, own, all] = [self.ordered[busiest], self.ordered[me], self.all];
+        self.count_anew(now);
         // Members that send alike do not pass it around.
-        (most > 2 * own && 4 * most >= u64::from(all)).then_some(busiest as u16)
+        (most > 2 * own && 4 * most >= all).then_some(Candidate { rank: busiest, majority: 2 * most > all })
     }
 }
 
@@ -114,8 +161,16 @@ impl Plane {
         self.me == self.sequencer.rank || self.priorities.is_some()
     }
 
-    /// What is ordered next, into `unwritten_runs`; and whether the task moves.
-    pub(super) fn order_next(&mut self, now: Instant, handover: Handover) {
+    /// If this member orders, and has counted enough: who might do it from now on, if `successor` is set.
+    pub fn candidate(&mut self, now: Instant, handover: Handover) -> Option<Candidate> {
+        if self.me != self.sequencer.rank || self.priorities.is_some() || self.frozen {
+            return None;
+        }
+        self.sequencer.candidate(self.me, now, handover)
+    }
+
+    /// What is ordered next, into `unwritten_runs`; and to whom the task moves then.
+    pub(super) fn order_next(&mut self) {
         // Nothing comes behind a handover that waits for room.
         if self.unwritten_runs.last().is_some_and(|&(_, count)| count == 0) {
             return;
@@ -125,12 +180,11 @@ impl Plane {
                 return;
             }
             self.sequencer.behind = false;
-            self.sequencer.ordered.fill(0);
-            self.sequencer.since = now;
+            self.sequencer.count_anew(Instant::ZERO);
         }
         self.consider();
-        if self.priorities.is_none()
-            && let Some(to) = self.sequencer.successor(self.me, now, handover)
+        if let Some(to) = self.sequencer.successor.take()
+            && self.priorities.is_none()
         {
             self.unwritten_runs.push((to, 0));
         }
@@ -141,13 +195,23 @@ impl Plane {
         if mutant!(HandoverForgets) {
             return true;
         }
-        let mut found = vec![0; self.members];
-        for (rank, inbox) in self.inbox.iter().enumerate() {
-            let ordered = self.order.iter().filter(|run| usize::from(run.rank) == rank).map(|run| u64::from(run.count));
-            let Some(number) = inbox.number_of_total(ordered.sum()) else { return false };
-            found[rank] = number;
+        if self.sequencer.waits_for.is_some_and(|(rank, whole)| self.inbox[rank].whole == whole) {
+            return false;
         }
-        self.considered = found;
+        let found = &mut self.sequencer.found;
+        found.clear();
+        found.resize(self.members, 0);
+        for run in &self.order {
+            found[usize::from(run.rank)] += u64::from(run.count);
+        }
+        for (rank, (found, inbox)) in found.iter_mut().zip(&self.inbox).enumerate() {
+            let Some(number) = inbox.number_of_total(*found) else {
+                self.sequencer.waits_for = Some((rank, inbox.whole));
+                return false;
+            };
+            *found = number;
+        }
+        self.considered.clone_from(found);
         self.considered_clocks.fill(Clock::default());
         true
     }
@@ -192,8 +256,8 @@ impl Plane {
 
     /// The next `more` ABCASTs of `rank` are next in the order.
     fn add_run(&mut self, rank: usize, more: u32) {
-        let ordered = &mut self.sequencer.ordered[rank];
-        *ordered = ordered.saturating_add(more);
+        self.sequencer.ordered[rank] += u64::from(more);
+        self.sequencer.all += u64::from(more);
         match self.unwritten_runs.last_mut() {
             Some((before, count)) if usize::from(*before) == rank && *count <= u32::MAX - more => *count += more,
             _ => self.unwritten_runs.push((rank as u16, more)),
@@ -202,6 +266,7 @@ impl Plane {
 }
 
 /// A record about the total order came in the stream of `rank`. One of the scheme that the group has not chosen means nothing.
+/// `false`: the stream makes no sense.
 pub(super) fn take_order(
     order: &mut VecDeque<Run>,
     sequencer: &mut Sequencer,
@@ -209,10 +274,11 @@ pub(super) fn take_order(
     rank: usize,
     record: OrderRecord<'_>,
     end: u64,
-) {
+) -> bool {
     match (record, priorities) {
-        (OrderRecord::Places(runs), None) => sequencer.take(order, rank, runs, end),
+        (OrderRecord::Places(runs), None) => return sequencer.take(order, rank, runs, end),
         (OrderRecord::Proposals(first, runs), Some(priorities)) => priorities.take(rank, first, runs, end),
         _ => {}
     }
+    true
 }
