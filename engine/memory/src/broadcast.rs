@@ -16,7 +16,7 @@
 //!
 //! The writer's order is: `reserved`, the bytes, `published`. A reader copies a record out and then looks at `reserved`: if
 //! that is more than the capacity ahead of the record's beginning, the copy may be torn and is thrown away (a sequence lock,
-//! whose data is read with atomic loads: Boehm, *Can Seqlocks Get Along With Programming Language Memory Models?*, 2012). A
+//! whose data is read with atomic loads, or by [`crate::words`]: Boehm, *Can Seqlocks Get Along With Programming Language Memory Models?*, 2012). A
 //! writer that dies at any point between leaves what is published whole.
 //!
 //! `asleep` says whether the *owner* of the log sleeps: those that write for it look there, and make a system call only
@@ -27,6 +27,7 @@
 //! what is published before it is used.
 
 use crate::sync::{AtomicU64, Ordering, fence};
+use crate::words;
 use std::fmt;
 
 /// Where the words are that writer and readers share.
@@ -111,7 +112,7 @@ impl<W: Words> BroadcastWriter<W> {
         let record = &data[index(begin)..index(begin) + need as usize];
         record[0].store(length as u64, Ordering::Relaxed);
         record[1].store(readers, Ordering::Relaxed);
-        store_bytes(&record[HEADING as usize..], parts);
+        words::store(&record[HEADING as usize..], parts);
         // Release: pairs with the fence in `BroadcastReader::published`.
         words[PUBLISHED_AT].store(end, Ordering::Release);
         self.position = end;
@@ -141,40 +142,6 @@ impl<W: Words> BroadcastWriter<W> {
 pub fn published_all() {
     // Pairs with the fence in `BroadcastWriter::arm`.
     fence(Ordering::SeqCst);
-}
-
-/// Stores bytes into words, eight at a time; the last word is filled up with zeroes.
-fn store_bytes(to: &[AtomicU64], parts: [&[u8]; 2]) {
-    let mut next = to.iter();
-    let mut store = |word: u64| {
-        if let Some(to) = next.next() {
-            to.store(word, Ordering::Relaxed);
-        }
-    };
-    let mut left = [0_u8; 8];
-    let mut have = 0;
-    for part in parts {
-        let fill = if have == 0 { 0 } else { (8 - have).min(part.len()) };
-        let (first, rest) = part.split_at(fill);
-        left[have..have + fill].copy_from_slice(first);
-        have += fill;
-        if have == 8 {
-            store(u64::from_le_bytes(left));
-            have = 0;
-        }
-        let (whole, rest) = rest.as_chunks::<8>();
-        for chunk in whole {
-            store(u64::from_le_bytes(*chunk));
-        }
-        if !rest.is_empty() {
-            left[..rest.len()].copy_from_slice(rest);
-            have = rest.len();
-        }
-    }
-    if have > 0 {
-        left[have..].fill(0);
-        store(u64::from_le_bytes(left));
-    }
 }
 
 /// What a reader found.
@@ -248,9 +215,7 @@ impl<W: Words> BroadcastReader<W> {
             let record = &data[index..index + need as usize];
             let mine = record[1].load(Ordering::Relaxed) & self.bit != 0;
             if mine {
-                for (to, from) in self.record.iter_mut().zip(&record[HEADING as usize..]) {
-                    *to = from.load(Ordering::Relaxed);
-                }
+                words::load(&record[HEADING as usize..], &mut self.record);
             }
             if !self.is_whole() {
                 return self.overtaken(published);
