@@ -24,7 +24,7 @@ impl World {
     /// A view of so many members.
     pub fn new(members: usize, total_order: TotalOrder) -> World {
         World {
-            planes: (0..members).map(|me| Plane::new(me, members, WINDOW, WINDOW as u64, total_order)).collect(),
+            planes: (0..members).map(|me| Plane::new(me, members, WINDOW, total_order)).collect(),
             regions: (0..members).map(|_| Region::heap(4096)).collect(),
             sent: vec![0; members],
         }

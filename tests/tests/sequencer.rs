@@ -84,6 +84,28 @@ fn it_stays_where_all_send_alike() {
     s.finish();
 }
 
+/// A burst moves nothing: the counting goes on for a while.
+#[test]
+fn it_takes_a_while() {
+    let handover = Handover { after: 4, pause_ns: 20 * MILLISECOND };
+    let mut s = Scenario::configured(&[3], |config| config.handover = handover);
+    let [a, b, c] = s.start_all();
+    s.form_group(&[a, b, c]);
+    s.pass(SECOND / 10);
+    for node in [c, b, c] {
+        send(&mut s, node, 6);
+    }
+    assert_eq!([a, b, c].map(|node| moves(&s, node)), [0, 0, 0], "18 ms");
+    send(&mut s, c, 4);
+    assert_eq!([a, b, c].map(|node| moves(&s, node)), [1, 0, 0]);
+    // Nor does the next one pass it on earlier.
+    send(&mut s, b, 15);
+    assert_eq!([a, b, c].map(|node| moves(&s, node)), [1, 0, 0]);
+    send(&mut s, b, 10);
+    assert_eq!([a, b, c].map(|node| moves(&s, node)), [1, 0, 1]);
+    s.finish();
+}
+
 /// Whoever was busy once is not busy now.
 #[test]
 fn old_counts_fade() {

@@ -1,10 +1,11 @@
 //! Bytes into and out of words that another process may read or write at the same time.
 //!
-//! Such words may be touched by atomic accesses only, or from outside the language. [`one_by_one`] does the former, on every
-//! architecture, eight bytes at a time: compilers do not merge atomic accesses. [`wide`] does the latter on x86-64: instructions
-//! that move 64 bytes a round, written in assembly. What is copied that way may be torn at any byte, as it may be word by word:
-//! the log above throws away what was written to meanwhile, and orders the copy against its positions with fences (on this
-//! architecture stores are seen in their order, and loads made in theirs, whatever their width).
+//! Such words may be touched by atomic accesses only, or from outside the language. [`one_by_one`] does the former, on
+//! every architecture, eight bytes at a time: compilers do not merge atomic accesses. [`wide`] does the latter on
+//! x86-64: instructions that move 64 bytes a round, written in assembly. What is copied that way may be torn at any
+//! byte, as it may be word by word: the log above throws away what was written to meanwhile, and orders the copy
+//! against its positions with fences (on this architecture stores are seen in their order, and loads made in theirs,
+//! whatever their width).
 
 use crate::sync::AtomicU64;
 
@@ -68,8 +69,8 @@ mod wide {
             last.store(0, Ordering::Relaxed);
         }
         let to = to.as_ptr().cast::<u8>().cast_mut();
-        // SAFETY: `to` has room for both parts, checked above; atomics may be written through a shared borrow; the parts are
-        // borrowed, and no part of what may be written.
+        // SAFETY: `to` has room for both parts, checked above; atomics may be written through a shared borrow; the
+        // parts are borrowed, and no part of what may be written.
         unsafe {
             copy(first.as_ptr(), to, first.len());
             copy(second.as_ptr(), to.add(first.len()), second.len());
@@ -86,8 +87,8 @@ mod wide {
     /// Copies `length` bytes, from the first to the last. To the compiler it is a call that may do anything to them.
     ///
     /// # Safety
-    /// `from` and `to` are valid for so many bytes, to be read and to be written, and do not overlap. Other processes may write to
-    /// `from` or read `to` meanwhile.
+    /// `from` and `to` are valid for so many bytes, to be read and to be written, and do not overlap. Other processes
+    /// may write to `from` or read `to` meanwhile.
     unsafe fn copy(mut from: *const u8, mut to: *mut u8, length: usize) {
         let (rounds, rest) = (length / 64, length % 64);
         if rounds > 0 {

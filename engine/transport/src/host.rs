@@ -172,6 +172,8 @@ pub struct HostTransport {
     epoll: OwnedFd,
     /// The UDP sockets alone, in the set of the other one.
     udp_epoll: OwnedFd,
+    /// One of them is not in the set.
+    udp_unwatched: bool,
     waker: Waker,
     site_key: u128,
     state: Option<StateFile>,
@@ -237,6 +239,7 @@ impl HostTransport {
             memory,
             epoll,
             udp_epoll,
+            udp_unwatched: false,
             waker,
             site_key,
             state,
@@ -397,10 +400,13 @@ impl HostTransport {
 
     /// Puts all UDP sockets into their epoll set; those that are in already stay.
     fn register_sockets(&mut self) {
-        let epoll = &self.udp_epoll;
-        self.udp.descriptors(&mut |descriptor| {
-            // Errors: it is in the set already, or the system is out of memory and polling by time goes on.
-            let _ = epoll::add(epoll, descriptor, epoll::EventData::new_u64(0), epoll::EventFlags::IN);
+        let HostTransport { udp, udp_epoll, udp_unwatched, .. } = self;
+        udp.descriptors(&mut |descriptor| {
+            match epoll::add(&*udp_epoll, descriptor, epoll::EventData::new_u64(0), epoll::EventFlags::IN) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                // Out of memory, or of watches: this one is looked at by time.
+                Err(_) => *udp_unwatched = true,
+            }
         });
     }
 
@@ -543,6 +549,9 @@ impl HostTransport {
         }
         let pause_ns = if quiet_ns > UDP_DESERTED_NS { UDP_STRANGER_NS } else { UDP_TURN_NS };
         self.udp_turn_ns = self.now_ns + pause_ns;
+        if self.udp_unwatched {
+            return true;
+        }
         // One call for all sockets, which costs a third of one that finds nothing in a socket.
         let at_once = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; 1];

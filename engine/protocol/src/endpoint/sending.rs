@@ -1,8 +1,10 @@
-//! Multicasts of the application: what is checked before one, and what need not be checked again for those right behind it.
+//! Multicasts of the application: what is checked before one, and what need not be checked again for those right behind
+//! it.
 //!
-//! A program that has many messages sends them one after the other. What the first of them was found to be free of (what happened before
-//! elsewhere, point-to-point messages on their way, a view change, other multicasts that wait) the next ones are free of as well,
-//! as long as nothing else is done to the endpoint: a [`Permit`] says so, and any other call ends it.
+//! A program that has many messages sends them one after the other. What the first of them was found to be free of
+//! (what happened before elsewhere, point-to-point messages on their way, a view change, other multicasts that wait)
+//! the next ones are free of as well, as long as nothing else is done to the endpoint: a [`Permit`] says so, and any
+//! other call ends it.
 
 use super::Endpoint;
 use super::check_kind;
@@ -67,7 +69,8 @@ impl Endpoint {
         sent
     }
 
-    /// One more multicast like that of the permit, which goes on then. `None`: it is not like it, or there is no room, and nothing was done.
+    /// One more multicast like that of the permit, which goes on then. `None`: it is not like it, or there is no room,
+    /// and nothing was done.
     #[inline]
     fn multicast_again(
         &mut self,
@@ -85,7 +88,8 @@ impl Endpoint {
         Some(ticket)
     }
 
-    /// Reserves `len` bytes in the outgoing stream, to be written in place through `claimed`. One claim at a time per group.
+    /// Reserves `len` bytes in the outgoing stream, to be written in place through `claimed`. One claim at a time per
+    /// group.
     pub fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), Refused> {
         let (group, shared) = self.open(group)?;
         group.claim(shared, len)
@@ -104,8 +108,8 @@ impl Endpoint {
         Ok(self.shared.region.range_mut(chunk, offset..offset + len))
     }
 
-    /// Multicasts the claimed bytes. The message belongs to the view of this call. On `WouldBlock` the claim stays open.
-    /// Gives the message's ticket.
+    /// Multicasts the claimed bytes. The message belongs to the view of this call. On `WouldBlock` the claim stays
+    /// open. Gives the message's ticket.
     pub fn commit(&mut self, now: Instant, group: GroupHandle, options: SendOptions) -> Result<u64, Refused> {
         self.note(now);
         check_kind(options)?;

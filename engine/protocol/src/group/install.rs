@@ -105,13 +105,7 @@ impl Group {
         awaited.remove(&shared.me);
         let plane = std::mem::replace(
             &mut self.plane,
-            Plane::new(
-                stays.unwrap_or(0),
-                value.members.len(),
-                shared.config.max_message,
-                shared.config.window,
-                self.options.total_order,
-            ),
+            Plane::new(stays.unwrap_or(0), value.members.len(), shared.config.max_message, self.options.total_order),
         );
         self.old.push_back(OldView { number, plane, awaited, former: false });
         let old_members = std::mem::replace(&mut self.view.members, value.members.clone());

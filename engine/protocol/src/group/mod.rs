@@ -240,7 +240,7 @@ impl Group {
         let rank = rank_of(&view.members, shared.me).unwrap_or(0);
         // A property of the group, whatever this process asked for.
         options.total_order = shared.directory.entry(id).map_or(options.total_order, |entry| entry.total_order);
-        let plane = Plane::new(rank, members, shared.config.max_message, shared.config.window, options.total_order);
+        let plane = Plane::new(rank, members, shared.config.max_message, options.total_order);
         let view_clock = view.clock;
         let mut group = Group {
             id,
@@ -403,8 +403,8 @@ impl Group {
         self.plane.log.end + self.plane.space(shared.config.window, false)
     }
 
-    /// One more multicast behind one that was appended whole, while nothing else happened: none waits, and nothing holds it up. `None`:
-    /// it is longer than a fragment, or does not fit before `limit`, and nothing was done.
+    /// One more multicast behind one that was appended whole, while nothing else happened: none waits, and nothing holds it
+    /// up. `None`: it is longer than a fragment, or does not fit before `limit`, and nothing was done.
     #[inline]
     pub fn multicast_again(
         &mut self,
@@ -414,9 +414,8 @@ impl Group {
         limit: u64,
     ) -> Option<u64> {
         debug_assert!(self.waiting.is_empty() && !self.is_held_up(shared), "the permit is over");
-        if data.len() > fragment_of(shared)
-            || self.plane.log.end + Plane::message_size(data.len(), fragment_of(shared)) > limit
-        {
+        let longest = fragment_of(shared).min(shared.config.max_message);
+        if data.len() > longest || self.plane.log.end + Plane::message_size(data.len(), fragment_of(shared)) > limit {
             return None;
         }
         self.plane.append_fragment(&mut shared.region, options, data, true, true)?;

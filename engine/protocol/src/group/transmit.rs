@@ -53,8 +53,8 @@ impl Group {
         }
     }
 
-    /// The member may take the task of ordering over: nobody has to wait for it longer than for this one, as far as known. On another
-    /// site it is far from most others, unless most messages come from there.
+    /// The member may take the task of ordering over: nobody has to wait for it longer than for this one, as far as known.
+    /// On another site it is far from most others, unless most messages come from there.
     fn may_order(&self, shared: &Shared, candidate: Candidate) -> bool {
         let process = self.view.members[candidate.rank].process;
         !self.is_system()

@@ -136,8 +136,8 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// The data plane of a new view (of no members at all for the last one that leaves). `window`: `Config::window`.
-    pub fn new(me: usize, members: usize, max_message: usize, window: u64, total_order: TotalOrder) -> Plane {
+    /// The data plane of a new view (of no members at all for the last one that leaves).
+    pub fn new(me: usize, members: usize, max_message: usize, total_order: TotalOrder) -> Plane {
         let mut shown = vec![false; members];
         if let Some(own) = shown.get_mut(me) {
             *own = true;
@@ -157,7 +157,7 @@ impl Plane {
             consumed_messages: vec![0; members],
             skipped: vec![VecDeque::new(); members],
             order: VecDeque::new(),
-            sequencer: Sequencer::new(members, window),
+            sequencer: Sequencer::new(members),
             priorities: (total_order == TotalOrder::Priority).then(|| Priorities::new(members)),
             order_number: 0,
             finals_are_safe: false,
@@ -437,7 +437,7 @@ impl Plane {
         let me = self.me;
         if inbox.parsed < limit {
             inbox.parse(region, &self.log.chunks, limit, self.max_message, &mut |record, end| {
-                take_order(order, sequencer, priorities, me, record, end)
+                take_order(order, sequencer, priorities, me, record, end);
             });
         }
         self.note_parsed(self.me);

@@ -28,6 +28,7 @@ impl Plane {
     pub(super) fn parse(&mut self, region: &Region, rank: usize, limit: u64) {
         let (order, sequencer, priorities) = (&mut self.order, &mut self.sequencer, &mut self.priorities);
         let image = &self.images[rank];
+        let turn = sequencer.turn;
         self.inbox[rank].parse(
             region,
             &image.chunks,
@@ -35,14 +36,19 @@ impl Plane {
             self.max_message,
             &mut |record, end| take_order(order, sequencer, priorities, rank, record, end),
         );
-        self.note_parsed(rank);
+        if self.sequencer.turn == turn {
+            self.note_parsed(rank);
+        } else {
+            // What waited for this turn is read now.
+            (0..self.members).for_each(|rank| self.note_parsed(rank));
+        }
         self.refresh_row();
     }
 
     /// Control records and fragments at the front are consumed as soon as they are parsed.
     pub(super) fn note_parsed(&mut self, rank: usize) {
         if self.inbox[rank].whole == self.consumed_messages[rank] {
-            let parsed = self.inbox[rank].parsed;
+            let parsed = self.inbox[rank].parsed.min(self.sequencer.reads_up_to(rank));
             let consumed = &mut self.rows[self.me].consumed[rank];
             if !self.frozen && parsed > *consumed {
                 *consumed = parsed;
@@ -61,8 +67,8 @@ impl Plane {
             self.consumed_messages[rank] += 1;
             end = end.max(skipped);
         }
-        let consumed =
-            if self.inbox[rank].whole == self.consumed_messages[rank] { self.inbox[rank].parsed } else { end };
+        let all = self.inbox[rank].whole == self.consumed_messages[rank];
+        let consumed = if all { self.inbox[rank].parsed } else { end }.min(self.sequencer.reads_up_to(rank));
         let row = &mut self.rows[self.me];
         row.consumed[rank] = row.consumed[rank].max(consumed);
         self.rows_changed = true;

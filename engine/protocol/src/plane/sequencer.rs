@@ -1,19 +1,21 @@
 //! The total order by a sequencer [BSS91], and how the task of it moves to the busiest sender.
 //!
-//! The sequencer writes the order into its own stream, as ORDER records. At first it is the oldest member. When another member
-//! has sent most of what was ordered lately, the last run of a record is a *handover*: from there on the order is in the stream of
-//! that member. So the order is one list still, that goes from stream to stream, and everybody reads it in the same order:
+//! The sequencer writes the order into its own stream, as ORDER records. At first it is the oldest member. When another
+//! member has sent most of what was ordered lately, the last run of a record is a *handover*: from there on the order
+//! is in the stream of that member. So the order is one list still, that goes from stream to stream, and everybody
+//! reads it in the same order:
 //!
 //! ```text
 //!   stream of 0   ORDER 1×5 2×1   ORDER 1×7 ▸1
 //!   stream of 1                              ORDER 1×3 0×1   ORDER 1×8 2×2 ▸2
 //!   stream of 2                                                              ORDER 2×6
 //! ```
-//! Records that come before the handover to their writer has been read wait for it. Whoever takes over has read all that was ordered before
-//! (the handover is behind it), and begins when it has those messages itself. At the cut of a view change all members have the same
-//! part of all streams, so they read the same order up to the same handover: what a new sequencer wrote counts if the handover to
-//! it is within the cut, and otherwise nobody had read it. A safe message waits until the handovers before it are stable, like
-//! the record that orders it. The next view begins with the oldest member again.
+//! Records that come before the handover to their writer has been read wait for it. Whoever takes over has read all
+//! that was ordered before (the handover is behind it), and begins when it has those messages itself. At the cut of a
+//! view change all members have the same part of all streams, so they read the same order up to the same handover: what
+//! a new sequencer wrote counts if the handover to it is within the cut, and otherwise nobody had read it. A safe
+//! message waits until the handovers before it are stable, like the record that orders it. The next view begins with
+//! the oldest member again.
 
 use super::priority::Priorities;
 use super::{Plane, Run};
@@ -26,9 +28,6 @@ use std::collections::VecDeque;
 
 /// Counts that are older than this count half: who was busy once is not busy.
 const FADES_NS: u64 = SECOND;
-
-/// A record whose writer's turn has not been read: its runs, and the position after it.
-type Early = (Vec<(u16, u32)>, u64);
 
 /// The member that has sent most of what was ordered lately, and much more than the sequencer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,10 +53,8 @@ pub struct Sequencer {
     waits_for: Option<(usize, u64)>,
     /// Room for places in the streams.
     found: Vec<u64>,
-    early: Vec<VecDeque<Early>>,
-    /// Runs in `early`, and how many may be.
-    early_runs: usize,
-    early_most: usize,
+    /// By stream: runs whose writer's turn has not been read. They hold its window up: see `reads_up_to`.
+    early: Vec<VecDeque<Run>>,
     /// Handovers that are not known stable: the turn that each began, whose stream, the position after the record.
     unstable: Vec<(u32, u16, u64)>,
     /// ABCASTs of each rank that this member ordered since `since`, and all of them.
@@ -67,10 +64,8 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Of a new view, whose members may have so many bytes in their windows.
-    pub fn new(members: usize, window: u64) -> Sequencer {
-        // All windows full of messages without bytes, each ordered by itself, with a handover.
-        let messages = window as usize / FRAME_HEADER + 1;
+    /// Of a new view.
+    pub fn new(members: usize) -> Sequencer {
         Sequencer {
             rank: 0,
             turn: 0,
@@ -79,8 +74,6 @@ impl Sequencer {
             waits_for: None,
             found: Vec::new(),
             early: vec![VecDeque::new(); members],
-            early_runs: 0,
-            early_most: 2 * members * messages,
             unstable: Vec::new(),
             ordered: vec![0; members],
             all: 0,
@@ -88,33 +81,34 @@ impl Sequencer {
         }
     }
 
-    /// A record came in the stream of `rank`. `false`: more come before their turn than can be.
-    pub(super) fn take(&mut self, order: &mut VecDeque<Run>, rank: usize, runs: Runs<'_>, end: u64) -> bool {
-        if rank != self.rank && !mutant!(OrdersUnasked) {
-            let runs: Vec<_> = runs.collect();
-            self.early_runs += runs.len();
-            self.early[rank].push_back((runs, end));
-            return self.early_runs <= self.early_most;
+    /// A record came in the stream of `rank`.
+    pub(super) fn take(&mut self, order: &mut VecDeque<Run>, rank: usize, runs: Runs<'_>, end: u64) {
+        let is_due = rank == self.rank || mutant!(OrdersUnasked);
+        for (of, count) in runs {
+            let run = Run { rank: of, count, holder: rank as u16, end, turn: self.turn };
+            if is_due { self.read(order, run) } else { self.early[rank].push_back(run) }
         }
-        self.read(order, rank, runs, end);
-        while let Some((runs, end)) = self.early[self.rank].pop_front() {
-            self.early_runs -= runs.len();
-            self.read(order, self.rank, runs.into_iter(), end);
+        while let Some(run) = self.early[self.rank].pop_front() {
+            self.read(order, Run { turn: self.turn, ..run });
         }
-        true
     }
 
-    fn read(&mut self, order: &mut VecDeque<Run>, holder: usize, runs: impl Iterator<Item = (u16, u32)>, end: u64) {
-        for (rank, count) in runs {
-            if count == 0 {
-                self.rank = usize::from(rank);
-                self.turn += 1;
-                (self.behind, self.waits_for) = (true, None);
-                self.unstable.push((self.turn, holder as u16, end));
-                return;
-            }
-            order.push_back(Run { rank, count, holder: holder as u16, end, turn: self.turn });
+    fn read(&mut self, order: &mut VecDeque<Run>, run: Run) {
+        if run.count > 0 {
+            return order.push_back(run);
         }
+        self.rank = usize::from(run.rank);
+        self.turn += 1;
+        self.unstable.push((self.turn, run.holder, run.end));
+        (self.behind, self.waits_for, self.successor) = (true, None, None);
+        self.ordered.fill(0);
+        self.all = 0;
+    }
+
+    /// Up to where the stream of `rank` is read as far as the order goes. What comes behind its first early run is kept, so it does
+    /// not count as consumed: a member that orders far ahead of what others know has its window full.
+    pub(super) fn reads_up_to(&self, rank: usize) -> u64 {
+        self.early[rank].front().map_or(u64::MAX, |run| run.end - FRAME_HEADER as u64)
     }
 
     /// The handovers up to the one that began this turn are stable.
@@ -128,16 +122,11 @@ impl Sequencer {
         self.unstable.retain(|&(_, holder, end)| end > stable[usize::from(holder)]);
     }
 
-    /// Begins to count.
-    fn count_anew(&mut self, now: Instant) {
-        self.ordered.fill(0);
-        (self.all, self.since) = (0, now);
-    }
-
     /// When enough was counted: whom to consider as the next sequencer.
     fn candidate(&mut self, me: usize, now: Instant, handover: Handover) -> Option<Candidate> {
-        if self.all == 0 {
+        if self.behind || self.all == 0 {
             self.since = now;
+            return None;
         }
         let for_ns = now.since(self.since);
         if handover.after == 0 || self.all < u64::from(handover.after) || for_ns < handover.pause_ns {
@@ -149,7 +138,8 @@ impl Sequencer {
         }
         let busiest = (0..self.ordered.len()).max_by_key(|&rank| self.ordered[rank])?;
         let [most, own, all] = [self.ordered[busiest], self.ordered[me], self.all];
-        self.count_anew(now);
+        self.ordered.fill(0);
+        self.all = 0;
         // Members that send alike do not pass it around.
         (most > 2 * own && 4 * most >= all).then_some(Candidate { rank: busiest, majority: 2 * most > all })
     }
@@ -163,16 +153,20 @@ impl Plane {
 
     /// If this member orders, and has counted enough: who might do it from now on, if `successor` is set.
     pub fn candidate(&mut self, now: Instant, handover: Handover) -> Option<Candidate> {
-        if self.me != self.sequencer.rank || self.priorities.is_some() || self.frozen {
+        if self.me != self.sequencer.rank || self.priorities.is_some() || self.frozen || self.hands_over() {
             return None;
         }
         self.sequencer.candidate(self.me, now, handover)
     }
 
+    /// A handover waits for room: nothing comes behind it.
+    fn hands_over(&self) -> bool {
+        self.unwritten_runs.last().is_some_and(|&(_, count)| count == 0)
+    }
+
     /// What is ordered next, into `unwritten_runs`; and to whom the task moves then.
     pub(super) fn order_next(&mut self) {
-        // Nothing comes behind a handover that waits for room.
-        if self.unwritten_runs.last().is_some_and(|&(_, count)| count == 0) {
+        if self.hands_over() {
             return;
         }
         if self.sequencer.behind && self.priorities.is_none() {
@@ -180,7 +174,6 @@ impl Plane {
                 return;
             }
             self.sequencer.behind = false;
-            self.sequencer.count_anew(Instant::ZERO);
         }
         self.consider();
         if let Some(to) = self.sequencer.successor.take()
@@ -216,8 +209,8 @@ impl Plane {
         true
     }
 
-    /// Which ABCASTs are ordered next [BSS91]: message k of stream r is considered only when its vector is covered by what was
-    /// considered before, so the total order extends the causal order and cannot deadlock with it.
+    /// Which ABCASTs are ordered next [BSS91]: message k of stream r is considered only when its vector is covered by
+    /// what was considered before, so the total order extends the causal order and cannot deadlock with it.
     fn consider(&mut self) {
         let mut progress = false;
         for (considered, inbox) in self.considered.iter_mut().zip(&self.inbox) {
@@ -266,7 +259,6 @@ impl Plane {
 }
 
 /// A record about the total order came in the stream of `rank`. One of the scheme that the group has not chosen means nothing.
-/// `false`: the stream makes no sense.
 pub(super) fn take_order(
     order: &mut VecDeque<Run>,
     sequencer: &mut Sequencer,
@@ -274,11 +266,10 @@ pub(super) fn take_order(
     rank: usize,
     record: OrderRecord<'_>,
     end: u64,
-) -> bool {
+) {
     match (record, priorities) {
-        (OrderRecord::Places(runs), None) => return sequencer.take(order, rank, runs, end),
+        (OrderRecord::Places(runs), None) => sequencer.take(order, rank, runs, end),
         (OrderRecord::Proposals(first, runs), Some(priorities)) => priorities.take(rank, first, runs, end),
         _ => {}
     }
-    true
 }

@@ -113,8 +113,8 @@ pub enum OrderRecord<'a> {
     Proposals(u64, Runs<'a>),
 }
 
-/// Takes records about the total order, each with the position after it. `false`: the stream makes no sense.
-pub type OrderSink<'a> = dyn FnMut(OrderRecord<'_>, u64) -> bool + 'a;
+/// Takes records about the total order, each with the position after it.
+pub type OrderSink<'a> = dyn FnMut(OrderRecord<'_>, u64) + 'a;
 
 impl Inbox {
     /// For a stream of a view with `members`.
@@ -232,11 +232,13 @@ impl Inbox {
             }
             FrameKind::Order => {
                 let Ok(runs) = read_order(payload, self.members) else { return false };
-                return order(OrderRecord::Places(runs), end);
+                order(OrderRecord::Places(runs), end);
+                return true;
             }
             FrameKind::Propose => {
                 let Ok((first, runs)) = read_proposals(payload, self.members) else { return false };
-                return order(OrderRecord::Proposals(first, runs), end);
+                order(OrderRecord::Proposals(first, runs), end);
+                return true;
             }
         };
         let begin = frame.flags & FLAG_BEGIN != 0;

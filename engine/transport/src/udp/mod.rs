@@ -131,13 +131,6 @@ counters! {
     }
 }
 
-/// A socket that receives multicasts, and how many groups it joined.
-#[derive(Debug)]
-struct MulticastSocket {
-    socket: Socket,
-    joined: usize,
-}
-
 /// A UDP transport of one process.
 #[derive(Debug)]
 pub struct UdpTransport {
@@ -151,7 +144,7 @@ pub struct UdpTransport {
     in_runs: bool,
     /// Runs that were refused since one was taken.
     refusals: u32,
-    multicast: Vec<MulticastSocket>,
+    multicast: Vec<Socket>,
     groups: GroupPaths,
     discovery: Discovery,
     path_mtu: PathMtu,
@@ -256,9 +249,8 @@ impl UdpTransport {
 
     /// Joins on the newest socket, or on a further one when that is full. `None`: multicast does not come in here.
     fn join_address(&mut self, address: IpAddr) -> Option<usize> {
-        for (index, multicast) in self.multicast.iter_mut().enumerate() {
-            if socket::join(&multicast.socket, &self.unicast, address).is_ok() {
-                multicast.joined += 1;
+        for (index, multicast) in self.multicast.iter().enumerate() {
+            if socket::join(multicast, &self.unicast, address).is_ok() {
                 return Some(index);
             }
         }
@@ -270,7 +262,7 @@ impl UdpTransport {
             let _ = batch::receive_runs(opened.as_fd());
         }
         socket::join(&opened, &self.unicast, address).ok()?;
-        self.multicast.push(MulticastSocket { socket: opened, joined: 1 });
+        self.multicast.push(opened);
         Some(self.multicast.len() - 1)
     }
 
@@ -279,10 +271,9 @@ impl UdpTransport {
         let Some(path) = self.groups.remove(group) else { return };
         if let Some(index) = path.socket
             && self.groups.sharing(path.address) == 0
-            && let Some(multicast) = self.multicast.get_mut(index)
+            && let Some(multicast) = self.multicast.get(index)
         {
-            let _ = socket::leave(&multicast.socket, &self.unicast, path.address);
-            multicast.joined = multicast.joined.saturating_sub(1);
+            let _ = socket::leave(multicast, &self.unicast, path.address);
         }
     }
 
@@ -494,7 +485,8 @@ impl Transport for UdpTransport {
         let mut answered = false;
         let mut delivered = 0;
         let sockets = std::iter::once((unicast.socket.as_fd(), false)).chain(
-            multicast.iter().filter(|multicast| multicast.joined > 0).map(|multicast| (multicast.socket.as_fd(), true)),
+            // Also one that is in no group any more: what is left in it would keep a loop from sleeping.
+            multicast.iter().map(|multicast| (multicast.as_fd(), true)),
         );
         for (socket, by_multicast) in sockets {
             // One socket may not take the whole budget for itself as long as others wait: two batches at most.
@@ -631,7 +623,7 @@ impl Transport for UdpTransport {
     fn descriptors(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
         visit(self.unicast.socket.as_fd());
         for multicast in &self.multicast {
-            visit(multicast.socket.as_fd());
+            visit(multicast.as_fd());
         }
     }
 
