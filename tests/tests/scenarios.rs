@@ -1,6 +1,6 @@
 //! Named schedules.
 
-use isis_protocol::event::Kind;
+use isis_protocol::event::{Kind, Refused};
 use isis_protocol::time::{MILLISECOND, SECOND};
 use isis_tests::scenario::Scenario;
 use isis_tests::sim::network::{Packet, Verdict};
@@ -154,5 +154,28 @@ fn a_safe_fbcast_waits_for_what_comes_before_it() {
     s.crash(a);
     s.crash(b);
     s.until("the view of the last", |s| s.view_is(c, &[c]));
+    s.finish();
+}
+
+/// Multicasts in a row are checked once, but for what differs from one to the next: their length, their order, the room.
+#[test]
+fn each_of_several_multicasts_in_a_row_is_checked_for_itself() {
+    let mut s = Scenario::configured(&[2], |config| {
+        (config.max_message, config.window) = (1_000, 64 << 10);
+    });
+    let [a, b] = s.start_all();
+    s.form_group(&[a, b]);
+    s.pass(SECOND / 10);
+    let mut sent = Vec::new();
+    for len in [10, 900, 1_000] {
+        sent.push(s.multicast(a, Kind::Causal, false, len));
+        assert!(matches!(s.try_multicast(a, Kind::Causal, false, 1_001), Err(Refused::TooLong)));
+        sent.push(s.multicast(a, Kind::Total, false, len));
+    }
+    while let Ok(key) = s.try_multicast(a, Kind::Total, false, 1_000) {
+        sent.push(key);
+    }
+    assert!((60..=67).contains(&sent.len()), "{} messages in a window of 64 KiB", sent.len());
+    s.until("all are delivered", |s| sent.iter().all(|&message| s.has(a, message) && s.has(b, message)));
     s.finish();
 }

@@ -20,7 +20,7 @@ pub(super) struct Permit {
     handle: GroupHandle,
     group: GroupId,
     kind: Kind,
-    /// Its stream may go up to here.
+    /// Its stream may go up to here; 0: it was the first one, and its like is checked once more.
     limit: u64,
 }
 
@@ -62,7 +62,8 @@ impl Endpoint {
         let handle = group;
         let (group, shared) = self.open(handle)?;
         let (id, sent) = (group.id, group.multicast(shared, options, data, debts));
-        let limit = group.stream_limit(shared);
+        // The second one in a row gets it: where they come one at a time it is of no use.
+        let limit = if permit.is_some() { group.stream_limit(shared) } else { 0 };
         if self.note_multicast(id, plain && sent.is_ok()) {
             self.permit = Some(Permit { handle, group: id, kind: options.kind, limit });
         }
