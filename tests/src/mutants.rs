@@ -75,6 +75,7 @@ pub const FIRST_SEEDS: &[(&str, Option<u64>)] = &[
     ("settles-by-first", None),
     ("answers-unfrozen", None),
     ("finals-untold", None),
+    ("pending-untold", None),
     ("final-by-group", Some(110)),
     ("starts-apart", Some(847)),
     ("forgets-other-groups", None),

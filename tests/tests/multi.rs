@@ -165,6 +165,40 @@ fn a_joiner_answers_for_what_is_in_its_state() {
     });
 }
 
+/// R4. A newcomer of the second group has the state that a message led to which the first one has not delivered, and hears from
+/// a member that has delivered it. What it then sends into the first group, as its client, does not overtake the message there.
+/// (From seed 132035019.)
+#[test]
+fn a_joiner_waits_for_what_is_in_its_state() {
+    shows(4, Mutant::PendingUntold, "it overtakes", || {
+        let mut s = Scenario::new(&[4]);
+        let [a, b, c, d] = s.start_all();
+        s.form(0, 0, &[a, c]);
+        s.form(1, 0, &[b, c]);
+        s.become_client(d);
+        let to = s.place(a);
+        s.intercept(move |packet| {
+            let lost = packet.to == to && !finals_in(packet).is_empty();
+            if lost { Verdict::Drop } else { Verdict::Pass }
+        });
+        let keys = s.multicast_groups(c, &JOINS, false);
+        s.until("the second group has it", |s| s.has(b, keys[1]));
+        s.join_as(d, 1, &JoinOptions { wants_state: true, ..JoinOptions::default() });
+        s.until("the newcomer has the state", |s| s.view_is(b, &[b, c, d]));
+        s.pass(20 * MILLISECOND);
+        let word = s.multicast(b, Kind::Causal, false, 50);
+        s.until("the newcomer hears it", |s| s.has(d, word));
+        let answer = s.call(d, |app, ctx| app.multicast(ctx, 0, (Kind::Causal, false), 50, false));
+        let answer = answer.expect("a client may send");
+        s.pass(100 * MILLISECOND);
+        assert!(!s.has(a, keys[0]), "the schedule is another one:\n{}", s.text());
+        assert!(!s.has(a, answer), "it overtakes:\n{}", s.text());
+        s.mend();
+        s.until("both are there", |s| s.has(a, keys[0]) && s.has(a, answer) && s.has(c, answer));
+        s.finish();
+    });
+}
+
 /// All witnesses of a final priority die with the sender: nobody who is left has delivered the message, and nobody will.
 #[test]
 fn what_only_the_dead_have_delivered_is_void() {

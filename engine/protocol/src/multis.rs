@@ -48,6 +48,8 @@ pub struct Multis {
     pub settle_here: VecDeque<(GroupId, Attempt, Vec<Open>)>,
     /// Others' messages that are not known to be complete.
     pub pending: BTreeMap<MultiId, Pending>,
+    /// This process's messages that are delivered here in at least one group: all their groups, and those.
+    own: BTreeMap<u64, (Vec<GroupId>, Vec<GroupId>)>,
     finals: BTreeMap<ProcessId, BTreeMap<u64, u64>>,
     /// Of whom finals are known, in the order in which that began.
     senders: VecDeque<ProcessId>,
@@ -80,6 +82,27 @@ impl Multis {
         let own = self.finals.get(&me).into_iter().flat_map(|own| own.range(self.complete + 1..));
         let own = own.map(|(&number, &priority)| (MultiId { sender: me, number }, priority));
         own.chain(self.pending.keys().filter_map(|id| self.find_final(*id))).collect()
+    }
+
+    /// What is delivered in `group` and not known to be complete: `me` is this process. A joiner of the group comes after these
+    /// messages as those do who delivered them, and what it sends elsewhere has to wait for them as well (R4).
+    pub fn open_for_joiners(&self, me: ProcessId, group: GroupId) -> Vec<Open> {
+        if mutant!(PendingUntold) {
+            return Vec::new();
+        }
+        let own = self.own.range(self.complete + 1..).filter(|(_, (_, delivered))| delivered.contains(&group));
+        let own = own.map(|(&number, (groups, _))| Open { id: MultiId { sender: me, number }, groups: groups.clone() });
+        let others = self.pending.iter().filter(|(_, it)| it.delivered.iter().any(|(here, _)| *here == group));
+        own.chain(others.map(|(&id, it)| Open { id, groups: it.groups.clone() })).collect()
+    }
+
+    /// A message of this process is delivered here in `group`.
+    pub fn note_own_delivered(&mut self, number: u64, groups: &[GroupId], group: GroupId) {
+        while self.own.first_key_value().is_some_and(|(&first, _)| first <= self.complete) {
+            self.own.pop_first();
+        }
+        let (_, delivered) = self.own.entry(number).or_insert_with(|| (groups.to_vec(), Vec::new()));
+        delivered.push(group);
     }
 
     /// It, if it is known.
@@ -158,7 +181,13 @@ mod tests {
             multis.note_delivered(Instant::default(), id(number), &[GroupId(4), GroupId(5)], (GroupId(4), 0));
         }
         multis.note_complete(SENDER, 2);
+        for (number, group) in [(1, 4), (2, 4), (3, 5), (3, 4)] {
+            multis.note_own_delivered(number, &[GroupId(4), GroupId(5)], GroupId(group));
+        }
         let own = |number| MultiId { sender: ProcessId(1), number };
+        let open = |group| multis.open_for_joiners(ProcessId(1), GroupId(group)).into_iter().map(|open| open.id);
+        assert_eq!(open(4).collect::<Vec<_>>(), [own(2), own(3), id(3)]);
+        assert_eq!(open(5).collect::<Vec<_>>(), [own(3)]);
         assert_eq!(multis.finals_for_joiners(ProcessId(1)), [(own(2), 2), (own(3), 3), (id(3), 30)]);
     }
 

@@ -186,6 +186,8 @@ mod planted {
             "a member that may still learn of a final priority answers that it knows none";
         FinalsUntold "finals-untold" Some(2), 17
             "a joiner is not told the final priorities that its state may rest on";
+        PendingUntold "pending-untold" Some(4), 12
+            "a joiner is not told of ABCASTs to several groups that are delivered in this one and not in the others";
         FinalByGroup "final-by-group" Some(2), 22
             "a final priority is said in the groups that take it now, without waiting for the others";
         StartsApart "starts-apart" None, 22

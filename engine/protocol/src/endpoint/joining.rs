@@ -14,13 +14,12 @@ use super::Endpoint;
 use crate::config::JoinOptions;
 use crate::directory::{Operation, Outcome};
 use crate::event::{Event, Kind, Refused, SendOptions};
-use crate::group::clients::Clients;
+use crate::group::clients::Told;
 use crate::group::{Group, ViewRecord, rank_of};
 use crate::id::{GroupHandle, GroupId, ProcessId};
 use crate::time::Instant;
 use isis_wire::Address;
 use isis_wire::message::{Attempt, Joiner, MAX_NAME, MemberEntry, Message, StateStatus, Value};
-use isis_wire::multi::Final;
 use std::collections::BTreeMap;
 
 /// How many members a joiner asks at a time.
@@ -377,7 +376,7 @@ impl Endpoint {
     }
 
     /// `false`: whoever told has not delivered up to the cut yet, and could not say what is known of clients.
-    fn enter_by_decision(&mut self, id: GroupId, value: Value, told: Option<(Vec<Final>, Clients)>) -> bool {
+    fn enter_by_decision(&mut self, id: GroupId, value: Value, told: Option<Told>) -> bool {
         let me = self.shared.me;
         // The admission may answer an earlier request than the present one, but not one from before the last leave.
         let executed = value.executed.iter().find(|(process, _)| *process == me).map_or(0, |(_, request)| *request);

@@ -25,7 +25,7 @@ use crate::stream::inbox::Carries;
 use isis_wire::client::{ClientMessage, ClientOperation, ClientRequest, RELAY_HEADER, RelayHeader};
 use isis_wire::codec::{DecodeError, Reader, Writer};
 use isis_wire::message::Code;
-use isis_wire::multi::{Final, Finals};
+use isis_wire::multi::{Final, Finals, Open};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -34,6 +34,16 @@ use std::sync::Arc;
 pub const MAX_CLIENTS: usize = 4096;
 /// So many marks of processes that ended in order, and are gone from the system, are worth a view change.
 const MANY_GONE: usize = 64;
+
+/// What a joiner is told at the start of its first view.
+#[derive(Debug)]
+pub struct Told {
+    /// Final priorities of ABCASTs to several groups.
+    finals: Vec<Final>,
+    /// Those that are delivered in this group, and perhaps not in the others.
+    open: Vec<Open>,
+    clients: Clients,
+}
 
 /// A delivered request that is not known to be delivered everywhere.
 #[derive(Clone, Copy, Debug)]
@@ -342,28 +352,35 @@ impl Group {
         }
     }
 
-    /// What a joiner needs to know at the start of its first view: finals of ABCASTs to several groups, and the marks.
+    /// What a joiner needs to know at the start of its first view: finals of ABCASTs to several groups, those that are delivered
+    /// here and perhaps not elsewhere, and the marks.
     pub(super) fn encode_snapshot(&self, shared: &Shared) -> Vec<u8> {
         let mut out = Writer::new();
         Finals { finals: shared.multis.finals_for_joiners(shared.me) }.write(&mut out);
+        shared.multis.open_for_joiners(shared.me, self.id).write(&mut out);
         out.bytes.extend(self.clients.encode());
         out.bytes
     }
 
     /// As a joiner: what it is told of its first view, which is `view`.
-    pub(crate) fn decode_snapshot(bytes: &[u8], view: u64) -> Result<(Vec<Final>, Clients), DecodeError> {
+    pub(crate) fn decode_snapshot(bytes: &[u8], view: u64) -> Result<Told, DecodeError> {
         let mut reader = Reader::new(bytes);
         let finals = Finals::read(&mut reader)?.finals;
+        let open = Code::read(&mut reader)?;
         let clients = Clients::decode(reader.take(reader.remaining())?, view)?;
-        Ok((finals, clients))
+        Ok(Told { finals, open, clients })
     }
 
     /// As a joiner: what was told at the start of its first view.
-    pub fn start_with(&mut self, shared: &mut Shared, (finals, clients): (Vec<Final>, Clients)) {
-        for (id, priority) in finals {
+    pub fn start_with(&mut self, shared: &mut Shared, told: Told) {
+        for (id, priority) in told.finals {
             shared.multis.note_final(id, priority);
         }
-        self.clients = clients;
+        // An own one is of an earlier membership, and its copy here was waited for before the leave.
+        for open in told.open.iter().filter(|open| open.id.sender != shared.me) {
+            shared.multis.note_delivered(shared.now, open.id, &open.groups, (self.id, self.options.domain));
+        }
+        self.clients = told.clients;
         self.clients.begin_view(self.view.members.len());
         self.snapshot = self.encode_snapshot(shared);
     }

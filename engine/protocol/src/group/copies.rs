@@ -129,6 +129,7 @@ impl Group {
             self.push(shared, Pending::One(Event::Message(delivery), Some(consume)));
             if own {
                 shared.multis.news.push_back((self.id, id.number, News::Delivered));
+                shared.multis.note_own_delivered(id.number, &groups, self.id);
             } else {
                 shared.multis.note_delivered(shared.now, id, &groups, (self.id, self.options.domain));
             }
