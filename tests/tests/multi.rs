@@ -6,6 +6,7 @@ use isis_protocol::{JoinOptions, TotalOrder};
 use isis_tests::mutants::{Mutant, shows};
 use isis_tests::scenario::{Scenario, finals_in, in_stream};
 use isis_tests::sim::network::Verdict;
+use isis_tests::trace::Key;
 use isis_wire::packet;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -137,26 +138,34 @@ fn a_copy_outlives_any_number_of_views() {
     s.finish();
 }
 
-/// R2. The final priority does not come through to the first group. Of the second group's members a newcomer alone is left, who
-/// has not delivered the message, but has the state that it led to: the first group hears of it, and delivers.
+/// `c` multicasts to the groups of `a` and `b`, of which it is a member too; the final priority does not come through to the first
+/// group. `d` joins the second one, and gets the state that the message led to; `before`: what it does first. Gives the keys.
+fn a_joiner_of_what_is_half_delivered(before: fn(&mut Scenario, usize)) -> (Scenario, [usize; 4], Vec<Key>) {
+    let mut s = Scenario::new(&[4]);
+    let nodes @ [a, b, c, d] = s.start_all();
+    s.form(0, 0, &[a, c]);
+    s.form(1, 0, &[b, c]);
+    before(&mut s, d);
+    let to = s.place(a);
+    s.intercept(move |packet| {
+        let lost = packet.to == to && !finals_in(packet).is_empty();
+        if lost { Verdict::Drop } else { Verdict::Pass }
+    });
+    let keys = s.multicast_groups(c, &JOINS, false);
+    s.until("the second group has it", |s| s.has(b, keys[1]));
+    s.join_as(d, 1, &JoinOptions { wants_state: true, ..JoinOptions::default() });
+    s.until("the newcomer has the state", |s| s.view_is(b, &[b, c, d]) && s.view_is(d, &[b, c, d]));
+    s.pass(20 * MILLISECOND);
+    assert!(!s.has(a, keys[0]) && !s.has(d, keys[1]), "the schedule is another one:\n{}", s.text());
+    (s, nodes, keys)
+}
+
+/// R2. Of the second group's members a newcomer alone is left, who has not delivered the message, but has the state that it led
+/// to: the first group hears of it, and delivers.
 #[test]
 fn a_joiner_answers_for_what_is_in_its_state() {
     shows(2, Mutant::FinalsUntold, "it is lost in one group only", || {
-        let mut s = Scenario::new(&[4]);
-        let [a, b, c, d] = s.start_all();
-        s.form(0, 0, &[a, c]);
-        s.form(1, 0, &[b, c]);
-        let to = s.place(a);
-        s.intercept(move |packet| {
-            let lost = packet.to == to && !finals_in(packet).is_empty();
-            if lost { Verdict::Drop } else { Verdict::Pass }
-        });
-        let keys = s.multicast_groups(c, &JOINS, false);
-        s.until("the second group has it", |s| s.has(b, keys[1]));
-        s.join_as(d, 1, &JoinOptions { wants_state: true, ..JoinOptions::default() });
-        s.until("the newcomer has the state", |s| s.view_is(d, &[b, c, d]));
-        s.pass(20 * MILLISECOND);
-        assert!(!s.has(a, keys[0]) && !s.has(d, keys[1]), "the schedule is another one:\n{}", s.text());
+        let (mut s, [a, b, c, d], keys) = a_joiner_of_what_is_half_delivered(|_, _| {});
         s.crash(b);
         s.crash(c);
         s.until("the views of the rest", |s| s.view_is(a, &[a]) && s.view_is(d, &[d]));
@@ -165,27 +174,12 @@ fn a_joiner_answers_for_what_is_in_its_state() {
     });
 }
 
-/// R4. A newcomer of the second group has the state that a message led to which the first one has not delivered, and hears from
-/// a member that has delivered it. What it then sends into the first group, as its client, does not overtake the message there.
-/// (From seed 132035019.)
+/// R4. The newcomer hears from a member that has delivered the message. What it then sends into the first group, as its client,
+/// does not overtake the message there. (From seed 132035019.)
 #[test]
 fn a_joiner_waits_for_what_is_in_its_state() {
     shows(4, Mutant::PendingUntold, "it overtakes", || {
-        let mut s = Scenario::new(&[4]);
-        let [a, b, c, d] = s.start_all();
-        s.form(0, 0, &[a, c]);
-        s.form(1, 0, &[b, c]);
-        s.become_client(d);
-        let to = s.place(a);
-        s.intercept(move |packet| {
-            let lost = packet.to == to && !finals_in(packet).is_empty();
-            if lost { Verdict::Drop } else { Verdict::Pass }
-        });
-        let keys = s.multicast_groups(c, &JOINS, false);
-        s.until("the second group has it", |s| s.has(b, keys[1]));
-        s.join_as(d, 1, &JoinOptions { wants_state: true, ..JoinOptions::default() });
-        s.until("the newcomer has the state", |s| s.view_is(b, &[b, c, d]));
-        s.pass(20 * MILLISECOND);
+        let (mut s, [a, b, c, d], keys) = a_joiner_of_what_is_half_delivered(|s, d| s.become_client(d));
         let word = s.multicast(b, Kind::Causal, false, 50);
         s.until("the newcomer hears it", |s| s.has(d, word));
         let answer = s.call(d, |app, ctx| app.multicast(ctx, 0, (Kind::Causal, false), 50, false));

@@ -4,12 +4,14 @@
 //!
 //! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, rows),
 //! [`transmit`] (packets out, gaps, timers), [`gossip`] (rows of a large view), [`repair`] (who gets what was lost),
-//! [`change`] (the agreement on the next view), [`electorate`] (who has a say in it), [`hung`] (who holds it up), [`links`]
-//! (who cannot hear whom), [`value`] (what is agreed on), [`install`] (from one view to the next), [`transfer`] (state),
+//! [`claims`] (messages written in place), [`change`] (the agreement on the next view), [`electorate`] (who has a say in
+//! it), [`hung`] (who holds it up), [`links`] (who cannot hear whom), [`value`] (what is agreed on), [`install`] (from one
+//! view to the next), [`transfer`] (state),
 //! [`clients`] (multicasts of no members), [`unicast`] (point to point), [`multi`], [`copies`] and [`settle`] (ABCASTs to
 //! several groups), [`tickets`] (how a sender knows its own messages again).
 
 pub mod change;
+pub mod claims;
 pub mod clients;
 pub mod copies;
 pub mod debts;
@@ -610,76 +612,6 @@ impl Group {
         for message in self.waiting.front_mut().into_iter().chain(self.relaying.front_mut()) {
             message.appended = 0;
             message.begun = false;
-        }
-    }
-
-    /// Reserves a message of one fragment, to be written in place.
-    pub fn claim(&mut self, shared: &mut Shared, len: usize) -> Result<(), Refused> {
-        if len > fragment_of(shared) {
-            return Err(Refused::TooLong);
-        }
-        if self.claimed_plane().is_some() {
-            return Err(Refused::BadClaim);
-        }
-        let space = self.plane.space(shared.config.window, false);
-        if !self.waiting.is_empty()
-            || self.is_held_up(shared)
-            || Plane::message_size(len, fragment_of(shared)) > space
-            || self.plane.open_claim(&mut shared.region, len).is_none()
-        {
-            self.writable_wanted = true;
-            self.writable_since.get_or_insert(shared.now);
-            shared.count(Counter::SendsRefused);
-            return Err(Refused::WouldBlock);
-        }
-        Ok(())
-    }
-
-    fn claimed_plane(&mut self) -> Option<&mut Plane> {
-        if self.plane.claim.is_some() {
-            return Some(&mut self.plane);
-        }
-        let mut old = self.old.iter_mut().filter(|old| !old.former).map(|old| &mut old.plane);
-        old.find(|plane| plane.claim.is_some())
-    }
-
-    /// The claimed bytes: chunk, offset, length.
-    pub fn claimed(&mut self) -> Result<crate::plane::Claim, Refused> {
-        self.claimed_plane().and_then(|plane| plane.claim).ok_or(Refused::BadClaim)
-    }
-
-    /// Multicasts the claimed bytes. On `WouldBlock` the claim stays open.
-    pub fn commit(&mut self, shared: &mut Shared, options: SendOptions, debts: Vec<Debt>) -> Result<u64, Refused> {
-        let claim = self.claimed()?;
-        let held_up = self.is_held_up(shared) || self.is_untold() || self.is_relaying();
-        let in_place = !held_up && !claim.displaced && self.plane.claim.is_some();
-        if in_place && self.waiting.is_empty() && debts.is_empty() {
-            self.plane.claim = None;
-            self.plane.commit_in_place(&mut shared.region, claim, options);
-            let ticket = self.accepted(shared);
-            self.note_own(ticket);
-            return Ok(ticket);
-        }
-        let data = shared.region.chunk(claim.chunk)[claim.offset..claim.offset + claim.len].to_vec();
-        let ticket = self.multicast(shared, options, &data, debts)?;
-        self.drop_claim(shared);
-        Ok(ticket)
-    }
-
-    /// Gives a claim up.
-    pub fn abort(&mut self, shared: &mut Shared) -> Result<(), Refused> {
-        self.claimed()?;
-        self.drop_claim(shared);
-        Ok(())
-    }
-
-    fn drop_claim(&mut self, shared: &mut Shared) {
-        if let Some(claim) = self.claimed_plane().and_then(|plane| plane.claim.take())
-            && claim.owns_chunk
-        {
-            // Others may wait for it.
-            shared.beyond |= shared.is_full();
-            shared.region.give_back(claim.chunk);
         }
     }
 }
