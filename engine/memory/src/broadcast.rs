@@ -16,8 +16,8 @@
 //!
 //! The writer's order is: `reserved`, the bytes, `published`. A reader copies a record out and then looks at `reserved`: if
 //! that is more than the capacity ahead of the record's beginning, the copy may be torn and is thrown away (a sequence lock,
-//! whose data is read with atomic loads, or by [`crate::words`]: Boehm, *Can Seqlocks Get Along With Programming Language Memory Models?*, 2012). A
-//! writer that dies at any point between leaves what is published whole.
+//! whose data is read with atomic loads: Boehm, *Can Seqlocks Get Along With Programming Language Memory Models?*, 2012; or
+//! by instructions of the machine: [`crate::words`]). A writer that dies at any point between leaves what is published whole.
 //!
 //! `asleep` says whether the *owner* of the log sleeps: those that write for it look there, and make a system call only
 //! then. It is a count, odd while it sleeps, so that each of them wakes it once per sleep.

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`region`] (the chunks that streams live in), [`ring`] (records from one thread to one other),
 //! [`doorbell`] and [`wake`] (waking that other thread only when it sleeps), [`broadcast`] (records from one process to many)
-//! and [`sealed`] (the memory that those share; `words` copies into and out of it), [`slot`] (what a handle stands for), [`fork`] (noticing a forked child).
+//! and [`sealed`] (the memory that those share; `words` copies into and out of it), [`slot`] (what a handle stands for),
+//! [`fork`] (noticing a forked child).
 //! [`sync`] is the one place that names atomics, so that loom can replace them:
 //! `RUSTFLAGS="--cfg loom" cargo test -p isis-memory -p isis-runtime --release --lib` explores all their interleavings.
 

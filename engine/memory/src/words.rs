@@ -4,8 +4,8 @@
 //! every architecture, eight bytes at a time: compilers do not merge atomic accesses. [`wide`] does the latter on
 //! x86-64: instructions that move 64 bytes a round, written in assembly. What is copied that way may be torn at any
 //! byte, as it may be word by word: the log above throws away what was written to meanwhile, and orders the copy
-//! against its positions with fences (on this architecture stores are seen in their order, and loads made in theirs,
-//! whatever their width).
+//! against its positions with fences. On this architecture stores before and after such a copy are seen before and after
+//! it, and so are loads; the order within one copy does not matter.
 
 use crate::sync::AtomicU64;
 

@@ -539,8 +539,8 @@ impl HostTransport {
         count
     }
 
-    /// Whether the UDP sockets are due: at every turn while they bring anything, else not at each, and only when one of them has
-    /// something.
+    /// Whether the UDP sockets are due: at every turn while they bring anything, else not at each, and only when one of them
+    /// has something.
     fn is_udp_due(&mut self) -> bool {
         let due = self.now_ns >= self.udp_turn_ns || !self.paths.uses_memory();
         let quiet_ns = self.now_ns.saturating_sub(self.udp_brought_ns);
@@ -552,7 +552,7 @@ impl HostTransport {
         if self.udp_unwatched {
             return true;
         }
-        // One call for all sockets, which costs a third of one that finds nothing in a socket.
+        // One short call for all sockets, in place of a long one for each that finds nothing.
         let at_once = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; 1];
         epoll::wait(&self.udp_epoll, &mut space, Some(&at_once)).map_or(true, |(ready, _)| !ready.is_empty())
