@@ -53,7 +53,8 @@ pub struct Sequencer {
     waits_for: Option<(usize, u64)>,
     /// Room for places in the streams.
     found: Vec<u64>,
-    /// By stream: runs whose writer's turn has not been read. Their number is bounded by its window: see `reads_up_to`.
+    /// By stream: runs whose writer's turn has not been read. Each is about ABCASTs that are not delivered here, so there are no
+    /// more of them than those, which their senders' windows bound.
     early: Vec<VecDeque<Run>>,
     /// Handovers that are not known stable: the turn that each began, whose stream, the position after the record.
     unstable: Vec<(u32, u16, u64)>,
@@ -105,8 +106,8 @@ impl Sequencer {
         self.all = 0;
     }
 
-    /// Up to where the stream of `rank` counts as consumed: not behind its first early run. What is kept of it thus holds its
-    /// window up, and a member cannot order further ahead of what others have read than its window goes.
+    /// Up to where the stream of `rank` may count as consumed: not behind its first early run, which is still kept. So a member
+    /// whose orders nobody can read yet gets no new window for messages of its own.
     pub(super) fn reads_up_to(&self, rank: usize) -> u64 {
         self.early[rank].front().map_or(u64::MAX, |run| run.end - FRAME_HEADER as u64)
     }
