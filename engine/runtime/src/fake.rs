@@ -292,6 +292,9 @@ impl Machine for Fake {
         self.next_view_is_due();
         !self.events.is_empty()
     }
+    fn has_unsent(&self) -> bool {
+        false
+    }
     fn transmit(&mut self, _: Instant, _: &mut dyn Transport) -> TransmitReport {
         TransmitReport::default()
     }

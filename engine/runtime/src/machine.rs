@@ -24,6 +24,7 @@ pub(crate) trait Machine: Calls + Send {
     fn poll_messages(&mut self, now: Instant, most: usize, frames: &mut Frames) -> Option<Delivery>;
     /// Bytes that `poll_messages` told of.
     fn frame(&self, frame: &Framed) -> &[u8];
+    fn has_unsent(&self) -> bool;
     /// One burst of `poll_transmit`; no datagrams in the report: there was nothing to send.
     fn transmit(&mut self, now: Instant, transport: &mut dyn Transport) -> TransmitReport;
     fn poll_site_request(&mut self) -> Option<SiteRequest>;
@@ -81,6 +82,9 @@ impl Machine for Endpoint {
             return TransmitReport::default();
         }
         transport.transmit_burst(&mut datagrams)
+    }
+    fn has_unsent(&self) -> bool {
+        Endpoint::has_unsent(self)
     }
     fn poll_site_request(&mut self) -> Option<SiteRequest> {
         Endpoint::poll_site_request(self)

@@ -1,7 +1,7 @@
 //! One turn of the loop: the core, the transport and the clock, put together. No thread, no waiting.
 //!
 //! ```text
-//! (commands) → site events → receive, one `now` per burst → timeouts → site requests → transmit → (events)
+//! (commands) → transmit → site events → receive, one `now` per burst → timeouts → site requests → transmit → (events)
 //! ```
 //! Commands and events are the two ends that differ between the modes: `inline` calls the core directly, `threaded`
 //! drains and fills rings. Each step is bounded, so that no peer and no application can starve the others.
@@ -95,13 +95,15 @@ impl CoreLoop {
             self.counters.idle_turns += 1;
             return 0;
         }
+        // What the application has multicast does not wait until everything was looked at.
+        let mut work = if self.machine.has_unsent() { self.transmit(now) } else { 0 };
         self.transport_deadline = self.port.advance(now.0).map(Instant);
         let datagram_network = self.port.capabilities().datagram_network;
         if datagram_network != self.datagram_network {
             self.datagram_network = datagram_network;
             self.machine.set_datagram_network(datagram_network);
         }
-        let mut work = self.site_events(now);
+        work += self.site_events(now);
         work += self.receive(now);
         while let Some((address, quoted)) = self.port.poll_refused() {
             self.machine.handle_refused(now, address, &quoted);

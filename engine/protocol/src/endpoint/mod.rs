@@ -345,23 +345,14 @@ impl Endpoint {
     pub fn poll_transmit(&mut self, now: Instant) -> impl ExactSizeIterator<Item = Transmit<'_>> {
         self.look(now);
         self.drive_due();
-        for (_, sent, _) in self.burst.drain(..) {
-            self.shared.buffers.give(sent);
+        if !self.burst.is_empty() {
+            for (_, sent, _) in self.burst.drain(..) {
+                self.shared.buffers.give(sent);
+            }
         }
-        let mut data = std::mem::take(&mut self.data);
-        if !self.quiet {
-            self.transmit_groups(&mut data);
+        if !self.quiet || !self.shared.outbox.is_empty() {
+            self.plan_burst();
         }
-        for outgoing in self.shared.outbox.drain(..) {
-            self.burst.push((outgoing.to, outgoing.packet, None));
-        }
-        for mut out in data.drain(..) {
-            let bytes = &self.shared.region.chunk(out.chunk)[out.offset..out.offset + out.len];
-            packet::seal(&mut out.header, bytes);
-            self.burst.push((out.to, out.header, Some((out.chunk, out.offset, out.len))));
-        }
-        self.data = data;
-        self.shared.counters.add(Counter::PacketsSent, self.burst.len() as u64);
         let region = &self.shared.region;
         let groups = &self.groups;
         self.burst.iter().map(move |(to, header, payload)| Transmit {
@@ -377,24 +368,46 @@ impl Endpoint {
         })
     }
 
+    /// There may be something to send at once: multicasts since the last burst, perhaps.
+    pub fn has_unsent(&self) -> bool {
+        !self.quiet
+    }
+
+    /// What there is to send, into `burst`.
+    fn plan_burst(&mut self) {
+        let mut data = std::mem::take(&mut self.data);
+        self.transmit_groups(&mut data);
+        for outgoing in self.shared.outbox.drain(..) {
+            self.burst.push((outgoing.to, outgoing.packet, None));
+        }
+        for mut out in data.drain(..) {
+            let bytes = &self.shared.region.chunk(out.chunk)[out.offset..out.offset + out.len];
+            packet::seal(&mut out.header, bytes);
+            self.burst.push((out.to, out.header, Some((out.chunk, out.offset, out.len))));
+        }
+        self.data = data;
+        self.shared.counters.add(Counter::PacketsSent, self.burst.len() as u64);
+    }
+
     /// Plans what the groups that may have something have to send in this burst.
     fn transmit_groups(&mut self, data: &mut Vec<DataPacket>) {
         let mut stirs: Option<GroupId> = None;
         let mut several = false;
+        self.quiet = true;
         for (&id, group) in self.groups.iter_mut().filter(|(_, group)| group.unsent) {
             let before = data.len();
             group.transmit(&mut self.shared, data);
-            group.unsent = std::mem::take(&mut self.shared.again) || data.len() > before;
-            if group.unsent {
+            if std::mem::take(&mut self.shared.again) || data.len() > before {
                 // Own messages that were published are deliverable now.
                 several |= stirs.replace(id).is_some();
             }
+            group.unsent = group.has_unsent(&self.shared);
+            self.quiet &= !group.unsent;
         }
-        self.quiet = data.is_empty() && self.shared.outbox.is_empty();
         match stirs {
             Some(id) if !several && self.stir(id) => self.eventful = true,
             Some(_) => self.touch(),
-            None if !self.quiet => self.deadline.set(None),
+            None if !self.shared.outbox.is_empty() => self.deadline.set(None),
             None => {}
         }
     }

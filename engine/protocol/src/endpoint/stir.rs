@@ -167,23 +167,27 @@ impl Endpoint {
 
     /// One pass over the groups that were stirred.
     fn drive_stirred(&mut self) {
-        (self.stirred, self.eventful, self.quiet) = (false, false, false);
+        (self.stirred, self.eventful) = (false, false);
         let mut deadline = self.deadline.get();
         let full = self.shared.is_full();
         let mut more = false;
         for group in self.groups.values_mut().filter(|group| group.stirred) {
-            (group.stirred, group.unsent) = (false, true);
+            group.stirred = false;
             group.change.nothing_wanted(self.shared.now);
             group.drive(&mut self.shared);
+            group.unsent |= group.has_unsent(&self.shared);
+            self.quiet &= !group.unsent;
             // A GBCAST came: the view has to change.
             more |= group.plane.inbox.iter().any(|inbox| inbox.has_global);
             // That of the others is as it was, and an earlier one is harmless.
             if let Some(known) = &mut deadline {
-                *known = [*known, group.data_deadline(&self.shared)].into_iter().flatten().min();
+                let at = group.data_deadline_at_least(&self.shared);
+                *known = known.map_or(at, |known| Some(at.map_or(known, |at| known.min(at))));
             }
         }
         self.deadline.set(deadline);
         let shared = &mut self.shared;
+        self.quiet &= shared.outbox.is_empty();
         // What is given back, others may wait for.
         more |= full && !shared.is_full();
         more |= std::mem::take(&mut shared.again) | std::mem::take(&mut shared.beyond);

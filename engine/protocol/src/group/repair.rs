@@ -65,6 +65,11 @@ fn company_ns(shared: &Shared) -> u64 {
 }
 
 impl Repairs {
+    /// Nobody waits for one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// `from` asks for a range. `group`: where to send what others ask for as well; `None`: only whoever asks can use it.
     fn ask(&mut self, now: Instant, company_ns: u64, from: Address, range: Range, group: Option<Target>) {
         while self.promised.front().is_some_and(|promised| now.since(promised.at) > company_ns) {

@@ -17,6 +17,8 @@ use isis_wire::row::Row;
 pub(super) const BURST: usize = 32;
 /// The most bytes asked for in one NAK range.
 const NAK_SPAN: u64 = 1 << 20;
+/// In a row's delay the row rides on so many bursts of data, at most.
+const ROWS_RIDING: u64 = 16;
 /// The longest pause between two NAKs for one gap.
 const NAK_PAUSE_MAX_NS: u64 = 20 * crate::time::MILLISECOND;
 
@@ -121,9 +123,13 @@ impl Group {
             return;
         }
         let datagram = self.datagram(shared);
-        let mut writer = Writer { bytes: shared.buffers.take(self.row_room()) };
-        self.write_row(shared, &mut writer);
-        let mut row = writer.bytes;
+        let mut row = if self.row_rides(shared) {
+            let mut writer = Writer { bytes: shared.buffers.take(self.row_room()) };
+            self.write_row(shared, &mut writer);
+            writer.bytes
+        } else {
+            Vec::new()
+        };
         let room = datagram - HEADER - DATA_HEADER;
         if row.len() + 8 > room / 2 {
             row.clear();
@@ -157,6 +163,13 @@ impl Group {
         shared.buffers.give(row);
         // The end of the stream is in the next row: whoever lost the tail learns of it.
         self.want_row(shared.now + 2 * self.row_delay_ns(shared));
+    }
+
+    /// The next burst of data carries the row. Not each one does: whoever sends a few messages at a time would write it, and all
+    /// others read it, many times in the delay that it may have.
+    fn row_rides(&self, shared: &Shared) -> bool {
+        let pause = shared.config.row_delay_ns / ROWS_RIDING;
+        self.is_system() || self.plane.gossip.is_some() || shared.now >= self.row_sent_at + pause
     }
 
     /// A datagram of the stream of `rank` in `view`; `None` if the bytes are not here.
@@ -211,7 +224,9 @@ impl Group {
             self.open_window(shared);
             self.report_gaps(shared);
             self.send_row_if_due(shared);
-            self.repeat_leave(shared);
+            if self.leaving.is_some() {
+                self.repeat_leave(shared);
+            }
             if moved || self.plane.rows_changed {
                 let full = shared.is_full();
                 self.plane.release(&mut shared.region);
@@ -329,6 +344,13 @@ impl Group {
         }
     }
 
+    /// As `row_deadline` says, which is not looked for as long as neither can be due.
+    fn row_is_due(&self, shared: &Shared) -> bool {
+        let now = shared.now;
+        let passed = now >= self.row_sent_at + shared.config.heartbeat_ns || self.plane.row_due.is_some_and(|at| now >= at);
+        passed && self.row_deadline(shared).is_some_and(|at| now >= at)
+    }
+
     /// When the next heartbeat is due.
     fn beat_at(&self, shared: &Shared) -> Option<Instant> {
         (self.is_system() || self.is_unsettled()).then(|| self.row_sent_at + shared.config.heartbeat_ns)
@@ -348,7 +370,7 @@ impl Group {
                 self.want_row(if self.plane.gossip.is_some() { shared.now + delay } else { shared.now });
             }
         }
-        if self.row_deadline(shared).is_none_or(|at| shared.now < at) {
+        if !self.row_is_due(shared) {
             return;
         }
         if self.plane.gossip.is_some() {
@@ -388,13 +410,37 @@ impl Group {
     }
 
     /// The part of `deadline` that bytes and rows of the view change.
-    pub(crate) fn data_deadline(&self, shared: &Shared) -> Option<Instant> {
-        let mut next = self.tell_at;
+    fn data_deadline(&self, shared: &Shared) -> Option<Instant> {
+        self.with_gaps(self.departed_until.is_none().then(|| self.row_deadline(shared)).flatten())
+    }
+
+    /// The same or earlier, without looking whether everything is settled: then there is no heartbeat.
+    pub(crate) fn data_deadline_at_least(&self, shared: &Shared) -> Option<Instant> {
+        let beat = self.row_sent_at + shared.config.heartbeat_ns;
+        if beat <= shared.now || self.departed_until.is_some() {
+            return self.data_deadline(shared);
+        }
+        self.with_gaps(Some(self.plane.row_due.map_or(beat, |due| due.min(beat))))
+    }
+
+    fn with_gaps(&self, row: Option<Instant>) -> Option<Instant> {
+        let mut next = match (self.tell_at, row) {
+            (Some(tell), Some(row)) => Some(tell.min(row)),
+            (tell, row) => tell.or(row),
+        };
         if self.departed_until.is_none() {
-            let gaps = self.plane.images.iter().map(|image| image.nak_at);
-            next = gaps.chain([next, self.row_deadline(shared)]).flatten().min();
+            for at in self.plane.images.iter().filter_map(|image| image.nak_at) {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
         }
         next
+    }
+
+    /// The next burst may have something of this group's.
+    pub(crate) fn has_unsent(&self, shared: &Shared) -> bool {
+        let sends = self.departed_until.is_none() && (!shared.stalled || self.is_system());
+        let log = &self.plane.log;
+        (sends && (log.sent < log.published || self.plane.may_publish())) || !self.repairs.is_empty()
     }
 
     /// After consumption: whether nothing has to be done at once, but for the own row, which goes out soon.

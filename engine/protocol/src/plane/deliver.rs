@@ -38,8 +38,10 @@ impl Plane {
         if mutant!(TotalUnordered) || mutant!(TotalAsFifo) {
             self.order.clear();
         }
-        for step in 0..self.members {
-            let rank = (self.cursor + step) % self.members;
+        let mut after = self.cursor;
+        for _ in 0..self.members {
+            let rank = after;
+            after = if rank + 1 < self.members { rank + 1 } else { 0 };
             let as_it_comes = mutant!(TotalAsFifo) || (mutant!(TotalUnordered) && self.covered(rank));
             if as_it_comes && self.head_is(rank, Kind::Total) {
                 return self.pop_total(region, rank, 1, false);

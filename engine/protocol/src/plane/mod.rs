@@ -426,9 +426,14 @@ impl Plane {
         true
     }
 
-    /// Whether `publish` would have something to do.
+    /// Whether `publish` would have something to do, but perhaps to put messages in order.
     pub fn has_unpublished(&self) -> bool {
         !self.frozen && (self.log.published != self.log.end || self.context_wanted)
+    }
+
+    /// Whether `publish` may have anything to do.
+    pub fn may_publish(&self) -> bool {
+        self.has_unpublished() || (!self.frozen && self.orders() && self.may_order_more())
     }
 
     fn parse_own(&mut self, region: &Region, limit: u64) {

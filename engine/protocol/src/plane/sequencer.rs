@@ -21,7 +21,7 @@ use super::priority::Priorities;
 use super::{Plane, Run};
 use crate::config::Handover;
 use crate::event::Kind;
-use crate::stream::inbox::{Clock, OrderRecord};
+use crate::stream::inbox::{Clock, Inbox, OrderRecord};
 use crate::time::{Instant, SECOND};
 use isis_wire::frame::{FRAME_HEADER, Runs};
 use std::collections::VecDeque;
@@ -163,6 +163,12 @@ impl Plane {
     /// A handover waits for room: nothing comes behind it.
     fn hands_over(&self) -> bool {
         self.unwritten_runs.last().is_some_and(|&(_, count)| count == 0)
+    }
+
+    /// There may be messages that are not ordered, or records of them that are not written.
+    pub(super) fn may_order_more(&self) -> bool {
+        let new = |(considered, inbox): (&u64, &Inbox)| inbox.delivered.max(*considered) < inbox.whole;
+        self.sequencer.behind || !self.unwritten_runs.is_empty() || self.considered.iter().zip(&self.inbox).any(new)
     }
 
     /// What is ordered next, into `unwritten_runs`; and to whom the task moves then.
