@@ -52,13 +52,16 @@ impl Inline {
     pub fn turn(&mut self) -> usize {
         let work = self.engine.turn();
         self.still = work == 0;
-        self.drained &= self.still;
+        self.drained &= self.engine.still;
         work
     }
 
     /// The next event, if it is a message of one frame. `None`: ask `poll_event`.
     #[inline]
     pub fn poll_message(&mut self) -> Option<NodeEvent> {
+        if self.drained {
+            return None;
+        }
         let (messages, framed) = self.engine.poll_message()?;
         (self.still, self.drained) = (false, false);
         Some(NodeEvent::of_message(messages, framed))
@@ -67,6 +70,9 @@ impl Inline {
     /// The next messages, if they are of one frame each: describes the first, whose bytes are the first of `frames`. `None`: ask
     /// `poll_event`.
     pub fn poll_messages(&mut self, most: usize, frames: &mut Frames) -> Option<NodeEvent> {
+        if self.drained {
+            return None;
+        }
         let first = self.engine.poll_messages(most, frames)?;
         (self.still, self.drained) = (false, false);
         let place = Place::Chunk(first.body.clone());
@@ -74,6 +80,9 @@ impl Inline {
     }
 
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
+        if self.drained {
+            return None;
+        }
         let event = self.engine.poll_event().map(|event| NodeEvent::from_core(event, &|group| group));
         // A consumed message may open a window: there may be something to send.
         self.still &= event.is_none();
@@ -83,6 +92,9 @@ impl Inline {
 
     /// The event stays in the core: a view that the application was not told of is not one that it may send in.
     fn has_event(&mut self) -> bool {
+        if self.drained {
+            return false;
+        }
         let has = self.engine.has_event();
         self.still &= !has;
         self.drained = !has;

@@ -23,6 +23,8 @@ use std::io::ErrorKind;
 
 /// Datagrams that share one reading of the clock.
 const RECEIVE_BURST: usize = 64;
+/// After so many datagrams, at most, the time at which they were received is still now.
+const FEW: usize = 4;
 /// Bursts in one turn, at most: 256 datagrams.
 const RECEIVE_BURSTS: usize = 4;
 /// Bursts of the core to send in one turn, at most.
@@ -53,6 +55,8 @@ pub(crate) struct CoreLoop {
     pub machine: Box<dyn Machine>,
     pub port: Box<dyn Port>,
     pub counters: LoopCounters,
+    /// The last turn found nothing to do, and did not ask the core for anything.
+    pub still: bool,
     /// When the transport wants to be advanced next.
     transport_deadline: Option<Instant>,
     /// A founding request that the site's record has not answered yet, and when to ask again.
@@ -76,6 +80,7 @@ impl CoreLoop {
             machine,
             port,
             counters: LoopCounters::default(),
+            still: false,
             transport_deadline: None,
             founding: None,
             operations: VecDeque::new(),
@@ -89,7 +94,8 @@ impl CoreLoop {
     /// The steps between commands and events; the amount of work done.
     pub fn turn(&mut self) -> usize {
         let now = clock::now();
-        if self.is_still(now) {
+        self.still = self.is_still(now);
+        if self.still {
             self.call_now = (now, CALLS_PER_READING);
             self.counters.turns += 1;
             self.counters.idle_turns += 1;
@@ -109,7 +115,7 @@ impl CoreLoop {
             self.machine.handle_refused(now, address, &quoted);
             work += 1;
         }
-        let now = if work > 0 { clock::now() } else { now };
+        let now = if work > FEW { clock::now() } else { now };
         work += self.timeouts(now);
         work += self.site_requests(now);
         work += self.transmit(now);

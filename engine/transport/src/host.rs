@@ -539,6 +539,19 @@ impl HostTransport {
         count
     }
 
+    /// This process is awake, all are reached by shared memory, and there is nothing to do but to read what is there.
+    fn is_undisturbed(&self, now_ns: u64) -> bool {
+        now_ns < self.link_turn_ns.min(self.next_ns).min(self.link.deadline())
+            && !self.memory.is_armed()
+            && !self.udp.has_refused()
+            && !self.ended
+            && self.faults.is_none()
+            && self.events.is_empty()
+            && self.paths.uses_memory()
+            && !self.paths.uses_link()
+            && !self.link.has_events()
+    }
+
     /// Whether the UDP sockets are due: at every turn while they bring anything, else not at each, and only when one of them
     /// has something.
     fn is_udp_due(&mut self) -> bool {
@@ -609,6 +622,9 @@ impl Transport for HostTransport {
     fn advance(&mut self, now_ns: u64) -> Option<u64> {
         self.now_ns = now_ns;
         self.waker.clear();
+        if self.is_undisturbed(now_ns) {
+            return Some(self.next_ns);
+        }
         if self.ended {
             return None;
         }
@@ -639,15 +655,7 @@ impl Transport for HostTransport {
     }
 
     fn is_silent(&self, now_ns: u64) -> bool {
-        now_ns < self.link_turn_ns.min(self.udp_turn_ns).min(self.next_ns).min(self.link.deadline())
-            && !self.udp.has_refused()
-            && !self.ended
-            && self.faults.is_none()
-            && self.events.is_empty()
-            && self.paths.uses_memory()
-            && !self.paths.uses_link()
-            && !self.link.has_events()
-            && self.memory.is_silent()
+        self.is_undisturbed(now_ns) && now_ns < self.udp_turn_ns && self.memory.is_silent()
     }
 
     fn prepare_sleep(&mut self) -> bool {

@@ -316,10 +316,15 @@ impl SharedMemory {
         count
     }
 
-    /// This process is awake, and nothing is there to be read.
+    /// This process sleeps, or is about to.
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+
+    /// Nothing is there to be read.
     #[inline]
     pub fn is_silent(&self) -> bool {
-        !self.armed && self.peers.iter().filter_map(|peer| peer.log.as_ref()).all(|log| log.reader.is_at_end())
+        self.peers.iter().filter_map(|peer| peer.log.as_ref()).all(|log| log.reader.is_at_end())
     }
 
     /// This process is about to sleep: whoever writes for it rings. `false`: not now, there is something to read.
