@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds isis-sim for long runs: optimized as one program (profile `sim`), guided by what 100 of its own runs do most
+# Builds isis-sim for long runs: guided by what 100 of its own runs do most
 # (profile-guided optimization), for the processor of this machine. The runs are the same, seed by seed;
 # `isis-sim --digest` shows it.
 #
@@ -17,13 +17,13 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 # With a target named, the flags are not those of build scripts and macros.
 build() {
-    RUSTFLAGS="-Ctarget-cpu=native $1" cargo build --quiet --profile sim -p isis-tests --bin isis-sim \
+    RUSTFLAGS="-Ctarget-cpu=native $1" cargo build --quiet --release -p isis-tests --bin isis-sim \
         --target "$target" --target-dir "$out"
 }
 
 rm -rf "$out/profile"
 build "-Cprofile-generate=$out/profile/raw"
-"$out/$target/sim/isis-sim" --members 3-7 --seeds 100 --start 100000 >&2
+"$out/$target/release/isis-sim" --members 3-7 --seeds 100 --start 100000 >&2
 "$profdata" merge -o "$out/profile/merged" "$out/profile/raw"
 build "-Cprofile-use=$out/profile/merged"
-echo "$out/$target/sim/isis-sim"
+echo "$out/$target/release/isis-sim"

@@ -93,16 +93,16 @@ impl CoreLoop {
 
     /// The steps between commands and events; the amount of work done.
     pub fn turn(&mut self) -> usize {
+        // What the application has multicast does not wait until everything was looked at, and goes at the time of that call.
+        let mut work = if self.machine.has_unsent() { self.transmit(self.call_now.0) } else { 0 };
         let now = clock::now();
-        self.still = self.is_still(now);
+        self.still = work == 0 && self.is_still(now);
         if self.still {
             self.call_now = (now, CALLS_PER_READING);
             self.counters.turns += 1;
             self.counters.idle_turns += 1;
             return 0;
         }
-        // What the application has multicast does not wait until everything was looked at.
-        let mut work = if self.machine.has_unsent() { self.transmit(now) } else { 0 };
         self.transport_deadline = self.port.advance(now.0).map(Instant);
         let datagram_network = self.port.capabilities().datagram_network;
         if datagram_network != self.datagram_network {

@@ -207,10 +207,11 @@ pub const DATA_HEADER: usize = 16;
 impl DataHeader {
     /// Appends it.
     pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.rank.to_le_bytes());
-        out.extend_from_slice(&self.row_len.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.position.to_le_bytes());
+        let mut bytes = [0; DATA_HEADER];
+        bytes[..2].copy_from_slice(&self.rank.to_le_bytes());
+        bytes[2..4].copy_from_slice(&self.row_len.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.position.to_le_bytes());
+        out.extend_from_slice(&bytes);
     }
 
     /// Splits a data body in header, row and stream bytes; the latter start and end on multiples of 8.

@@ -16,11 +16,7 @@ impl Endpoint {
         if let Some(consume) = self.consumed
             && !(consume.can_wait() && matches!(self.shared.events.front(), Some(Pending::Many(_))))
         {
-            self.consumed = None;
-            if let Some(group) = self.groups.get_mut(&consume.group) {
-                group.consume(&consume);
-                self.note_consumption(consume.group);
-            }
+            self.end_consumption(consume);
         }
         if self.eventful && self.shared.events.is_empty() {
             self.drive_due();
@@ -28,6 +24,14 @@ impl Endpoint {
         match self.shared.events.front() {
             Some(pending) => !self.shared.stalled || matches!(pending, Pending::One(Event::Stalled, _)),
             None => false,
+        }
+    }
+
+    fn end_consumption(&mut self, consume: Consume) {
+        self.consumed = None;
+        if let Some(group) = self.groups.get_mut(&consume.group) {
+            group.consume(&consume);
+            self.note_consumption(consume.group);
         }
     }
 

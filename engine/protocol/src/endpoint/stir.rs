@@ -141,6 +141,7 @@ impl Endpoint {
     }
 
     /// When something is due at the latest, but for what happened and was not driven.
+    #[inline]
     pub(super) fn known_deadline(&self) -> Option<Instant> {
         if let Some(deadline) = self.deadline.get() {
             // Earlier is harmless: the deadline of the watch moves at each look.
@@ -157,7 +158,13 @@ impl Endpoint {
     /// Drives what has to be driven.
     #[inline]
     pub(super) fn drive_due(&mut self) {
-        if !self.dirty && self.stirred {
+        if self.dirty || self.stirred {
+            self.drive_now();
+        }
+    }
+
+    fn drive_now(&mut self) {
+        if !self.dirty {
             self.drive_stirred();
         }
         if self.dirty {

@@ -29,7 +29,12 @@ impl Group {
     /// Delivers what can be delivered.
     pub fn deliver(&mut self, shared: &mut Shared) {
         loop {
-            self.release_held(shared);
+            if !self.held.is_empty() {
+                self.release_held(shared);
+            }
+            if !self.plane.has_queued() {
+                break;
+            }
             // What is held may have its place between two messages of a batch.
             let most = if self.held.is_empty() || mutant!(BatchOvertakesHeld) { u32::MAX } else { 1 };
             let Some((rank, mut batch, order)) = self.plane.deliver_some(&shared.region, most) else { break };

@@ -25,7 +25,7 @@ const MAX_BLOCK: usize = 1 << 20;
 pub struct Incoming {
     next_offset: u64,
     /// The last block, kept until the state may be installed.
-    last: Option<StateBlock>,
+    pub(super) last: Option<StateBlock>,
 }
 
 /// A state captured here.

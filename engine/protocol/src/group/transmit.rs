@@ -213,15 +213,26 @@ impl Group {
             if self.plane.update_stability() {
                 self.complete_flushes(shared, false);
             }
-            self.append_waiting(shared);
+            // Most of what follows seldom has anything to do: it is not called to find that out.
+            if !(self.waiting.is_empty() && self.relaying.is_empty()) {
+                self.append_waiting(shared);
+            }
             if self.leaving.is_some() {
                 self.forget_delivered_unicasts(shared);
             }
-            self.install_state_if_complete(shared);
+            if self.incoming.last.is_some() {
+                self.install_state_if_complete(shared);
+            }
             self.deliver(shared);
-            self.serve_clients(shared);
-            self.complete_flushes(shared, false);
-            self.open_window(shared);
+            if !self.clients.is_empty() {
+                self.serve_clients(shared);
+            }
+            if !self.flushes.is_empty() {
+                self.complete_flushes(shared, false);
+            }
+            if self.writable_wanted {
+                self.open_window(shared);
+            }
             self.report_gaps(shared);
             self.send_row_if_due(shared);
             if self.leaving.is_some() {
@@ -234,8 +245,12 @@ impl Group {
                 shared.again |= full && !shared.is_full();
             }
         }
-        self.repeat_decision(shared);
-        self.release_old(shared);
+        if self.tell_at.is_some() {
+            self.repeat_decision(shared);
+        }
+        if !self.old.is_empty() {
+            self.release_old(shared);
+        }
     }
 
     /// Tells the application that a send is worth another try, and who holds it up.

@@ -15,6 +15,12 @@ use crate::stream::inbox::Carries;
 use isis_memory::Region;
 
 impl Plane {
+    /// Messages are here that are not delivered.
+    #[inline]
+    pub fn has_queued(&self) -> bool {
+        self.inbox.iter().any(|inbox| !inbox.queue.is_empty())
+    }
+
     /// The next messages to deliver, all of one batch, at most `most` of them: rank of their sender, the messages, the place of
     /// the first one in the total order (0: none).
     #[inline]
