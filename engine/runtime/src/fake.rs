@@ -292,7 +292,7 @@ impl Machine for Fake {
         self.next_view_is_due();
         !self.events.is_empty()
     }
-    fn has_unsent(&self) -> bool {
+    fn has_little_to_send(&self) -> bool {
         false
     }
     fn transmit(&mut self, _: Instant, _: &mut dyn Transport) -> TransmitReport {

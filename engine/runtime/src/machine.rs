@@ -24,7 +24,7 @@ pub(crate) trait Machine: Calls + Send {
     fn poll_messages(&mut self, now: Instant, most: usize, frames: &mut Frames) -> Option<Delivery>;
     /// Bytes that `poll_messages` told of.
     fn frame(&self, frame: &Framed) -> &[u8];
-    fn has_unsent(&self) -> bool;
+    fn has_little_to_send(&self) -> bool;
     /// One burst of `poll_transmit`; no datagrams in the report: there was nothing to send.
     fn transmit(&mut self, now: Instant, transport: &mut dyn Transport) -> TransmitReport;
     fn poll_site_request(&mut self) -> Option<SiteRequest>;
@@ -83,8 +83,8 @@ impl Machine for Endpoint {
         }
         transport.transmit_burst(&mut datagrams)
     }
-    fn has_unsent(&self) -> bool {
-        Endpoint::has_unsent(self)
+    fn has_little_to_send(&self) -> bool {
+        Endpoint::has_little_to_send(self)
     }
     fn poll_site_request(&mut self) -> Option<SiteRequest> {
         Endpoint::poll_site_request(self)

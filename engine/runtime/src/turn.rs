@@ -93,8 +93,8 @@ impl CoreLoop {
 
     /// The steps between commands and events; the amount of work done.
     pub fn turn(&mut self) -> usize {
-        // What the application has multicast does not wait until everything was looked at, and goes at the time of that call.
-        let mut work = if self.machine.has_unsent() { self.transmit(self.call_now.0) } else { 0 };
+        // A message or two do not wait until everything was looked at, and go at the time of the call that multicast them.
+        let mut work = if self.machine.has_little_to_send() { self.transmit(self.call_now.0) } else { 0 };
         let now = clock::now();
         self.still = work == 0 && self.is_still(now);
         if self.still {

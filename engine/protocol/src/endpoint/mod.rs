@@ -67,6 +67,9 @@ pub struct Transmit<'a> {
     pub payload: &'a [u8],
 }
 
+/// Bytes that are sent before anything else is looked at: a usual datagram.
+const LITTLE: u64 = 1_400;
+
 /// A packet of the present burst: where to, its first part, and where in the region its second part lies.
 type Planned = (Target, Vec<u8>, Option<(isis_memory::ChunkIndex, usize, usize)>);
 
@@ -368,9 +371,10 @@ impl Endpoint {
         })
     }
 
-    /// There may be something to send at once: multicasts since the last burst, perhaps.
-    pub fn has_unsent(&self) -> bool {
-        !self.quiet
+    /// There is something to send, and so little that nothing is gained by what else might go with it.
+    pub fn has_little_to_send(&self) -> bool {
+        let unsent = || self.groups.values().filter(|group| group.unsent).map(|group| group.unsent_bytes()).sum::<u64>();
+        !self.quiet && unsent() <= LITTLE
     }
 
     /// What there is to send, into `burst`.

@@ -451,6 +451,11 @@ impl Group {
         next
     }
 
+    /// Bytes of the own stream that were not sent.
+    pub(crate) fn unsent_bytes(&self) -> u64 {
+        self.plane.log.end - self.plane.log.sent
+    }
+
     /// The next burst may have something of this group's.
     pub(crate) fn has_unsent(&self, shared: &Shared) -> bool {
         let sends = self.departed_until.is_none() && (!shared.stalled || self.is_system());
