@@ -373,7 +373,8 @@ impl Endpoint {
 
     /// There is something to send, and so little that nothing is gained by what else might go with it.
     pub fn has_little_to_send(&self) -> bool {
-        let unsent = || self.groups.values().filter(|group| group.unsent).map(|group| group.unsent_bytes()).sum::<u64>();
+        let unsent =
+            || self.groups.values().filter(|group| group.unsent).map(|group| group.unsent_bytes()).sum::<u64>();
         !self.quiet && unsent() <= LITTLE
     }
 

@@ -362,7 +362,8 @@ impl Group {
     /// As `row_deadline` says, which is not looked for as long as neither can be due.
     fn row_is_due(&self, shared: &Shared) -> bool {
         let now = shared.now;
-        let passed = now >= self.row_sent_at + shared.config.heartbeat_ns || self.plane.row_due.is_some_and(|at| now >= at);
+        let passed =
+            now >= self.row_sent_at + shared.config.heartbeat_ns || self.plane.row_due.is_some_and(|at| now >= at);
         passed && self.row_deadline(shared).is_some_and(|at| now >= at)
     }
 
