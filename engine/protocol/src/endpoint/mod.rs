@@ -396,20 +396,23 @@ impl Endpoint {
 
     /// Plans what the groups that may have something have to send in this burst.
     fn transmit_groups(&mut self, data: &mut Vec<DataPacket>) {
-        let mut stirs: Option<GroupId> = None;
-        let mut several = false;
+        let mut sent: Option<GroupId> = None;
+        let (mut several, mut news) = (false, false);
         self.quiet = true;
         for (&id, group) in self.groups.iter_mut().filter(|(_, group)| group.unsent) {
             let before = data.len();
             group.transmit(&mut self.shared, data);
-            if std::mem::take(&mut self.shared.again) || data.len() > before {
-                // Own messages that were published are deliverable now.
-                several |= stirs.replace(id).is_some();
+            // Own messages that were published are deliverable now.
+            let again = std::mem::take(&mut self.shared.again);
+            if again || data.len() > before {
+                several |= sent.replace(id).is_some();
+                news |= again;
             }
             group.unsent = group.has_unsent(&self.shared);
             self.quiet &= !group.unsent;
         }
-        match stirs {
+        match sent {
+            Some(id) if !several && !news && self.date(id) => {}
             Some(id) if !several && self.stir(id) => self.eventful = true,
             Some(_) => self.touch(),
             None if !self.shared.outbox.is_empty() => self.deadline.set(None),

@@ -68,6 +68,17 @@ impl Endpoint {
         false
     }
 
+    /// Bytes of a group went out, and nothing else happened. Whether only its own time limits have changed by that.
+    pub(super) fn date(&mut self, id: GroupId) -> bool {
+        let deadline = self.deadline.get();
+        if !self.calm || self.dirty {
+            return false;
+        }
+        let Some(group) = self.groups.get(&id).filter(|group| group.calm) else { return false };
+        self.deadline.set(deadline.map(|known| earlier(known, group.data_deadline_at_least(&self.shared))));
+        true
+    }
+
     /// A group whose data plane concerns nothing else.
     #[inline]
     fn calm_group(&mut self, id: GroupId) -> Option<&mut Group> {
@@ -134,7 +145,7 @@ impl Endpoint {
             && group.tells_consumption_later(&self.shared)
         {
             let due = group.plane.row_due;
-            self.deadline.set(deadline.map(|known| [known, due].into_iter().flatten().min()));
+            self.deadline.set(deadline.map(|known| earlier(known, due)));
         } else {
             self.stir(id);
         }
@@ -188,8 +199,7 @@ impl Endpoint {
             more |= group.plane.inbox.iter().any(|inbox| inbox.has_global);
             // That of the others is as it was, and an earlier one is harmless.
             if let Some(known) = &mut deadline {
-                let at = group.data_deadline_at_least(&self.shared);
-                *known = known.map_or(at, |known| Some(at.map_or(known, |at| known.min(at))));
+                *known = earlier(*known, group.data_deadline_at_least(&self.shared));
             }
         }
         self.deadline.set(deadline);
@@ -239,5 +249,13 @@ impl Group {
             && self.own_copies.tickets.is_empty()
             && self.unicasts.is_empty()
             && self.held.is_empty()
+    }
+}
+
+/// The earlier one of two time limits.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -40,8 +40,13 @@ pub struct DataPacket {
 impl Group {
     /// Closes the open batch. If there was one there may be something to deliver to itself.
     pub(crate) fn publish(&mut self, shared: &mut Shared) {
+        shared.again |= self.close_batch(shared);
+    }
+
+    /// Whether the end of what may be sent moved.
+    fn close_batch(&mut self, shared: &mut Shared) -> bool {
         if mutant!(WindowStopsControl) && self.plane.space(shared.config.window, false) < 256 {
-            return;
+            return false;
         }
         if let Some(candidate) = self.plane.candidate(shared.now, shared.config.handover)
             && self.may_order(shared, candidate)
@@ -49,10 +54,11 @@ impl Group {
             self.plane.sequencer.successor = Some(candidate.rank as u16);
         }
         let turn = self.plane.sequencer.turn;
-        shared.again |= self.plane.publish(&mut shared.region);
+        let moved = self.plane.publish(&mut shared.region);
         if self.plane.sequencer.turn > turn {
             shared.count(Counter::SequencerMoves);
         }
+        moved
     }
 
     /// The member may take the task of ordering over: nobody has to wait for it longer than for this one, as far as known.
@@ -109,8 +115,13 @@ impl Group {
         self.transmit_repairs(shared, out);
     }
 
+    /// A stalled process sends nothing but for its system.
+    fn sends(&self, shared: &Shared) -> bool {
+        !shared.stalled || self.is_system()
+    }
+
     fn transmit_stream(&mut self, shared: &mut Shared, out: &mut Vec<DataPacket>) {
-        if shared.stalled && !self.is_system() {
+        if !self.sends(shared) {
             return;
         }
         self.publish(shared);
@@ -222,6 +233,10 @@ impl Group {
             }
             if self.incoming.last.is_some() {
                 self.install_state_if_complete(shared);
+            }
+            if self.plane.may_order() && self.sends(shared) {
+                // What came in is put in order here: it is delivered below, and the record goes with the next burst.
+                self.close_batch(shared);
             }
             self.deliver(shared);
             if !self.clients.is_empty() {
@@ -459,9 +474,9 @@ impl Group {
 
     /// The next burst may have something of this group's.
     pub(crate) fn has_unsent(&self, shared: &Shared) -> bool {
-        let sends = self.departed_until.is_none() && (!shared.stalled || self.is_system());
         let log = &self.plane.log;
-        (sends && (log.sent < log.published || self.plane.may_publish())) || !self.repairs.is_empty()
+        (self.departed_until.is_none() && self.sends(shared) && (log.sent < log.published || self.plane.may_publish()))
+            || !self.repairs.is_empty()
     }
 
     /// After consumption: whether nothing has to be done at once, but for the own row, which goes out soon.

@@ -433,7 +433,12 @@ impl Plane {
 
     /// Whether `publish` may have anything to do.
     pub fn may_publish(&self) -> bool {
-        self.has_unpublished() || (!self.frozen && self.orders() && self.may_order_more())
+        self.has_unpublished() || self.may_order()
+    }
+
+    /// This member orders, and there may be something to put in order.
+    pub fn may_order(&self) -> bool {
+        !self.frozen && self.orders() && self.may_order_more()
     }
 
     fn parse_own(&mut self, region: &Region, limit: u64) {
