@@ -36,3 +36,21 @@ fn who_is_alone_delivers_at_once() {
     }
     s.finish();
 }
+
+/// Safe messages wait until it is known that all have them. What is sent anyway says so, however short the time since the last row:
+/// nobody waits for one that goes out by itself.
+#[test]
+fn what_safe_messages_wait_for_rides_on_them() {
+    let mut s = Scenario::configured(&[2], |config| config.row_delay_ns = 4 * SOON);
+    let [orders, other] = s.start_all();
+    s.form_group(&[orders, other]);
+    s.pass(100 * SOON);
+    let begin = s.world.now();
+    for from in [orders, other].repeat(20) {
+        let key = s.multicast(from, Kind::Total, true, 20);
+        s.until("the one that does not order has it", |s| s.has(other, key));
+    }
+    let took = s.world.now() - begin;
+    assert!(took < SOON, "40 messages took {took} ns: somebody waited for a row");
+    s.finish();
+}

@@ -42,6 +42,10 @@ pub struct Script {
     pub stalls_seen: usize,
     /// The next view of every group shall come.
     pub next_view: bool,
+    /// Nothing happens but by calls.
+    pub still: bool,
+    /// There is something to send; what it comes to is this event, and no datagram.
+    pub told_by_sending: Option<Event>,
 }
 
 #[derive(Clone, Debug)]
@@ -293,9 +297,10 @@ impl Machine for Fake {
         !self.events.is_empty()
     }
     fn has_little_to_send(&self) -> bool {
-        false
+        self.shared.get().told_by_sending.is_some()
     }
     fn transmit(&mut self, _: Instant, _: &mut dyn Transport) -> TransmitReport {
+        self.events.extend(self.shared.get().told_by_sending.take());
         TransmitReport::default()
     }
     fn poll_site_request(&mut self) -> Option<SiteRequest> {
@@ -309,7 +314,8 @@ impl Machine for Fake {
         script.kills.pop_front().map(|nonce| SiteRequest::Kill(Nonce(nonce)))
     }
     fn is_idle(&mut self, _: Instant) -> bool {
-        false
+        let script = self.shared.get();
+        script.still && script.told_by_sending.is_none()
     }
     fn poll_timeout(&self) -> Option<Instant> {
         self.shared.get().timeout
@@ -342,6 +348,9 @@ impl Transport for FakePort {
     }
     fn advance(&mut self, _: u64) -> Option<u64> {
         None
+    }
+    fn is_silent(&self, _: u64) -> bool {
+        self.shared.get().still
     }
     fn descriptors(&self, _: &mut dyn FnMut(BorrowedFd<'_>)) {}
     fn counters(&self) -> Vec<(&'static str, u64)> {

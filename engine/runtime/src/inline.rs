@@ -155,3 +155,27 @@ impl Inline {
         self.cover.descriptor()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+    use isis_protocol::{Event, GroupHandle};
+
+    /// What a turn gives without any datagram is polled, and slept over by nobody.
+    #[test]
+    fn an_event_that_sending_brings_is_told() {
+        let (machine, port, shared) = fake::pair();
+        let mut node = Inline::new(CoreLoop::new(machine, port), WaitStrategy::Block).expect("descriptors");
+        shared.get().still = true;
+        node.turn();
+        assert!(node.poll_event().is_none());
+        node.turn();
+        assert!(!node.prepare().expect("no error"), "there is nothing to do");
+        shared.get().told_by_sending = Some(Event::Writable { group: GroupHandle(1) });
+        node.turn();
+        assert!(node.prepare().expect("no error"), "it sleeps over an event");
+        assert!(node.poll_event().is_some());
+        assert!(node.poll_event().is_none());
+    }
+}

@@ -94,9 +94,10 @@ impl CoreLoop {
     /// The steps between commands and events; the amount of work done.
     pub fn turn(&mut self) -> usize {
         // A message or two do not wait until everything was looked at, and go at the time of the call that multicast them.
-        let mut work = if self.machine.has_little_to_send() { self.transmit(self.call_now.0) } else { 0 };
+        let little = self.machine.has_little_to_send();
+        let mut work = if little { self.transmit(self.call_now.0) } else { 0 };
         let now = clock::now();
-        self.still = work == 0 && self.is_still(now);
+        self.still = !little && self.is_still(now);
         if self.still {
             self.call_now = (now, CALLS_PER_READING);
             self.counters.turns += 1;

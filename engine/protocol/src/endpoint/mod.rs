@@ -375,7 +375,7 @@ impl Endpoint {
     pub fn has_little_to_send(&self) -> bool {
         let unsent =
             || self.groups.values().filter(|group| group.unsent).map(|group| group.unsent_bytes()).sum::<u64>();
-        !self.quiet && unsent() <= LITTLE
+        !self.quiet && !self.dirty && unsent() <= LITTLE
     }
 
     /// What there is to send, into `burst`.

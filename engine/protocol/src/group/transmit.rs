@@ -93,6 +93,9 @@ impl Group {
         let own = &self.plane.rows[self.rank];
         let told = counts_received.then(|| Row { consumed: own.received.clone(), ..own.clone() });
         self.plane.told_consumed.clone_from(&told.as_ref().unwrap_or(own).consumed);
+        for inbox in &mut self.plane.inbox {
+            inbox.unacknowledged_safe = false;
+        }
         told
     }
 
@@ -177,10 +180,13 @@ impl Group {
     }
 
     /// The next burst of data carries the row. Not each one does: whoever sends a few messages at a time would write it, and all
-    /// others read it, many times in the delay that it may have.
+    /// others read it, many times in the delay that it may have. But others may wait for it with safe messages.
     fn row_rides(&self, shared: &Shared) -> bool {
         let pause = shared.config.row_delay_ns / ROWS_RIDING;
-        self.is_system() || self.plane.gossip.is_some() || shared.now >= self.row_sent_at + pause
+        shared.now >= self.row_sent_at + pause
+            || self.is_system()
+            || self.plane.gossip.is_some()
+            || self.plane.inbox.iter().any(|inbox| inbox.unacknowledged_safe)
     }
 
     /// A datagram of the stream of `rank` in `view`; `None` if the bytes are not here.

@@ -140,7 +140,7 @@ impl Sequencer {
         let busiest = (0..self.ordered.len()).max_by_key(|&rank| self.ordered[rank])?;
         let [most, own, all] = [self.ordered[busiest], self.ordered[me], self.all];
         self.ordered.fill(0);
-        self.all = 0;
+        (self.all, self.since) = (0, now);
         // Members that send alike do not pass it around.
         (most > 2 * own && 4 * most >= all).then_some(Candidate { rank: busiest, majority: 2 * most > all })
     }

@@ -97,6 +97,8 @@ pub struct Inbox {
     pub stable_messages: u64,
     /// A GBCAST payload is whole (it waits for the view change).
     pub has_global: bool,
+    /// Messages came whose delivery waits until all members are known to have them, and the own row did not say so yet.
+    pub unacknowledged_safe: bool,
     unfinished: Option<Unfinished>,
     /// The last long message, delivered or not: once nobody else holds it, its allocation takes the next one.
     last_long: Option<Arc<Vec<u8>>>,
@@ -133,6 +135,7 @@ impl Inbox {
             ends: VecDeque::new(),
             stable_messages: 0,
             has_global: false,
+            unacknowledged_safe: false,
             unfinished: None,
             last_long: None,
             broken: false,
@@ -198,7 +201,9 @@ impl Inbox {
         if len > space || size > space {
             return None;
         }
-        self.queue.back_mut()?.count += 1;
+        let batch = self.queue.back_mut()?;
+        batch.count += 1;
+        self.unacknowledged_safe |= batch.traits.safe;
         self.whole += 1;
         self.parsed += size as u64;
         self.ends.push_back(self.parsed);
@@ -300,6 +305,7 @@ impl Inbox {
     fn add_whole(&mut self, message: Batch, end: u64) {
         self.whole += 1;
         self.has_global |= message.traits.kind == Kind::Global;
+        self.unacknowledged_safe |= message.traits.safe || message.traits.carries == Some(Carries::Final);
         self.ends.push_back(end);
         self.queue.push_back(message);
     }
