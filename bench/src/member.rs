@@ -164,7 +164,7 @@ impl Member {
         while !self.finished {
             turns = turns.wrapping_add(1);
             // The driver's business is no part of what is measured: it is looked for now and then.
-            if turns % TURNS_PER_LOOK == 0 || self.start.idle == IdleName::Wait {
+            if turns.is_multiple_of(TURNS_PER_LOOK) || self.start.idle == IdleName::Wait {
                 self.take_orders()?;
             }
             let busy = match self.start.answers {
