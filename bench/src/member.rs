@@ -171,9 +171,7 @@ impl Member {
                 true => self.in_view && self.exchange()?,
                 false => self.loading && self.in_view && self.send_load()?,
             };
-            if !self.handovers.is_empty() {
-                self.hand_over()?;
-            }
+            self.hand_over()?;
             let yields = self.start.idle == IdleName::Yield;
             let wait = if busy || self.start.idle != IdleName::Wait { 0 } else { self.pause() };
             let any = self.node.wait(Some(wait)).map_err(|error| error.to_string())?;
@@ -187,9 +185,7 @@ impl Member {
                     None => break,
                 }
             }
-            if self.settle.is_some() {
-                self.settle_if_done();
-            }
+            self.settle_if_done();
         }
         Ok(())
     }

@@ -106,24 +106,6 @@ fn it_takes_a_while() {
     s.finish();
 }
 
-/// Nor does one that comes right after a comparison in which all sent alike.
-#[test]
-fn each_comparison_takes_a_while() {
-    let handover = Handover { after: 4, pause_ns: 20 * MILLISECOND };
-    let mut s = Scenario::configured(&[3], |config| config.handover = handover);
-    let [a, b, c] = s.start_all();
-    s.form_group(&[a, b, c]);
-    s.pass(SECOND / 10);
-    for node in [a, b, c].repeat(8) {
-        send(&mut s, node, 1);
-    }
-    send(&mut s, c, 10);
-    assert_eq!([a, b, c].map(|node| moves(&s, node)), [0, 0, 0], "24 ms alike, and 10 more");
-    send(&mut s, c, 20);
-    assert_eq!([a, b, c].map(|node| moves(&s, node)), [1, 0, 0]);
-    s.finish();
-}
-
 /// Whoever was busy once is not busy now.
 #[test]
 fn old_counts_fade() {

@@ -15,6 +15,14 @@ impl Instant {
     }
 }
 
+/// The earlier one of two time limits.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 impl Add<u64> for Instant {
     type Output = Instant;
     fn add(self, nanoseconds: u64) -> Instant {

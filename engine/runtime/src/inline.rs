@@ -35,8 +35,8 @@ impl Inline {
         (self.busy(), clock::now())
     }
 
-    /// For a multicast: as `command`, at the time of the calls around it. (What is done at a time that is over is only due at
-    /// once; but no time limit may begin then.)
+    /// For a multicast: as `command`, at the time of the calls around it. The time limits that begin then, those of rows, come
+    /// a little early; none may begin at a call that has to be exact.
     pub fn send(&mut self) -> (&mut CoreLoop, Instant) {
         let engine = self.busy();
         let now = engine.call_now();

@@ -4,8 +4,8 @@
 //! where it cannot be had by UDP or the site link (see `paths`). Everybody else is reached by UDP. A multicast to a group with
 //! members here and elsewhere is written once for those here, and sent once for the others.
 //!
-//! Owned by one thread, which calls, each turn: `advance`, `receive_burst`, `transmit_burst`, and `poll_site_event` until it
-//! gives none; and `prepare_sleep` before it sleeps.
+//! Owned by one thread, which calls, each turn: `advance`, `receive_burst`, `transmit_burst` (and once more before the others,
+//! if a little waits), and `poll_site_event` until it gives none; and `prepare_sleep` before it sleeps.
 
 mod paths;
 mod waker;

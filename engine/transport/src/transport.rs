@@ -93,7 +93,8 @@ pub struct Capabilities {
 /// Carries datagrams: whole or not at all, perhaps twice, perhaps late, perhaps never.
 ///
 /// One turn of a loop: [`advance`](Transport::advance) with the time, [`receive_burst`](Transport::receive_burst),
-/// [`transmit_burst`](Transport::transmit_burst). No call blocks. Object-safe.
+/// [`transmit_burst`](Transport::transmit_burst), which may also come before the others: what little waits goes first then.
+/// No call blocks. Object-safe.
 pub trait Transport: Send {
     /// Addresses and sizes. Constant after opening, but for `datagram_network`.
     fn capabilities(&self) -> Capabilities;

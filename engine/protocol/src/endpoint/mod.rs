@@ -412,7 +412,7 @@ impl Endpoint {
             self.quiet &= !group.unsent;
         }
         match sent {
-            Some(id) if !several && !news && self.date(id) => {}
+            Some(id) if !several && !news && self.note_sent(id) => {}
             Some(id) if !several && self.stir(id) => self.eventful = true,
             Some(_) => self.touch(),
             None if !self.shared.outbox.is_empty() => self.deadline.set(None),

@@ -14,7 +14,7 @@ use crate::counters::Counter;
 use crate::group::Group;
 use crate::id::GroupId;
 use crate::shared::Shared;
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 use isis_wire::message::StateStatus;
 
 impl Endpoint {
@@ -69,13 +69,13 @@ impl Endpoint {
     }
 
     /// Bytes of a group went out, and nothing else happened. Whether only its own time limits have changed by that.
-    pub(super) fn date(&mut self, id: GroupId) -> bool {
+    pub(super) fn note_sent(&mut self, id: GroupId) -> bool {
         let deadline = self.deadline.get();
         if !self.calm || self.dirty {
             return false;
         }
         let Some(group) = self.groups.get(&id).filter(|group| group.calm) else { return false };
-        self.deadline.set(deadline.map(|known| earlier(known, group.data_deadline_at_least(&self.shared))));
+        self.deadline.set(deadline.map(|known| earlier(known, group.data_deadline_or_earlier(&self.shared))));
         true
     }
 
@@ -199,7 +199,7 @@ impl Endpoint {
             more |= group.plane.inbox.iter().any(|inbox| inbox.has_global);
             // That of the others is as it was, and an earlier one is harmless.
             if let Some(known) = &mut deadline {
-                *known = earlier(*known, group.data_deadline_at_least(&self.shared));
+                *known = earlier(*known, group.data_deadline_or_earlier(&self.shared));
             }
         }
         self.deadline.set(deadline);
@@ -249,13 +249,5 @@ impl Group {
             && self.own_copies.tickets.is_empty()
             && self.unicasts.is_empty()
             && self.held.is_empty()
-    }
-}
-
-/// The earlier one of two time limits.
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }

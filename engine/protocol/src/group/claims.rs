@@ -2,7 +2,6 @@
 
 use super::debts::Debt;
 use super::{Group, fragment_of};
-use crate::counters::Counter;
 use crate::event::{Refused, SendOptions};
 use crate::plane::Plane;
 use crate::shared::Shared;
@@ -22,9 +21,7 @@ impl Group {
             || Plane::message_size(len, fragment_of(shared)) > space
             || self.plane.open_claim(&mut shared.region, len).is_none()
         {
-            self.writable_wanted = true;
-            self.writable_since.get_or_insert(shared.now);
-            shared.count(Counter::SendsRefused);
+            self.want_writable(shared);
             return Err(Refused::WouldBlock);
         }
         Ok(())

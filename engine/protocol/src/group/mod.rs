@@ -432,7 +432,8 @@ impl Group {
         self.want_writable(shared);
     }
 
-    fn want_writable(&mut self, shared: &mut Shared) {
+    /// A send was refused for want of room: the application is told when there is some.
+    pub(super) fn want_writable(&mut self, shared: &mut Shared) {
         self.writable_wanted = true;
         self.writable_since.get_or_insert(shared.now);
         shared.count(Counter::SendsRefused);

@@ -5,7 +5,7 @@ use crate::counters::Counter;
 use crate::event::{Event, SlowReason};
 use crate::plane::sequencer::Candidate;
 use crate::shared::{Shared, Target};
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 use isis_memory::{CHUNK_SIZE, ChunkIndex};
 use isis_wire::Writer;
 use isis_wire::digest::write_sign;
@@ -240,7 +240,7 @@ impl Group {
             if self.incoming.last.is_some() {
                 self.install_state_if_complete(shared);
             }
-            if self.plane.may_order() && self.sends(shared) {
+            if self.plane.has_unordered() && self.sends(shared) {
                 // What came in is put in order here: it is delivered below, and the record goes with the next burst.
                 self.close_batch(shared);
             }
@@ -374,10 +374,7 @@ impl Group {
         if self.peers.is_empty() {
             return None;
         }
-        match (self.plane.row_due, self.beat_at(shared)) {
-            (Some(due), Some(beat)) => Some(due.min(beat)),
-            (due, beat) => due.or(beat),
-        }
+        earlier(self.plane.row_due, self.beat_at(shared))
     }
 
     /// As `row_deadline` says, which is not looked for as long as neither can be due.
@@ -452,25 +449,17 @@ impl Group {
     }
 
     /// The same or earlier, without looking whether everything is settled: then there is no heartbeat.
-    pub(crate) fn data_deadline_at_least(&self, shared: &Shared) -> Option<Instant> {
+    pub(crate) fn data_deadline_or_earlier(&self, shared: &Shared) -> Option<Instant> {
         let beat = self.row_sent_at + shared.config.heartbeat_ns;
         if beat <= shared.now || self.departed_until.is_some() {
             return self.data_deadline(shared);
         }
-        self.with_gaps(Some(self.plane.row_due.map_or(beat, |due| due.min(beat))))
+        self.with_gaps(earlier(self.plane.row_due, Some(beat)))
     }
 
     fn with_gaps(&self, row: Option<Instant>) -> Option<Instant> {
-        let mut next = match (self.tell_at, row) {
-            (Some(tell), Some(row)) => Some(tell.min(row)),
-            (tell, row) => tell.or(row),
-        };
-        if self.departed_until.is_none() {
-            for at in self.plane.images.iter().filter_map(|image| image.nak_at) {
-                next = Some(next.map_or(at, |next| next.min(at)));
-            }
-        }
-        next
+        let gaps = self.plane.images.iter().filter(|_| self.departed_until.is_none());
+        gaps.fold(earlier(self.tell_at, row), |next, image| earlier(next, image.nak_at))
     }
 
     /// Bytes of the own stream that were not sent.

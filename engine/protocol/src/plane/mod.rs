@@ -426,19 +426,14 @@ impl Plane {
         true
     }
 
-    /// Whether `publish` would have something to do, but perhaps to put messages in order.
+    /// Whether `publish` has anything to do, apart from putting messages in order.
     pub fn has_unpublished(&self) -> bool {
         !self.frozen && (self.log.published != self.log.end || self.context_wanted)
     }
 
     /// Whether `publish` may have anything to do.
     pub fn may_publish(&self) -> bool {
-        self.has_unpublished() || self.may_order()
-    }
-
-    /// This member orders, and there may be something to put in order.
-    pub fn may_order(&self) -> bool {
-        !self.frozen && self.orders() && self.may_order_more()
+        self.has_unpublished() || self.has_unordered()
     }
 
     fn parse_own(&mut self, region: &Region, limit: u64) {

@@ -165,10 +165,13 @@ impl Plane {
         self.unwritten_runs.last().is_some_and(|&(_, count)| count == 0)
     }
 
-    /// There may be messages that are not ordered, or records of them that are not written.
-    pub(super) fn may_order_more(&self) -> bool {
+    /// This member orders, and there may be messages that are not ordered, or records of them that are not written.
+    pub fn has_unordered(&self) -> bool {
         let new = |(considered, inbox): (&u64, &Inbox)| inbox.delivered.max(*considered) < inbox.whole;
-        self.sequencer.behind || !self.unwritten_runs.is_empty() || self.considered.iter().zip(&self.inbox).any(new)
+        let any = || {
+            self.sequencer.behind || !self.unwritten_runs.is_empty() || self.considered.iter().zip(&self.inbox).any(new)
+        };
+        !self.frozen && self.orders() && any()
     }
 
     /// What is ordered next, into `unwritten_runs`; and to whom the task moves then.
@@ -278,5 +281,28 @@ pub(super) fn take_order(
         (OrderRecord::Places(runs), None) => sequencer.take(order, rank, runs, end),
         (OrderRecord::Proposals(first, runs), Some(priorities)) => priorities.take(rank, first, runs, end),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::MILLISECOND;
+
+    /// Each comparison has its pause, also one that comes after a comparison in which all sent alike.
+    #[test]
+    fn each_comparison_takes_a_while() {
+        let mut sequencer = Sequencer::new(3);
+        let mut at = |ms: u64, ordered: [u64; 3]| {
+            sequencer.ordered.iter_mut().zip(ordered).for_each(|(sum, more)| *sum += more);
+            sequencer.all += ordered.iter().sum::<u64>();
+            sequencer.candidate(0, Instant(ms * MILLISECOND), Handover { after: 4, pause_ns: 20 * MILLISECOND })
+        };
+        assert_eq!(at(0, [0, 0, 0]), None);
+        assert_eq!(at(20, [5, 5, 5]), None, "alike");
+        assert_eq!(at(24, [0, 4, 0]), None, "enough of one, but soon after");
+        assert_eq!(at(39, [0, 0, 0]), None);
+        assert_eq!(at(40, [0, 0, 0]), Some(Candidate { rank: 1, majority: true }));
+        assert_eq!(at(70, [0, 0, 0]), None, "what was compared is forgotten");
     }
 }
