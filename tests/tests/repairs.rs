@@ -50,6 +50,30 @@ fn lose(losers: usize) -> Cost {
     Cost { naks, repairs, to_group, duplicates }
 }
 
+/// Of a burst the first datagram came, with the row; the sender, or the network, takes its time over the rest. Nobody asks for
+/// what is on its way.
+#[test]
+fn nobody_asks_for_the_rest_of_a_burst() {
+    let mut s = Scenario::new(&[2]);
+    let [sender, receiver] = s.start_all();
+    s.form_group(&[sender, receiver]);
+    s.pass(100 * MILLISECOND);
+    let from = s.place(sender);
+    let mut first = true;
+    s.intercept(move |packet| match packet.from == from && !std::mem::take(&mut first) {
+        true => Verdict::Hold,
+        false => Verdict::Pass,
+    });
+    let before = s.counter(receiver, "naks_sent");
+    let message = s.multicast(sender, Kind::Fifo, false, 200_000);
+    s.pass(5 * MILLISECOND);
+    assert!(!s.has(receiver, message), "it is of several datagrams");
+    assert_eq!(s.counter(receiver, "naks_sent"), before);
+    s.release();
+    s.until("the rest came", |s| s.has(receiver, message));
+    s.finish();
+}
+
 /// A loss that hits all seven receivers: all ask, and what they lack is sent to one at most, and then once to all.
 #[test]
 fn a_loss_that_hits_all_is_repaired_about_once() {

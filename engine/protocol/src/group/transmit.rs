@@ -78,6 +78,8 @@ impl Group {
     fn counts_received(&mut self, shared: &Shared) -> bool {
         let has_state = self.state == StateStatus::Has;
         let own = &mut self.plane.rows[self.rank];
+        // What is still to be sent is no gap to others, who would ask for it while it is on its way.
+        own.end = self.plane.log.sent;
         for (delivered, inbox) in own.delivered.iter_mut().zip(&self.plane.inbox) {
             *delivered = if has_state { inbox.delivered + 1 } else { 0 };
         }

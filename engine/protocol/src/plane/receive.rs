@@ -94,7 +94,6 @@ impl Plane {
             return;
         }
         let row = &mut self.rows[self.me];
-        row.end = self.log.published;
         for rank in 0..self.members {
             row.received[rank] =
                 if rank == self.me { self.log.published } else { self.images[rank].contiguous.max(row.received[rank]) };
