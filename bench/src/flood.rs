@@ -187,7 +187,7 @@ impl Garbage {
     /// One packet of each sort.
     fn sorts(&self) -> Vec<Vec<u8>> {
         let mut data = Vec::new();
-        DataHeader { rank: 2, row_len: 0, position: 0 }.write(&mut data);
+        DataHeader { rank: 2, row_len: 0, asks: false, position: 0 }.write(&mut data);
         data.extend_from_slice(&[0; 64]);
         let mut row = Writer::new();
         row.u8(0);

@@ -59,6 +59,8 @@ counters! {
     RepairsSent = "repairs_sent",
     /// Of these, sent to the whole group because several asked.
     RepairsToGroup = "repairs_to_group",
+    /// Times that less of the own stream may be under way, because something of it was lost.
+    FlightsHalved = "flights_halved",
     /// Rows sent alone.
     RowsSent = "rows_sent",
     /// Protocol messages sent through a third process, for a broken link.

@@ -197,6 +197,8 @@ pub struct DataHeader {
     pub rank: u16,
     /// Bytes of the row that follows.
     pub row_len: u16,
+    /// Whoever gets it tells its row soon.
+    pub asks: bool,
     /// First position.
     pub position: u64,
 }
@@ -210,8 +212,16 @@ impl DataHeader {
         let mut bytes = [0; DATA_HEADER];
         bytes[..2].copy_from_slice(&self.rank.to_le_bytes());
         bytes[2..4].copy_from_slice(&self.row_len.to_le_bytes());
+        bytes[4] = u8::from(self.asks);
         bytes[8..].copy_from_slice(&self.position.to_le_bytes());
         out.extend_from_slice(&bytes);
+    }
+
+    /// Has the datagram that begins so ask for rows: `body` begins with a header.
+    pub fn ask(body: &mut [u8]) {
+        if let Some(marks) = body.get_mut(4) {
+            *marks = 1;
+        }
     }
 
     /// Splits a data body in header, row and stream bytes; the latter start and end on multiples of 8.
@@ -222,6 +232,7 @@ impl DataHeader {
         let header = DataHeader {
             rank: u16::from_le_bytes([body[0], body[1]]),
             row_len: u16::from_le_bytes([body[2], body[3]]),
+            asks: body[4] & 1 == 1,
             position: u64::from_le_bytes(body[8..16].try_into().expect("eight bytes")),
         };
         let rest = &body[DATA_HEADER..];
@@ -307,7 +318,7 @@ mod tests {
     fn what_is_sealed_is_read() {
         let mut first = Vec::new();
         begin(&mut first, &sample(PacketKind::Data));
-        DataHeader { rank: 1, row_len: 0, position: 64 }.write(&mut first);
+        DataHeader { rank: 1, row_len: 0, asks: true, position: 64 }.write(&mut first);
         seal(&mut first, b"12345678");
         first.extend_from_slice(b"12345678");
         let packet = Packet::parse(&first).expect("good packet");

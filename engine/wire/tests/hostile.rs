@@ -49,7 +49,7 @@ fn a_piece_lies_within_its_message() {
     // A position is an index as well: counted on from the highest one, nothing overflows.
     let data = |position| {
         let mut body = Vec::new();
-        DataHeader { rank: 0, row_len: 0, position }.write(&mut body);
+        DataHeader { rank: 0, row_len: 0, asks: false, position }.write(&mut body);
         body.extend_from_slice(&[0; 8]);
         DataHeader::parse(&body).map(|(header, _, _)| header.position)
     };
@@ -202,7 +202,7 @@ fn a_short_message_is_none() {
         assert_eq!(Row::zero(2).merge(&padded), outcome);
     }
     let mut data = Vec::new();
-    DataHeader { rank: 1, row_len: 8, position: 64 }.write(&mut data);
+    DataHeader { rank: 1, row_len: 8, asks: false, position: 64 }.write(&mut data);
     data.extend_from_slice(&[0; 8]);
     assert!(DataHeader::parse(&data).is_ok());
     for len in 0..data.len() {
@@ -247,7 +247,7 @@ fn a_length_is_compared_before_it_is_used() {
     }
     // A row that is said to be longer than its packet.
     let mut body = Vec::new();
-    DataHeader { rank: 0, row_len: u16::MAX, position: 0 }.write(&mut body);
+    DataHeader { rank: 0, row_len: u16::MAX, asks: false, position: 0 }.write(&mut body);
     body.extend_from_slice(&[0; 64]);
     assert_eq!(DataHeader::parse(&body).err(), Some(DecodeError::Truncated));
 }

@@ -23,7 +23,7 @@ fn bodies() -> Vec<(&'static str, PacketKind, Vec<u8>)> {
     let piece = |index, count| written(|out| PieceHeader { number: 1, index, count }.write(out));
     let data = |rank, row_len, position| {
         let mut body = Vec::new();
-        DataHeader { rank, row_len, position }.write(&mut body);
+        DataHeader { rank, row_len, asks: false, position }.write(&mut body);
         body.extend_from_slice(&[0; 16]);
         body
     };

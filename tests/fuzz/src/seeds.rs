@@ -64,7 +64,7 @@ fn packets() -> Vec<(String, Vec<u8>)> {
     let seed = |kind: PacketKind| {
         let mut body = Vec::new();
         if kind == PacketKind::Data {
-            DataHeader { rank: 1, row_len: 8, position: 64 }.write(&mut body);
+            DataHeader { rank: 1, row_len: 8, asks: false, position: 64 }.write(&mut body);
             body.extend_from_slice(&[0; 24]);
         } else if kind == PacketKind::Digest {
             let mut out = Writer::new();

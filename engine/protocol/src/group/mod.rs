@@ -3,7 +3,7 @@
 //! deliveries go.
 //!
 //! Read: this file (the state; sending), [`deliver`] (events out, flush, consumption), [`receive`] (packets in, rows),
-//! [`transmit`] (packets out, gaps, timers), [`gossip`] (rows of a large view), [`repair`] (who gets what was lost),
+//! [`transmit`] (packets out, gaps, timers), [`flight`] (how much may be under way), [`gossip`] (rows of a large view), [`repair`] (who gets what was lost),
 //! [`claims`] (messages written in place), [`change`] (the agreement on the next view), [`electorate`] (who has a say in
 //! it), [`hung`] (who holds it up), [`links`] (who cannot hear whom), [`value`] (what is agreed on), [`install`] (from one
 //! view to the next), [`transfer`] (state),
@@ -17,6 +17,7 @@ pub mod copies;
 pub mod debts;
 pub mod deliver;
 pub mod electorate;
+pub mod flight;
 pub mod gossip;
 pub mod hung;
 pub mod install;
@@ -207,6 +208,8 @@ pub struct Group {
     pub held: VecDeque<unicast::Held>,
     /// Repairs to send.
     pub repairs: repair::Repairs,
+    /// How much of the own stream may be under way.
+    flight: flight::Flight,
     /// When a row went out last.
     pub row_sent_at: Instant,
     /// This process has to tell the decision to those who have not shown the view.
@@ -282,6 +285,7 @@ impl Group {
             refused_for: Vec::new(),
             held: VecDeque::new(),
             repairs: repair::Repairs::default(),
+            flight: flight::Flight::new(shared.config.window),
             row_sent_at: shared.now,
             tell_at: None,
             copies: multi::Copies::new(view_clock),
@@ -302,6 +306,7 @@ impl Group {
         self.peers = self.view.members.iter().filter(|m| m.process != shared.me).map(|m| m.address).collect();
         self.on_one_site = self.view.members.iter().all(|m| m.site == shared.config.site);
         self.plane.row_due = Some(shared.now);
+        self.flight.begin_view();
         self.begin_gossip(shared);
     }
 

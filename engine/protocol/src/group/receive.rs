@@ -25,6 +25,10 @@ impl Group {
                 self.plane.receive_row(sender, row)?;
             }
         }
+        if header.asks {
+            let large = self.plane.gossip.is_some();
+            self.want_row(if large { shared.now + self.row_delay_ns(shared) } else { shared.now });
+        }
         let reach = 8 * shared.config.window + (16 << 20);
         match self.plane.receive(&mut shared.region, rank, header.position, data, reach) {
             Inserted::New => {

@@ -148,6 +148,9 @@ impl Group {
                 continue;
             }
             let range = Range { view, rank: usize::from(rank), from: start, end };
+            if present && range.rank == self.rank && self.flight.lose(start, self.plane.log.sent) {
+                shared.count(Counter::FlightsHalved);
+            }
             self.repairs.ask(shared.now, company_ns(shared), from, range, group);
         }
         Ok(())

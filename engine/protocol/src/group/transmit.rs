@@ -135,7 +135,7 @@ impl Group {
             self.plane.log.sent = log.published;
             return;
         }
-        if log.sent == log.published {
+        if !self.may_send() {
             return;
         }
         let datagram = self.datagram(shared);
@@ -151,20 +151,23 @@ impl Group {
             row.clear();
         }
         for _ in 0..BURST {
-            let log = &self.plane.log;
-            let from = log.sent;
-            if from >= log.published {
+            if !self.may_send() {
                 break;
             }
+            let log = &self.plane.log;
+            let from = log.sent;
             row.resize(row.len().div_ceil(8) * 8, 0);
             let most = ((room - row.len()) / 8 * 8) as u64;
             let end = log.published.min(from + most);
-            let Some(packet) =
+            let Some(mut packet) =
                 self.data_packet(shared, Target::Members(self.id), self.view.number, self.rank, from, end, &row)
             else {
                 break;
             };
             self.plane.log.sent += packet.len as u64;
+            if self.flight.asks(self.plane.log.sent) {
+                DataHeader::ask(&mut packet.header[HEADER..]);
+            }
             shared.count(Counter::DataSent);
             if !row.is_empty() {
                 row.clear();
@@ -179,6 +182,12 @@ impl Group {
         shared.buffers.give(row);
         // The end of the stream is in the next row: whoever lost the tail learns of it.
         self.want_row(shared.now + 2 * self.row_delay_ns(shared));
+    }
+
+    /// Something of the own stream is not sent, and may be. When the view ends others wait for all of it.
+    fn may_send(&self) -> bool {
+        let log = &self.plane.log;
+        log.sent < log.published && (self.plane.frozen || self.flight.admits(log.sent))
     }
 
     /// The next burst of data carries the row. Not each one does: whoever sends a few messages at a time would write it, and all
@@ -214,7 +223,7 @@ impl Group {
         debug_assert!(offset + len <= CHUNK_SIZE);
         let mut header = shared.buffers.take(HEADER + DATA_HEADER + row.len());
         packet::begin(&mut header, &shared.header(PacketKind::Data, self.id, view));
-        DataHeader { rank: rank as u16, row_len: row.len() as u16, position: from }.write(&mut header);
+        DataHeader { rank: rank as u16, row_len: row.len() as u16, asks: false, position: from }.write(&mut header);
         header.extend_from_slice(row);
         Some(DataPacket { to, header, chunk, offset, len })
     }
@@ -230,6 +239,7 @@ impl Group {
             // What the release of memory depends on changes with the rows only.
             let moved = self.plane.rows_changed;
             if self.plane.update_stability() {
+                self.flight.acknowledge(self.plane.stable[self.rank], self.plane.log.sent);
                 self.complete_flushes(shared, false);
             }
             // Most of what follows seldom has anything to do: it is not called to find that out.
@@ -471,8 +481,7 @@ impl Group {
 
     /// The next burst may have something of this group's.
     pub(crate) fn has_unsent(&self, shared: &Shared) -> bool {
-        let log = &self.plane.log;
-        (self.departed_until.is_none() && self.sends(shared) && (log.sent < log.published || self.plane.may_publish()))
+        (self.departed_until.is_none() && self.sends(shared) && (self.may_send() || self.plane.may_publish()))
             || !self.repairs.is_empty()
     }
 
