@@ -1,6 +1,7 @@
 //! What a loss costs in repairs, and that repairs which nobody needed do no harm (properties 2 and 10; the lost message
 //! reaches all, once).
 
+use isis_protocol::GroupId;
 use isis_protocol::event::Kind;
 use isis_protocol::time::MILLISECOND;
 use isis_tests::scenario::Scenario;
@@ -71,6 +72,65 @@ fn nobody_asks_for_the_rest_of_a_burst() {
     assert_eq!(s.counter(receiver, "naks_sent"), before);
     s.release();
     s.until("the rest came", |s| s.has(receiver, message));
+    s.finish();
+}
+
+/// Sends much while no row comes back; how many bytes of the stream go out then, before the rows do.
+fn under_way(s: &mut Scenario, sender: usize, receiver: usize) -> usize {
+    let [from, to] = [s.place(sender), s.place(receiver)];
+    let bytes = std::rc::Rc::new(std::cell::Cell::new(0));
+    let sum = bytes.clone();
+    s.intercept(move |packet| {
+        let Ok(parsed) = Packet::parse(&packet.bytes) else { return Verdict::Pass };
+        if packet.from == from && parsed.header.kind == PacketKind::Data && parsed.header.group != GroupId::SYSTEM {
+            sum.set(sum.get() + parsed.body.len());
+        }
+        let is_row = parsed.header.kind == PacketKind::Row && parsed.header.group != GroupId::SYSTEM;
+        if packet.from == to && is_row { Verdict::Hold } else { Verdict::Pass }
+    });
+    let message = s.multicast(sender, Kind::Fifo, false, 900_000);
+    s.pass(5 * MILLISECOND);
+    let sent = bytes.get();
+    s.intercept(|_| Verdict::Pass);
+    s.release();
+    s.until("all of it came", |s| s.has(receiver, message));
+    s.pass(100 * MILLISECOND);
+    sent
+}
+
+/// What is sent and not known to be received is bounded; the bound grows with what is received, up to half of the window, and is
+/// halved by a loss: bursts are no longer than what the way takes.
+#[test]
+fn what_is_under_way_is_bounded() {
+    let window = 1 << 20;
+    let mut s = Scenario::configured(&[2], |config| (config.window, config.datagram_local) = (window as u64, 1_400));
+    let [sender, receiver] = s.start_all();
+    s.form_group(&[sender, receiver]);
+    s.pass(100 * MILLISECOND);
+    let datagrams = 4 * 1_500;
+    let about = |bytes: usize, share: usize| (window / share..window / share + datagrams).contains(&bytes);
+    let first = under_way(&mut s, sender, receiver);
+    assert!(about(first, 8), "{first} bytes at first");
+    for _ in 0..4 {
+        let message = s.multicast(sender, Kind::Fifo, false, 900_000);
+        s.until("it came", |s| s.has(receiver, message));
+    }
+    let grown = under_way(&mut s, sender, receiver);
+    assert!(about(grown, 2), "{grown} bytes after much was received");
+    let (from, mut lost) = (s.place(sender), false);
+    s.intercept(move |packet| {
+        let is_data = || Packet::parse(&packet.bytes).is_ok_and(|it| it.header.kind == PacketKind::Data);
+        if packet.from != from || lost || !is_data() {
+            return Verdict::Pass;
+        }
+        lost = true;
+        Verdict::Drop
+    });
+    let message = s.multicast(sender, Kind::Fifo, false, 3_000);
+    s.until("it came, after a repair", |s| s.has(receiver, message));
+    assert_eq!(s.counter(sender, "flights_halved"), 1);
+    let halved = under_way(&mut s, sender, receiver);
+    assert!(about(halved, 4), "{halved} bytes after a loss");
     s.finish();
 }
 
