@@ -73,10 +73,11 @@ impl Endpoint {
             );
             let _ = writeln!(
                 text,
-                "    log end {} published {} sent {} stable {:?} order {} row_due {:?} shown {:?}",
+                "    log end {} published {} sent {} {:?} stable {:?} order {} row_due {:?} shown {:?}",
                 plane.log.end,
                 plane.log.published,
                 plane.log.sent,
+                group.flight,
                 plane.stable,
                 plane.order.len(),
                 plane.row_due,

@@ -12,10 +12,15 @@
 //! Acknowledgements are the rows: each says up to where its member has the streams. A row takes its time, so the sender asks
 //! for one, by a mark on a datagram, as often as the limit needs it. Sending goes at the pace at which they come.
 //!
+//! A member that hangs acknowledges nothing, and must not keep from the others what they would have: after a time without an
+//! acknowledgement only the window counts. When a view ends everything goes.
+//!
 //! More than half of the window is never under way: what waits in the sender's stream is in nobody's way, and what waits in
 //! buffers has left the processors' caches when it is read.
 //!
-//! Owner: the [`super::Group`]. Invariants: `acknowledged` ≤ `sent`; at least one datagram may be under way.
+//! Owner: the [`super::Group`]. Invariant: at least one datagram may be under way.
+
+use crate::time::Instant;
 
 /// At most half of the window may be under way, …
 const MOST: u64 = 2;
@@ -28,6 +33,10 @@ const STEP: u64 = 64;
 #[derive(Debug)]
 pub struct Flight {
     window: u64,
+    /// So long after the last acknowledgement the limit holds.
+    patience_ns: u64,
+    /// When something was acknowledged last, or went out while nothing was under way.
+    moved_at: Instant,
     /// So many bytes may be under way, and what a last datagram has beyond them.
     limit: u64,
     /// Below this the limit grows fast: what was half of too much.
@@ -41,9 +50,10 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// Of a group whose window is `window`.
-    pub fn new(window: u64) -> Flight {
-        Flight { window, limit: window / FIRST, threshold: window, acknowledged: 0, recover: 0, ask_at: 0 }
+    /// Of a group whose window is `window`. Without any acknowledgement for `patience_ns` there is no limit.
+    pub fn new(window: u64, patience_ns: u64) -> Flight {
+        let (limit, moved_at) = ((window / FIRST).max(1), Instant::ZERO);
+        Flight { window, patience_ns, moved_at, limit, threshold: window, acknowledged: 0, recover: 0, ask_at: 0 }
     }
 
     /// A new stream begins: what was learned of the way stays.
@@ -52,38 +62,63 @@ impl Flight {
     }
 
     /// A datagram that begins at `position` may be sent.
-    pub fn admits(&self, position: u64) -> bool {
+    pub fn admits(&self, now: Instant, position: u64) -> bool {
+        self.is_within(position) || now >= self.moved_at + self.patience_ns
+    }
+
+    fn is_within(&self, position: u64) -> bool {
         position < self.acknowledged + self.limit
     }
 
+    /// When what begins at `position` may be sent, if nothing is acknowledged before.
+    pub fn opens_at(&self, position: u64) -> Option<Instant> {
+        (!self.is_within(position)).then(|| self.moved_at + self.patience_ns)
+    }
+
+    /// Sending goes on at `position`.
+    pub fn depart(&mut self, now: Instant, position: u64) {
+        if position <= self.acknowledged {
+            self.moved_at = now;
+        }
+    }
+
+    /// The silence of the others was this process's own pause.
+    pub fn forgive(&mut self, now: Instant) {
+        self.moved_at = now;
+    }
+
     /// All members have everything before `floor`, and everything before `sent` was sent.
-    pub fn acknowledge(&mut self, floor: u64, sent: u64) {
-        let more = floor.saturating_sub(self.acknowledged);
+    pub fn acknowledge(&mut self, now: Instant, floor: u64, sent: u64) {
+        if floor <= self.acknowledged {
+            return;
+        }
+        let more = floor - self.acknowledged;
         let used = sent.saturating_sub(self.acknowledged);
-        self.acknowledged = self.acknowledged.max(floor);
+        (self.acknowledged, self.moved_at) = (floor, now);
         // Room that was not used is not known to be there; nor does what went before a loss was noticed say anything.
         if used < self.limit / 2 || floor <= self.recover {
             return;
         }
-        let growth = if self.limit < self.threshold { more } else { more * (self.window / STEP) / self.limit.max(1) };
+        let growth = if self.limit < self.threshold { more } else { more * (self.window / STEP) / self.limit };
         self.limit = (self.limit + growth).min(self.window / MOST);
     }
 
     /// Somebody misses what begins at `from`, and everything before `sent` was sent. Whether that is news.
     pub fn lose(&mut self, from: u64, sent: u64) -> bool {
-        if from < self.recover || from >= sent {
+        if from < self.recover.max(self.acknowledged) || from >= sent {
             return false;
         }
         self.recover = sent;
-        self.limit = (self.limit / 2).max(self.window / STEP);
+        self.limit = (self.limit / 2).max(self.window / STEP).max(1);
         self.threshold = self.limit;
         true
     }
 
-    /// Whether the datagram that ends at `end` asks for rows. Two or three in each round do, the last one that may be sent among
+    /// Whether the datagram of these positions asks for rows. Two or three in each round do, the last one that may be sent among
     /// them.
-    pub fn asks(&mut self, end: u64) -> bool {
-        if end < self.ask_at && self.admits(end) {
+    pub fn asks(&mut self, from: u64, end: u64) -> bool {
+        let is_last = self.is_within(from) && !self.is_within(end);
+        if end < self.ask_at && !is_last {
             return false;
         }
         self.ask_at = end + self.limit / 2;
@@ -94,6 +129,7 @@ impl Flight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::SECOND;
 
     const WINDOW: u64 = 1 << 20;
     const PIECE: u64 = 8 << 10;
@@ -102,59 +138,72 @@ mod tests {
     fn round(flight: &mut Flight, sent: &mut u64) -> u64 {
         let before = *sent;
         let mut asked = false;
-        while *sent - before < WINDOW && flight.admits(*sent) {
+        while *sent - before < WINDOW && flight.admits(Instant(1), *sent) {
             *sent += PIECE;
-            asked = flight.asks(*sent);
+            asked = flight.asks(*sent - PIECE, *sent);
         }
         assert!(asked, "the last one that may be sent asks");
-        flight.acknowledge(*sent, *sent);
+        flight.acknowledge(Instant(1), *sent, *sent);
         *sent - before
     }
 
     #[test]
     fn without_losses_it_is_half_of_the_window_after_some_rounds() {
-        let (mut flight, mut sent) = (Flight::new(WINDOW), 0);
+        let (mut flight, mut sent) = (Flight::new(WINDOW, SECOND), 0);
         let rounds: Vec<u64> = (0..6).map(|_| round(&mut flight, &mut sent) >> 10).collect();
         assert_eq!(rounds, [128, 256, 512, 512, 512, 512]);
     }
 
     #[test]
     fn a_loss_halves_it_once() {
-        let (mut flight, mut sent) = (Flight::new(WINDOW), 0);
+        let (mut flight, mut sent) = (Flight::new(WINDOW, SECOND), 0);
         (0..4).for_each(|_| drop(round(&mut flight, &mut sent)));
         sent += WINDOW / MOST;
         assert!(flight.lose(sent - WINDOW / MOST, sent));
         assert!(!flight.lose(sent - PIECE, sent), "the same round");
-        flight.acknowledge(sent, sent);
+        flight.acknowledge(Instant(1), sent, sent);
         assert_eq!(round(&mut flight, &mut sent), WINDOW / 4, "what was under way says nothing of the new limit");
         assert_eq!(round(&mut flight, &mut sent), WINDOW / 4 + WINDOW / STEP);
     }
 
     #[test]
     fn what_was_never_sent_is_not_lost() {
-        let mut flight = Flight::new(WINDOW);
+        let mut flight = Flight::new(WINDOW, SECOND);
         assert!(!flight.lose(PIECE, PIECE) && !flight.lose(u64::MAX, PIECE));
         assert_eq!(flight.limit, WINDOW / FIRST);
     }
 
     #[test]
+    fn silence_opens_it() {
+        let mut flight = Flight::new(WINDOW, SECOND);
+        flight.depart(Instant(5), 0);
+        let end = WINDOW / FIRST;
+        assert_eq!((flight.opens_at(end - 8), flight.opens_at(end)), (None, Some(Instant(5) + SECOND)));
+        assert!(!flight.admits(Instant(4) + SECOND, end) && flight.admits(Instant(5) + SECOND, end));
+        flight.acknowledge(Instant(7), PIECE, end);
+        assert_eq!(flight.opens_at(end + 2 * PIECE), Some(Instant(7) + SECOND));
+        flight.depart(Instant(9), end);
+        assert_eq!(flight.opens_at(end + 2 * PIECE), Some(Instant(7) + SECOND), "something is under way");
+    }
+
+    #[test]
     fn however_much_is_lost_one_datagram_goes() {
-        let (mut flight, mut sent) = (Flight::new(WINDOW), 0);
+        let (mut flight, mut sent) = (Flight::new(WINDOW, SECOND), 0);
         for _ in 0..20 {
-            assert!(flight.admits(sent));
+            assert!(flight.admits(Instant(1), sent));
             sent += PIECE;
             assert!(flight.lose(sent - PIECE, sent));
-            flight.acknowledge(sent, sent);
+            flight.acknowledge(Instant(1), sent, sent);
         }
         assert!((WINDOW / STEP..WINDOW / 32).contains(&round(&mut flight, &mut sent)));
     }
 
     #[test]
     fn who_sends_little_learns_nothing() {
-        let (mut flight, mut sent) = (Flight::new(WINDOW), 0);
+        let (mut flight, mut sent) = (Flight::new(WINDOW, SECOND), 0);
         for _ in 0..1_000 {
             sent += PIECE;
-            flight.acknowledge(sent, sent);
+            flight.acknowledge(Instant(1), sent, sent);
         }
         assert_eq!(flight.limit, WINDOW / FIRST);
     }

@@ -368,6 +368,7 @@ impl Group {
     /// This process was paused: the clocks of view changes start anew.
     pub fn forgive(&mut self, now: Instant) {
         self.change.forgive(now);
+        self.flight.forgive(now);
         if let Some(gossip) = &mut self.plane.gossip {
             gossip.forgive(now);
         }

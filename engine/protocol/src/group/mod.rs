@@ -209,7 +209,7 @@ pub struct Group {
     /// Repairs to send.
     pub repairs: repair::Repairs,
     /// How much of the own stream may be under way.
-    flight: flight::Flight,
+    pub flight: flight::Flight,
     /// When a row went out last.
     pub row_sent_at: Instant,
     /// This process has to tell the decision to those who have not shown the view.
@@ -285,7 +285,7 @@ impl Group {
             refused_for: Vec::new(),
             held: VecDeque::new(),
             repairs: repair::Repairs::default(),
-            flight: flight::Flight::new(shared.config.window),
+            flight: flight::Flight::new(shared.config.window, shared.config.heartbeat_ns),
             row_sent_at: shared.now,
             tell_at: None,
             copies: multi::Copies::new(view_clock),

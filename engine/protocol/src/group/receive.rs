@@ -24,10 +24,11 @@ impl Group {
             if !row.is_empty() {
                 self.plane.receive_row(sender, row)?;
             }
-        }
-        if header.asks {
-            let large = self.plane.gossip.is_some();
-            self.want_row(if large { shared.now + self.row_delay_ns(shared) } else { shared.now });
+            if header.asks {
+                let large = self.plane.gossip.is_some();
+                let delay = self.row_delay_ns(shared);
+                self.want_row(if large { shared.now + delay } else { self.row_pause_over(shared).max(shared.now) });
+            }
         }
         let reach = 8 * shared.config.window + (16 << 20);
         match self.plane.receive(&mut shared.region, rank, header.position, data, reach) {

@@ -147,9 +147,17 @@ impl Group {
                 shared.count(Counter::IgnoreMalformed);
                 continue;
             }
-            let range = Range { view, rank: usize::from(rank), from: start, end };
-            if present && range.rank == self.rank && self.flight.lose(start, self.plane.log.sent) {
-                shared.count(Counter::FlightsHalved);
+            let mut range = Range { view, rank: usize::from(rank), from: start, end };
+            if present && range.rank == self.rank && self.departed_until.is_none() && self.sends(shared) {
+                let sent = self.plane.log.sent;
+                // What was not sent is no loss, and goes its way.
+                range.end = range.end.min(sent);
+                if range.from >= range.end {
+                    continue;
+                }
+                if !self.plane.frozen && self.peers.contains(&from) && self.flight.lose(start, sent) {
+                    shared.count(Counter::FlightsHalved);
+                }
             }
             self.repairs.ask(shared.now, company_ns(shared), from, range, group);
         }

@@ -121,7 +121,7 @@ impl Group {
     }
 
     /// A stalled process sends nothing but for its system.
-    fn sends(&self, shared: &Shared) -> bool {
+    pub(super) fn sends(&self, shared: &Shared) -> bool {
         !shared.stalled || self.is_system()
     }
 
@@ -135,9 +135,10 @@ impl Group {
             self.plane.log.sent = log.published;
             return;
         }
-        if !self.may_send() {
+        if !self.may_send(shared) {
             return;
         }
+        self.flight.depart(shared.now, self.plane.log.sent);
         let datagram = self.datagram(shared);
         let mut row = if self.row_rides(shared) {
             let mut writer = Writer { bytes: shared.buffers.take(self.row_room()) };
@@ -151,7 +152,7 @@ impl Group {
             row.clear();
         }
         for _ in 0..BURST {
-            if !self.may_send() {
+            if !self.may_send(shared) {
                 break;
             }
             let log = &self.plane.log;
@@ -165,7 +166,7 @@ impl Group {
                 break;
             };
             self.plane.log.sent += packet.len as u64;
-            if self.flight.asks(self.plane.log.sent) {
+            if self.flight.asks(from, self.plane.log.sent) {
                 DataHeader::ask(&mut packet.header[HEADER..]);
             }
             shared.count(Counter::DataSent);
@@ -185,19 +186,23 @@ impl Group {
     }
 
     /// Something of the own stream is not sent, and may be. When the view ends others wait for all of it.
-    fn may_send(&self) -> bool {
+    fn may_send(&self, shared: &Shared) -> bool {
         let log = &self.plane.log;
-        log.sent < log.published && (self.plane.frozen || self.flight.admits(log.sent))
+        log.sent < log.published && (self.plane.frozen || self.flight.admits(shared.now, log.sent))
     }
 
     /// The next burst of data carries the row. Not each one does: whoever sends a few messages at a time would write it, and all
     /// others read it, many times in the delay that it may have. But others may wait for it with safe messages.
     fn row_rides(&self, shared: &Shared) -> bool {
-        let pause = shared.config.row_delay_ns / ROWS_RIDING;
-        shared.now >= self.row_sent_at + pause
+        shared.now >= self.row_pause_over(shared)
             || self.is_system()
             || self.plane.gossip.is_some()
             || self.plane.inbox.iter().any(|inbox| inbox.unacknowledged_safe)
+    }
+
+    /// When the last row that went out is old enough for another one.
+    pub(super) fn row_pause_over(&self, shared: &Shared) -> Instant {
+        self.row_sent_at + shared.config.row_delay_ns / ROWS_RIDING
     }
 
     /// A datagram of the stream of `rank` in `view`; `None` if the bytes are not here.
@@ -239,7 +244,7 @@ impl Group {
             // What the release of memory depends on changes with the rows only.
             let moved = self.plane.rows_changed;
             if self.plane.update_stability() {
-                self.flight.acknowledge(self.plane.stable[self.rank], self.plane.log.sent);
+                self.flight.acknowledge(shared.now, self.plane.stable[self.rank], self.plane.log.sent);
                 self.complete_flushes(shared, false);
             }
             // Most of what follows seldom has anything to do: it is not called to find that out.
@@ -457,7 +462,7 @@ impl Group {
 
     /// The part of `deadline` that bytes and rows of the view change.
     fn data_deadline(&self, shared: &Shared) -> Option<Instant> {
-        self.with_gaps(self.departed_until.is_none().then(|| self.row_deadline(shared)).flatten())
+        self.with_gaps(shared, self.departed_until.is_none().then(|| self.row_deadline(shared)).flatten())
     }
 
     /// The same or earlier, without looking whether everything is settled: then there is no heartbeat.
@@ -466,12 +471,16 @@ impl Group {
         if beat <= shared.now || self.departed_until.is_some() {
             return self.data_deadline(shared);
         }
-        self.with_gaps(earlier(self.plane.row_due, Some(beat)))
+        self.with_gaps(shared, earlier(self.plane.row_due, Some(beat)))
     }
 
-    fn with_gaps(&self, row: Option<Instant>) -> Option<Instant> {
-        let gaps = self.plane.images.iter().filter(|_| self.departed_until.is_none());
-        gaps.fold(earlier(self.tell_at, row), |next, image| earlier(next, image.nak_at))
+    fn with_gaps(&self, shared: &Shared, row: Option<Instant>) -> Option<Instant> {
+        if self.departed_until.is_some() {
+            return earlier(self.tell_at, row);
+        }
+        let opens = self.flight.opens_at(self.plane.log.sent).filter(|at| shared.now < *at && self.sends(shared));
+        let gaps = self.plane.images.iter();
+        gaps.fold(earlier(earlier(self.tell_at, row), opens), |next, image| earlier(next, image.nak_at))
     }
 
     /// Bytes of the own stream that were not sent.
@@ -481,7 +490,7 @@ impl Group {
 
     /// The next burst may have something of this group's.
     pub(crate) fn has_unsent(&self, shared: &Shared) -> bool {
-        (self.departed_until.is_none() && self.sends(shared) && (self.may_send() || self.plane.may_publish()))
+        (self.departed_until.is_none() && self.sends(shared) && (self.may_send(shared) || self.plane.may_publish()))
             || !self.repairs.is_empty()
     }
 

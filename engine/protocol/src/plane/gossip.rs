@@ -113,7 +113,12 @@ impl Gossip {
     pub fn partial(&self, entries: &mut Vec<Entry>, level: usize, own: &Row, shown: &[bool]) {
         entries.clear();
         for (rank, &shown) in shown.iter().enumerate() {
-            let (received, consumed, delivered) = (own.received[rank], own.consumed[rank], own.delivered[rank]);
+            let (mut received, mut consumed, delivered) = (own.received[rank], own.consumed[rank], own.delivered[rank]);
+            if rank == self.me {
+                // Not what is still to be sent.
+                received = received.min(own.end);
+                consumed = consumed.min(own.end);
+            }
             let mut entry = Entry { received, consumed, delivered, slowest: self.me as u16, ..Entry::default() };
             for heard in &self.heard[..level] {
                 lower(&mut entry, &heard[rank]);
@@ -199,9 +204,11 @@ mod tests {
 
         fn grow(&mut self, random: &mut Random) {
             let members = self.rows.len() as u64;
-            let row = &mut self.rows[random.below(members) as usize];
+            let member = random.below(members) as usize;
+            let row = &mut self.rows[member];
             let stream = random.below(members) as usize;
             row.received[stream] += random.below(100);
+            row.end = row.received[member];
             row.consumed[stream] += random.below(1 + row.received[stream] - row.consumed[stream]);
             row.delivered[stream] += random.below(3);
         }
