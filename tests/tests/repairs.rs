@@ -90,7 +90,7 @@ fn under_way(s: &mut Scenario, sender: usize, receiver: usize) -> usize {
     s.intercept(move |packet| {
         let Ok(parsed) = Packet::parse(&packet.bytes) else { return Verdict::Pass };
         if packet.from == from && parsed.header.kind == PacketKind::Data && parsed.header.group != GroupId::SYSTEM {
-            sum.set(sum.get() + parsed.body.len());
+            sum.set(sum.get() + DataHeader::parse(parsed.body).map_or(0, |(.., bytes)| bytes.len()));
         }
         let is_row = parsed.header.kind == PacketKind::Row && parsed.header.group != GroupId::SYSTEM;
         if packet.from == to && is_row { Verdict::Hold } else { Verdict::Pass }
