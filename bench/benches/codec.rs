@@ -21,14 +21,14 @@ fn packets(c: &mut Criterion) {
             b.iter(|| {
                 first.clear();
                 packet::begin(&mut first, &header());
-                DataHeader { rank: 1, row_len: 0, position: 64 }.write(&mut first);
+                DataHeader { rank: 1, row_len: 0, asks: false, position: 64 }.write(&mut first);
                 packet::seal(&mut first, black_box(&payload));
                 first.len()
             });
         });
         let mut whole = Vec::new();
         packet::begin(&mut whole, &header());
-        DataHeader { rank: 1, row_len: 0, position: 64 }.write(&mut whole);
+        DataHeader { rank: 1, row_len: 0, asks: false, position: 64 }.write(&mut whole);
         packet::seal(&mut whole, &payload);
         whole.extend_from_slice(&payload);
         group.bench_function(BenchmarkId::new("check and parse", size), |b| {

@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_loss_halves_it_once() {
         let (mut flight, mut sent) = (Flight::new(WINDOW, SECOND), 0);
-        (0..4).for_each(|_| drop(round(&mut flight, &mut sent)));
+        (0..4).for_each(|_| _ = round(&mut flight, &mut sent));
         sent += WINDOW / MOST;
         assert!(flight.lose(sent - WINDOW / MOST, sent));
         assert!(!flight.lose(sent - PIECE, sent), "the same round");
