@@ -111,7 +111,7 @@ fn r2_who_may_still_learn_of_a_final_does_not_answer() {
             if lost { Verdict::Drop } else { Verdict::Pass }
         });
         s.multicast_groups(c, &[0, 1], false);
-        s.pass(MILLISECOND / 20);
+        s.pass(MILLISECOND / 100);
         held_up.set(true);
         let keys = s.multicast_groups(c, &[0, 1], false);
         s.until("the third has the first message", |s| s.delivered(d).len() == 1);
