@@ -348,7 +348,8 @@ fn a_link_narrows() {
     fleet.exchange(50, 20_000);
     fleet.net.narrow(2, 1_280);
     fleet.exchange(50, 20_000);
-    assert!(fleet.counter(0, "udp_datagram_network_now") <= 1_252);
+    // What it sent may have come to the others by way of one that noticed before.
+    fleet.counter_falls(0, "udp_datagram_network_now", 1_252);
     unfragmented(&mut fleet);
     fleet.nobody_was_lost();
     fleet.close();

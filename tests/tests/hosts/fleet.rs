@@ -238,6 +238,15 @@ impl Fleet {
         }
     }
 
+    /// Waits until a counter of a member is `most` or less.
+    pub fn counter_falls(&mut self, index: usize, name: &str, most: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.counter(index, name) > most {
+            assert!(Instant::now() < end, "member {index}: {name} did not fall to {most}; {}", self.state());
+            self.pause(Duration::from_millis(20));
+        }
+    }
+
     /// All live members send `count` messages of each kind, of `bytes`; all get them all, in one order. What they sent and
     /// saw before is forgotten, so it has to be settled.
     pub fn exchange(&mut self, count: u32, bytes: usize) {
