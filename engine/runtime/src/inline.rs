@@ -36,7 +36,7 @@ impl Inline {
     }
 
     /// For a multicast: as `command`, at the time of the calls around it. The time limits that begin then, those of rows, come
-    /// a little early; none may begin at a call that has to be exact.
+    /// a little early, which does no harm: what has to be exact takes `command`.
     pub fn send(&mut self) -> (&mut CoreLoop, Instant) {
         let engine = self.busy();
         let now = engine.call_now();

@@ -197,7 +197,7 @@ pub struct DataHeader {
     pub rank: u16,
     /// Bytes of the row that follows.
     pub row_len: u16,
-    /// Whoever gets it tells its row soon.
+    /// A member that gets it tells its row as soon as it may.
     pub asks: bool,
     /// First position.
     pub position: u64,
@@ -205,6 +205,10 @@ pub struct DataHeader {
 
 /// Bytes of a [`DataHeader`].
 pub const DATA_HEADER: usize = 16;
+/// Where its marks are, a byte.
+const MARKS_AT: usize = 4;
+/// The mark of one that asks for rows.
+const ASKS: u8 = 1;
 
 impl DataHeader {
     /// Appends it.
@@ -212,15 +216,15 @@ impl DataHeader {
         let mut bytes = [0; DATA_HEADER];
         bytes[..2].copy_from_slice(&self.rank.to_le_bytes());
         bytes[2..4].copy_from_slice(&self.row_len.to_le_bytes());
-        bytes[4] = u8::from(self.asks);
+        bytes[MARKS_AT] = if self.asks { ASKS } else { 0 };
         bytes[8..].copy_from_slice(&self.position.to_le_bytes());
         out.extend_from_slice(&bytes);
     }
 
-    /// Has the datagram that begins so ask for rows: `body` begins with a header.
+    /// Sets the mark `asks` in a body that was written: which datagram is the last one is known when its length is.
     pub fn ask(body: &mut [u8]) {
-        if let Some(marks) = body.get_mut(4) {
-            *marks = 1;
+        if let Some(marks) = body.get_mut(MARKS_AT) {
+            *marks |= ASKS;
         }
     }
 
@@ -232,7 +236,7 @@ impl DataHeader {
         let header = DataHeader {
             rank: u16::from_le_bytes([body[0], body[1]]),
             row_len: u16::from_le_bytes([body[2], body[3]]),
-            asks: body[4] & 1 == 1,
+            asks: body[MARKS_AT] & ASKS != 0,
             position: u64::from_le_bytes(body[8..16].try_into().expect("eight bytes")),
         };
         let rest = &body[DATA_HEADER..];
@@ -318,12 +322,14 @@ mod tests {
     fn what_is_sealed_is_read() {
         let mut first = Vec::new();
         begin(&mut first, &sample(PacketKind::Data));
-        DataHeader { rank: 1, row_len: 0, asks: true, position: 64 }.write(&mut first);
+        DataHeader { rank: 1, row_len: 0, asks: false, position: 64 }.write(&mut first);
+        DataHeader::ask(&mut first[HEADER..]);
         seal(&mut first, b"12345678");
         first.extend_from_slice(b"12345678");
         let packet = Packet::parse(&first).expect("good packet");
         assert_eq!(packet.header, sample(PacketKind::Data));
         let (header, row, data) = DataHeader::parse(packet.body).expect("good body");
+        assert!(header.asks);
         assert_eq!((header.rank, header.position, row.len(), data), (1, 64, 0, &b"12345678"[..]));
     }
 

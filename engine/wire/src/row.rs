@@ -9,7 +9,7 @@ use crate::packet::MAX_POSITION;
 /// The row of one member in one view.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Row {
-    /// The end of its own stream.
+    /// Up to which position it has sent its own stream.
     pub end: u64,
     /// Up to which position it has each member's stream without gaps.
     pub received: Vec<u64>,

@@ -15,7 +15,7 @@
 //! A member that hangs acknowledges nothing, and must not keep from the others what they would have: after a time without an
 //! acknowledgement only the window counts. When a view ends everything goes.
 //!
-//! More than half of the window is never under way: what waits in the sender's stream is in nobody's way, and what waits in
+//! The limit is at most half of the window, though nothing be lost: what waits in the sender's stream is in nobody's way, and what waits in
 //! buffers has left the processors' caches when it is read.
 //!
 //! Owner: the [`super::Group`]. Invariant: at least one datagram may be under way.
@@ -52,7 +52,9 @@ pub struct Flight {
 impl Flight {
     /// Of a group whose window is `window`. Without any acknowledgement for `patience_ns` there is no limit.
     pub fn new(window: u64, patience_ns: u64) -> Flight {
-        let (limit, moved_at) = ((window / FIRST).max(1), Instant::ZERO);
+        // Each share of it is a byte at least, so that one datagram may always go.
+        let window = window.max(STEP);
+        let (limit, moved_at) = (window / FIRST, Instant::ZERO);
         Flight { window, patience_ns, moved_at, limit, threshold: window, acknowledged: 0, recover: 0, ask_at: 0 }
     }
 
@@ -67,7 +69,7 @@ impl Flight {
     }
 
     fn is_within(&self, position: u64) -> bool {
-        position < self.acknowledged + self.limit
+        position < self.acknowledged.saturating_add(self.limit)
     }
 
     /// When what begins at `position` may be sent, if nothing is acknowledged before.
@@ -99,8 +101,9 @@ impl Flight {
         if used < self.limit / 2 || floor <= self.recover {
             return;
         }
-        let growth = if self.limit < self.threshold { more } else { more * (self.window / STEP) / self.limit };
-        self.limit = (self.limit + growth).min(self.window / MOST);
+        let rounds = more.saturating_mul(self.window / STEP) / self.limit;
+        let growth = if self.limit < self.threshold { more } else { rounds };
+        self.limit = self.limit.saturating_add(growth).min(self.window / MOST);
     }
 
     /// Somebody misses what begins at `from`, and everything before `sent` was sent. Whether that is news.
@@ -109,7 +112,7 @@ impl Flight {
             return false;
         }
         self.recover = sent;
-        self.limit = (self.limit / 2).max(self.window / STEP).max(1);
+        self.limit = (self.limit / 2).max(self.window / STEP);
         self.threshold = self.limit;
         true
     }
@@ -121,7 +124,7 @@ impl Flight {
         if end < self.ask_at && !is_last {
             return false;
         }
-        self.ask_at = end + self.limit / 2;
+        self.ask_at = end.saturating_add(self.limit / 2);
         true
     }
 }
@@ -171,6 +174,23 @@ mod tests {
         let mut flight = Flight::new(WINDOW, SECOND);
         assert!(!flight.lose(PIECE, PIECE) && !flight.lose(u64::MAX, PIECE));
         assert_eq!(flight.limit, WINDOW / FIRST);
+    }
+
+    /// Whatever the window, from a byte to all there are: something goes, and nothing overflows.
+    #[test]
+    fn no_window_is_too_small_or_too_large() {
+        for window in [0, 1, 2, 63, 64, 65, u64::MAX / 2, u64::MAX] {
+            let (mut flight, mut sent) = (Flight::new(window, SECOND), 0);
+            for step in 0..100 {
+                assert!(flight.admits(Instant(1), sent), "a window of {window}, step {step}");
+                flight.asks(sent, sent + PIECE);
+                sent += PIECE;
+                if step % 10 == 9 {
+                    assert!(flight.lose(sent - PIECE, sent));
+                }
+                flight.acknowledge(Instant(1), sent, sent);
+            }
+        }
     }
 
     #[test]

@@ -462,7 +462,7 @@ impl Group {
 
     /// The part of `deadline` that bytes and rows of the view change.
     fn data_deadline(&self, shared: &Shared) -> Option<Instant> {
-        self.with_gaps(shared, self.departed_until.is_none().then(|| self.row_deadline(shared)).flatten())
+        self.earliest_with(shared, self.departed_until.is_none().then(|| self.row_deadline(shared)).flatten())
     }
 
     /// The same or earlier, without looking whether everything is settled: then there is no heartbeat.
@@ -471,10 +471,11 @@ impl Group {
         if beat <= shared.now || self.departed_until.is_some() {
             return self.data_deadline(shared);
         }
-        self.with_gaps(shared, earlier(self.plane.row_due, Some(beat)))
+        self.earliest_with(shared, earlier(self.plane.row_due, Some(beat)))
     }
 
-    fn with_gaps(&self, shared: &Shared, row: Option<Instant>) -> Option<Instant> {
+    /// The earliest time limit of the data plane, if that of the row is `row`.
+    fn earliest_with(&self, shared: &Shared, row: Option<Instant>) -> Option<Instant> {
         if self.departed_until.is_some() {
             return earlier(self.tell_at, row);
         }

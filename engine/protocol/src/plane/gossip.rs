@@ -115,7 +115,7 @@ impl Gossip {
         for (rank, &shown) in shown.iter().enumerate() {
             let (mut received, mut consumed, delivered) = (own.received[rank], own.consumed[rank], own.delivered[rank]);
             if rank == self.me {
-                // Not what is still to be sent.
+                // Not what is still to be sent: others would ask for it.
                 received = received.min(own.end);
                 consumed = consumed.min(own.end);
             }

@@ -8,7 +8,8 @@
 //! - [`deliver`]: FIFO, causal, total and safe delivery, and the cut of a view change;
 //! - [`gossip`]: the rows of a large view, gathered on the way.
 //!
-//! Owner: `group::Group`. Invariants: a rank below is always below `members`; `rows[me]` changes only while not frozen (R5).
+//! Owner: `group::Group`. Invariants: a rank below is always below `members`; `rows[me]` changes only while not frozen (R5),
+//! but for its `end`, which says what was sent and counts for nothing else.
 
 pub mod deliver;
 pub mod gossip;
