@@ -466,7 +466,9 @@ typedef struct isis_join_options_t {
 } isis_join_options_t;
 
 /**
- * A message. It, and what `data` points to, are borrowed until the callback returns, unless isis_msg_hold keeps it.
+ * A message. It, and what `data` points to, are borrowed until the callback returns, unless isis_msg_hold keeps it. `data` is
+ * for reading: it may lie in memory that the sender's process shares. A forked child has no part in that: what it is to
+ * have, copy before.
  */
 typedef struct isis_message_t {
     /**

@@ -5,6 +5,7 @@
 
 use isis_memory::Region;
 use isis_protocol::plane::Plane;
+use isis_protocol::stream::image::Source;
 use isis_protocol::{Kind, SendOptions, TotalOrder};
 
 /// The window of each member's stream: as large as any batch here needs.
@@ -70,7 +71,13 @@ impl World {
             while self.sent[from] < end {
                 let bytes = self.planes[from].bytes(&self.regions[from], from, self.sent[from], end).to_vec();
                 for to in (0..members).filter(|&to| to != from) {
-                    self.planes[to].receive(&mut self.regions[to], from, self.sent[from], &bytes, 1 << 24);
+                    self.planes[to].receive(
+                        &mut self.regions[to],
+                        from,
+                        self.sent[from],
+                        Source::Bytes(&bytes),
+                        1 << 24,
+                    );
                 }
                 self.sent[from] += bytes.len() as u64;
             }

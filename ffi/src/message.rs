@@ -21,7 +21,9 @@ use std::ffi::c_void;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A message. It, and what `data` points to, are borrowed until the callback returns, unless isis_msg_hold keeps it.
+/// A message. It, and what `data` points to, are borrowed until the callback returns, unless isis_msg_hold keeps it. `data` is
+/// for reading: it may lie in memory that the sender's process shares. A forked child has no part in that: what it is to
+/// have, copy before.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct isis_message_t {

@@ -23,6 +23,7 @@ const CASES: &[(&str, fn())] = &[
     ("seeds_where_multicast_is_blocked", seeds_where_multicast_is_blocked),
     ("two_members_on_each_host", two_members_on_each_host),
     ("two_members_with_a_full_dev_shm", two_members_with_a_full_dev_shm),
+    ("members_killed_while_they_read_in_place", members_killed_while_they_read_in_place),
     ("two_members_on_one_host_without_shared_memory", two_members_on_one_host_without_shared_memory),
     ("a_whole_host_is_killed", a_whole_host_is_killed),
     ("a_process_dies_on_a_live_host", a_process_dies_on_a_live_host),
@@ -157,6 +158,30 @@ fn two_members_with_a_full_dev_shm() {
         assert_eq!(fleet.counter(index, "memory_paths_now"), 1);
     }
     fleet.exchange(20, 50_000);
+    fleet.nobody_was_lost();
+    fleet.close();
+}
+
+/// Members that read each other's streams where they lie are killed, one after the other, while they send. What
+/// they read is no burden for those that stay: of the eight chunks that each has to lay its stream in, enough can be used.
+fn members_killed_while_they_read_in_place() {
+    let options = [("shared_memory_streams", "512KiB"), ("window", "128KiB")];
+    let mut fleet = Fleet::new(&[1500], false, &options);
+    for _ in 0..3 {
+        fleet.start(0, &[]);
+    }
+    fleet.assemble();
+    for victim in 2..14 {
+        fleet.exchange(100, 3_000);
+        let placed = fleet.counter(0, "places_sent");
+        // Of this one alone: with the view without it nothing more of that comes.
+        fleet.order(victim, "send total 1000 3000");
+        fleet.kill(victim);
+        fleet.start(0, &[]);
+        fleet.assemble();
+        fleet.exchange(100, 3_000);
+        assert!(fleet.counter(0, "places_sent") > placed, "its chunks are used again: {victim} killed");
+    }
     fleet.nobody_was_lost();
     fleet.close();
 }

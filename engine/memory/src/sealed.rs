@@ -4,7 +4,8 @@
 //! matter. The seals say that nobody, not even the writer, can make it shorter or longer (a reader is never hit by SIGBUS)
 //! and that nobody who gets the descriptor can map it for writing or write to it; the writer's own mapping was made before.
 //!
-//! A forked child does not inherit the mapping: it cannot write into what its parent's peers read.
+//! A forked child does not inherit the mapping: it cannot write into what its parent's peers read, or see what is written there
+//! when its parent has stopped reading.
 //!
 //! Owner: whoever holds the [`SealedMemory`]; unmapped on drop. The words live as long as it does.
 
@@ -27,6 +28,8 @@ pub struct SealedMemory {
 
 // SAFETY: the mapping belongs to this value; its words are atomics, and nothing of it is bound to a thread.
 unsafe impl Send for SealedMemory {}
+// SAFETY: through `&SealedMemory` there are only atomics.
+unsafe impl Sync for SealedMemory {}
 
 impl SealedMemory {
     /// New memory of so many words, all zero, for this process to write: the mapping, and the descriptor to hand over.

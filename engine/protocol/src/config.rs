@@ -64,6 +64,8 @@ pub struct Config {
     pub datagram_local: usize,
     /// Largest datagram (UDP payload) towards other sites.
     pub datagram_network: usize,
+    /// Members that share memory read streams where they lie, whose frames have so many bytes on average.
+    pub placed_from: usize,
 }
 
 impl Config {
@@ -97,6 +99,7 @@ impl Config {
             join_backlog: 64 << 20,
             datagram_local: 60_000,
             datagram_network: 1_400,
+            placed_from: 384,
         }
     }
 }

@@ -43,6 +43,8 @@ counters! {
     IgnoreDuplicateData = "ignore_duplicate_data",
     /// Stream bytes for which there was no room.
     IgnoreNoRoom = "ignore_no_room",
+    /// Stream bytes named in a neighbour's arena that are not there any more.
+    IgnoreOldPlace = "ignore_old_place",
     /// A view-change message that no longer matters.
     IgnoreStaleAttempt = "ignore_stale_attempt",
     /// Pieces of a message that could not be kept.
@@ -73,6 +75,8 @@ counters! {
     GossipAlarms = "gossip_alarms",
     /// Data datagrams sent.
     DataSent = "data_sent",
+    /// Those among them that say where the bytes lie in the arena.
+    PlacesSent = "places_sent",
     /// Messages handed to the application.
     MessagesDelivered = "messages_delivered",
     /// Messages multicast.

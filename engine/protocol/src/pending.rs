@@ -168,7 +168,7 @@ pub fn with_own_bytes(mut event: Event, region: &Region) -> Event {
     if let Event::Message(Delivery { body, .. }) = &mut event
         && let Body::Chunk { chunk, offset, len } = *body
     {
-        let bytes = &region.chunk(chunk)[offset as usize..(offset + len) as usize];
+        let bytes = region.bytes(chunk, offset as usize..(offset + len) as usize);
         *body = Body::Owned(Arc::new(bytes.to_vec()));
     }
     event

@@ -11,7 +11,7 @@ use crate::inline::Inline;
 use crate::lane::Valve;
 use crate::machine::Machine;
 use crate::options::{Mode, Options};
-use crate::port::{Port, open_host};
+use crate::port::{Port, arena, open_host};
 use crate::registry::Registry;
 use crate::remote::{Pipe, Producer, Remote, check_client, check_kind};
 use crate::turn::CoreLoop;
@@ -63,13 +63,17 @@ impl Node {
         let mut random = [0; 8];
         fill_random(&mut random)?;
         let seed = options.seed.unwrap_or(u64::from_le_bytes(random));
-        let port = open_host(&options, nonce)?;
+        let arena = arena(&options);
+        let port = open_host(&options, nonce, arena.clone())?;
         let mut config = Config::new(seed, Nonce(nonce), SiteKey(port.site_key()), port.capabilities().local_address);
         options.fill(&mut config);
         config.datagram_local = config.datagram_local.min(port.capabilities().datagram_local);
         config.datagram_network = config.datagram_network.min(port.capabilities().datagram_network);
-        let region =
+        let mut region =
             Region::mapped(options.max_chunks).map_err(|error| NodeError::system("mapping the chunk region", error))?;
+        if let Some(arena) = arena {
+            region = region.with_arena(arena);
+        }
         let machine = Endpoint::new(config, region, clock::now());
         Node::over(options, Box::new(machine), port)
     }

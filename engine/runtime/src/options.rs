@@ -177,6 +177,8 @@ pub struct Options {
     pub shared_memory: bool,
     /// `shared_memory_log`: bytes of this process's log there; a power of two, or rounded up to one.
     pub shared_memory_log: usize,
+    /// `shared_memory_streams`: bytes of its streams that they read there where they lie, rounded up to chunks; 0: they get copies.
+    pub shared_memory_streams: usize,
 }
 
 impl Default for Options {
@@ -228,12 +230,13 @@ impl Default for Options {
             offload: true,
             shared_memory: true,
             shared_memory_log: 4 << 20,
+            shared_memory_streams: 16 << 20,
         }
     }
 }
 
 /// The names of all options, for help texts and bindings.
-pub const OPTION_NAMES: [&str; 44] = [
+pub const OPTION_NAMES: [&str; 45] = [
     "mode",
     "bind",
     "port",
@@ -277,6 +280,7 @@ pub const OPTION_NAMES: [&str; 44] = [
     "offload",
     "shared_memory",
     "shared_memory_log",
+    "shared_memory_streams",
     "config",
 ];
 
@@ -365,6 +369,9 @@ impl Options {
             "shared_memory" => take!(shared_memory, switch(text), "`on` or `off`"),
             "shared_memory_log" => {
                 take!(shared_memory_log, within(size(text), 1 << 20, 1 << 30), "a size from 1 MiB to 1 GiB")
+            }
+            "shared_memory_streams" => {
+                take!(shared_memory_streams, within(size(text), 0, 256 << 20), "a size up to 256 MiB")
             }
             "datagram_network" => {
                 take!(datagram_network, within(size(text), 1_200, 65_000), "a size from 1200 to 65000")

@@ -5,6 +5,8 @@
 use crate::arrivals::Arrivals;
 use crate::error::NodeError;
 use crate::options::{Multicast, OptionError, Options};
+use isis_memory::arena::CHUNKS_MAX;
+use isis_memory::{Arena, CHUNK_SIZE};
 use isis_transport::{
     FaultConfig, Founding, HostConfig, HostTransport, MulticastConfig, RecordChange, SiteEvent, Transport,
 };
@@ -13,6 +15,7 @@ use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 /// A transport with its site. See [`HostTransport`] for what each method promises.
 #[allow(missing_docs)]
@@ -71,8 +74,16 @@ impl Port for HostTransport {
     }
 }
 
+/// The chunks that processes of this site read where they lie. `None`: switched off, or the system has no memory for them; or what
+/// arrives is recorded, and has to be all there is.
+pub(crate) fn arena(options: &Options) -> Option<Arc<Arena>> {
+    let chunks = options.shared_memory_streams.div_ceil(CHUNK_SIZE).min(CHUNKS_MAX as usize) as u32;
+    let wanted = options.shared_memory && chunks > 0 && options.arrivals.is_none();
+    wanted.then(|| Arena::create(chunks).ok()).flatten().map(Arc::new)
+}
+
 /// Opens the host's transport for a process with this nonce.
-pub(crate) fn open_host(options: &Options, nonce: u128) -> Result<Box<dyn Port>, NodeError> {
+pub(crate) fn open_host(options: &Options, nonce: u128, arena: Option<Arc<Arena>>) -> Result<Box<dyn Port>, NodeError> {
     let mut config = HostConfig::new(nonce);
     config.runtime_dir = options.runtime_dir.clone();
     config.named_site = options.named_site()?;
@@ -83,6 +94,7 @@ pub(crate) fn open_host(options: &Options, nonce: u128) -> Result<Box<dyn Port>,
     config.datagram_network = options.datagram_network;
     config.in_runs = options.offload;
     config.shared_memory = options.shared_memory.then_some(options.shared_memory_log);
+    config.arena = arena;
     config.allow_kill = options.allow_kill;
     let port: Box<dyn Port> =
         Box::new(HostTransport::open(config).map_err(|error| NodeError::Transport(error.to_string()))?);

@@ -18,6 +18,7 @@ use crate::site::{RuntimeDirectory, SiteLink, SiteLinkEvent, StateFile, fnv128};
 use crate::transport::{Capabilities, Datagram, Destination, TransmitReport, Transport};
 use crate::udp::{DATAGRAM_MAX, MulticastConfig, UdpConfig, UdpTransport, source_towards};
 use arrayvec::ArrayVec;
+use isis_memory::Arena;
 use isis_wire::Address;
 use paths::{Paths, Route};
 use rustix::event::epoll;
@@ -28,6 +29,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use crate::site::Founding;
 
@@ -73,6 +75,9 @@ pub struct HostConfig {
     /// Bytes of the log in shared memory by which processes of this site reach each other (rounded up to a power of two
     /// between 1 MiB and 1 GiB); `None`: they do not use shared memory.
     pub shared_memory: Option<usize>,
+    /// Chunks that processes of this site read where they lie; `None`: what is sent to them is copied. Of no use without
+    /// `shared_memory`.
+    pub arena: Option<Arc<Arena>>,
     /// Processes of this site and user may kill this one when it hangs.
     pub allow_kill: bool,
     /// Faults injected into what is received.
@@ -94,6 +99,7 @@ impl HostConfig {
             in_runs: true,
             local_udp: true,
             shared_memory: Some(4 << 20),
+            arena: None,
             allow_kill: false,
             faults: None,
         }
@@ -220,7 +226,7 @@ impl HostTransport {
             || epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| OpenError::at("epoll")(error.into()));
         let (epoll, udp_epoll) = (new_epoll()?, new_epoll()?);
         let waker = Waker::new().map_err(OpenError::at("eventfd"))?;
-        let memory = SharedMemory::new(config.shared_memory).map_err(OpenError::at("eventfd"))?;
+        let memory = SharedMemory::new(config.shared_memory, config.arena).map_err(OpenError::at("eventfd"))?;
         for descriptor in [link.epoll_fd(), waker.descriptor(), memory.bell(), udp_epoll.as_fd()] {
             epoll::add(&epoll, descriptor, epoll::EventData::new_u64(0), epoll::EventFlags::IN)
                 .map_err(|error| OpenError::at("epoll")(error.into()))?;
@@ -422,9 +428,9 @@ impl HostTransport {
                     self.offer_ns = Some(self.now_ns);
                     self.events.push_back(SiteEvent::PeerFound { nonce, address, system, uid, pid });
                 }
-                SiteLinkEvent::Died { nonce } => {
+                SiteLinkEvent::Died { nonce, exited, pidfd } => {
                     self.paths.remove(nonce);
-                    self.memory.remove(self.now_ns, nonce);
+                    self.memory.remove(self.now_ns, nonce, exited, pidfd);
                     self.events.push_back(SiteEvent::PeerDied { nonce });
                 }
                 SiteLinkEvent::Incompatible { version } => self.events.push_back(SiteEvent::Incompatible { version }),
@@ -432,9 +438,11 @@ impl HostTransport {
                     self.memory.offer_again(nonce);
                     self.offer_ns = Some(self.now_ns);
                 }
-                SiteLinkEvent::Memory { nonce, words, reader, descriptors } => {
+                SiteLinkEvent::Memory { nonce, words, chunks, reader, descriptors } => {
                     // The other one does not write before it is told.
-                    if self.memory.accept(nonce, words, reader, descriptors) && !self.link.say_reads(nonce, true) {
+                    if self.memory.accept(nonce, (words, chunks), reader, descriptors)
+                        && !self.link.say_reads(nonce, true)
+                    {
                         self.memory.refuse(nonce);
                     }
                 }

@@ -11,6 +11,8 @@
 //!    │                      MAPPED                        │
 //!    │◄───────────────────────────────────────────────────┤ … and the same the other way round
 //! ```
+//! With its log each hands over its arena, if it has one (`isis_memory::arena`): what one writes to two may name bytes there.
+//!
 //! One writes to two once two has MAPPED one's log, and one has two's: there it sees whether two sleeps, and whoever
 //! sleeps is woken by its bell, an eventfd. Nobody makes a system call for one that is awake.
 //!
@@ -21,15 +23,17 @@
 //! Owner: `HostTransport`, one thread.
 
 use crate::counters::counters;
+use crate::site::{Descriptors, has_exited};
 use crate::udp::DATAGRAM_MAX;
 use arrayvec::ArrayVec;
 use isis_memory::broadcast::{HEADER_WORDS, published_all};
-use isis_memory::{BroadcastReader, BroadcastWriter, Read, SealedMemory};
+use isis_memory::{Arena, BroadcastReader, BroadcastWriter, Read, SealedMemory};
 use isis_wire::Address;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::OFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// Peers that can read a log: bits of a word.
 pub(crate) const READERS_MAX: usize = 64;
@@ -38,8 +42,10 @@ pub(crate) const LOG_MIN: usize = 1 << 20;
 pub(crate) const LOG_MAX: usize = 1 << 30;
 /// Records read from one log before the next one's turn.
 const RECORDS_PER_TURN: usize = 16;
-/// The log of a dead peer is given back after this long.
+/// The memory of a dead peer is given back after this long.
 const RELEASE_NS: u64 = 10_000_000;
+/// How often it is looked, after that, whether one has ended that is dead for the others.
+const EXIT_LOOK_NS: u64 = 1_000_000_000;
 
 counters! {
     /// What happened in shared memory.
@@ -68,8 +74,10 @@ pub(crate) struct Offer<'a> {
     pub words: u64,
     /// The peer's number among the readers.
     pub reader: u32,
-    /// The memory, then the bell.
-    pub descriptors: [BorrowedFd<'a>; 2],
+    /// Chunks of the arena; 0: there is none.
+    pub chunks: u32,
+    /// The memory, then the bell, then the arena.
+    pub descriptors: ArrayVec<BorrowedFd<'a>, 3>,
 }
 
 /// This process's log.
@@ -102,6 +110,17 @@ struct Peer {
     log: Option<PeerLog>,
 }
 
+/// A dead peer whose memory was not given back yet.
+#[derive(Debug)]
+struct Retired {
+    nonce: u128,
+    log: Option<PeerLog>,
+    /// It has ended for certain: it reads nothing. Who gave all its descriptors up is dead for the others, and may still look at
+    /// messages that it has.
+    exited: bool,
+    pidfd: Option<OwnedFd>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {
@@ -110,9 +129,10 @@ pub(crate) struct SharedMemory {
     /// Made when there is somebody to read it.
     own: Option<OwnLog>,
     bell: OwnedFd,
+    arena: Option<Arc<Arena>>,
     peers: Vec<Peer>,
-    /// Logs of the dead, and when they are given back.
-    retired: Vec<PeerLog>,
+    /// The dead, and when their memory is given back.
+    retired: Vec<Retired>,
     release_ns: Option<u64>,
     /// Whose log is read first in the next turn.
     first: usize,
@@ -122,7 +142,7 @@ pub(crate) struct SharedMemory {
 
 impl SharedMemory {
     /// Logs of so many bytes, rounded to a power of two within the limits; `None`: shared memory is not used.
-    pub fn new(log_bytes: Option<usize>) -> io::Result<SharedMemory> {
+    pub fn new(log_bytes: Option<usize>, arena: Option<Arc<Arena>>) -> io::Result<SharedMemory> {
         let log_bytes = log_bytes.map(|bytes| bytes.clamp(LOG_MIN, LOG_MAX).next_power_of_two());
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let counters = MemoryCounters::default();
@@ -130,6 +150,7 @@ impl SharedMemory {
             log_bytes,
             own: None,
             bell,
+            arena,
             peers: Vec::new(),
             retired: Vec::new(),
             release_ns: None,
@@ -174,8 +195,13 @@ impl SharedMemory {
         let Some(own) = &self.own else { return true };
         for peer in self.peers.iter_mut().filter(|peer| !peer.offered) {
             let reader = peer.bit.trailing_zeros();
-            let descriptors = [own.descriptor.as_fd(), self.bell.as_fd()];
-            peer.offered = hand_over(peer.nonce, &Offer { words: own.words as u64, reader, descriptors });
+            let mut descriptors = ArrayVec::from_iter([own.descriptor.as_fd(), self.bell.as_fd()]);
+            let mut chunks = 0;
+            if let Some(arena) = &self.arena {
+                descriptors.extend(arena.descriptor());
+                chunks = arena.chunks();
+            }
+            peer.offered = hand_over(peer.nonce, &Offer { words: own.words as u64, reader, chunks, descriptors });
         }
         self.peers.iter().all(|peer| peer.offered)
     }
@@ -188,7 +214,7 @@ impl SharedMemory {
     }
 
     /// A peer handed its log over. `true`: it is mapped, the peer may write.
-    pub fn accept(&mut self, nonce: u128, words: u64, reader: u32, descriptors: [OwnedFd; 2]) -> bool {
+    pub fn accept(&mut self, nonce: u128, (words, chunks): (u64, u32), reader: u32, descriptors: Descriptors) -> bool {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.nonce == nonce) else {
             return false;
         };
@@ -196,8 +222,23 @@ impl SharedMemory {
             // The same again: it may not have heard that it is mapped.
             return true;
         }
-        peer.log = open_log(words, reader, descriptors);
+        let mut descriptors = descriptors.into_iter();
+        let (memory, bell, theirs) = (descriptors.next(), descriptors.next(), descriptors.next());
+        if let (Some(memory), Some(bell)) = (memory, bell)
+            && theirs.is_some() == (chunks > 0)
+        {
+            let connected = match (&self.arena, theirs) {
+                (Some(own), Some(theirs)) => {
+                    own.connect(nonce, (theirs.as_fd(), chunks), reader, peer.bit.trailing_zeros())
+                }
+                _ => true,
+            };
+            peer.log = connected.then(|| open_log(words, reader, memory, bell)).flatten();
+        }
         self.counters.memory_refused += u64::from(peer.log.is_none());
+        if let Some(arena) = self.arena.as_ref().filter(|_| peer.log.is_some()) {
+            arena.set_reads(nonce, peer.reads);
+        }
         peer.log.is_some()
     }
 
@@ -205,6 +246,9 @@ impl SharedMemory {
     pub fn set_reads(&mut self, nonce: u128, reads: bool) {
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.nonce == nonce) {
             peer.reads = reads;
+            if let Some(arena) = &self.arena {
+                arena.set_reads(nonce, reads);
+            }
         }
     }
 
@@ -215,24 +259,37 @@ impl SharedMemory {
         }
     }
 
-    /// A peer is dead.
-    pub fn remove(&mut self, now_ns: u64, nonce: u128) {
-        self.peers.retain_mut(|peer| {
-            if peer.nonce == nonce {
-                self.retired.extend(peer.log.take());
+    /// A peer is dead. `exited`: it has ended; `pidfd` tells that later if it has not.
+    pub fn remove(&mut self, now_ns: u64, nonce: u128, exited: bool, pidfd: Option<OwnedFd>) {
+        let Some(index) = self.peers.iter().position(|peer| peer.nonce == nonce) else { return };
+        let log = self.peers.swap_remove(index).log;
+        if let Some(arena) = &self.arena {
+            arena.set_reads(nonce, false);
+            if exited {
+                arena.end(nonce);
             }
-            peer.nonce != nonce
-        });
-        self.release_ns = (!self.retired.is_empty()).then_some(now_ns + RELEASE_NS);
+        }
+        self.retired.push(Retired { nonce, log, exited, pidfd });
+        self.release_ns = Some(now_ns + RELEASE_NS);
     }
 
-    /// Gives back, when it is time, the logs of the dead; says when to call again. Not when they die: the others wait for the
+    /// Gives back, when it is time, the memory of the dead; says when to call again. Not when they die: the others wait for the
     /// next view then, and taking a mapping apart takes long.
     pub fn release(&mut self, now_ns: u64) -> Option<u64> {
-        if self.release_ns.is_some_and(|due| due <= now_ns) {
-            self.retired.clear();
-            self.release_ns = None;
+        if self.release_ns.is_none_or(|due| now_ns < due) {
+            return self.release_ns;
         }
+        let arena = &self.arena;
+        self.retired.retain_mut(|dead| {
+            dead.log = None;
+            dead.exited |= dead.pidfd.as_ref().is_some_and(|pidfd| has_exited(pidfd.as_fd()));
+            if let Some(arena) = arena.as_ref().filter(|_| dead.exited) {
+                arena.end(dead.nonce);
+                arena.disconnect(dead.nonce);
+            }
+            !dead.exited && dead.pidfd.is_some() && arena.is_some()
+        });
+        self.release_ns = (!self.retired.is_empty()).then_some(now_ns + EXIT_LOOK_NS);
         self.release_ns
     }
 
@@ -358,8 +415,7 @@ impl SharedMemory {
 }
 
 /// Maps what a peer handed over; `None`: it is not what it should be.
-fn open_log(words: u64, reader: u32, descriptors: [OwnedFd; 2]) -> Option<PeerLog> {
-    let [memory, bell] = descriptors;
+fn open_log(words: u64, reader: u32, memory: OwnedFd, bell: OwnedFd) -> Option<PeerLog> {
     let words = usize::try_from(words).ok()?;
     if !(HEADER_WORDS + LOG_MIN / 8..=HEADER_WORDS + LOG_MAX / 8).contains(&words) {
         return None;
@@ -375,20 +431,28 @@ fn open_log(words: u64, reader: u32, descriptors: [OwnedFd; 2]) -> Option<PeerLo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isis_memory::Region;
+    use rustix::process::{Pid, PidfdFlags};
 
     fn address(number: u16) -> Address {
         Address { ip: [1; 16], port: number }
     }
 
     fn memory() -> SharedMemory {
-        SharedMemory::new(Some(LOG_MIN)).expect("an eventfd")
+        SharedMemory::new(Some(LOG_MIN), None).expect("an eventfd")
     }
 
-    fn offered(from: &mut SharedMemory) -> Vec<(u128, u64, u32, [OwnedFd; 2])> {
+    fn with_arena(chunks: u32) -> (SharedMemory, Arc<Arena>) {
+        let arena = Arc::new(Arena::create(chunks).expect("a memfd"));
+        (SharedMemory::new(Some(LOG_MIN), Some(Arc::clone(&arena))).expect("an eventfd"), arena)
+    }
+
+    fn offered(from: &mut SharedMemory) -> Vec<(u128, (u64, u32), u32, Descriptors)> {
         let mut offers = Vec::new();
         from.offer(&mut |nonce, offer| {
-            let descriptors = offer.descriptors.map(|fd| fd.try_clone_to_owned().expect("a descriptor"));
-            offers.push((nonce, offer.words, offer.reader, descriptors));
+            let clone = |fd: &BorrowedFd<'_>| fd.try_clone_to_owned().expect("a descriptor");
+            let descriptors = offer.descriptors.iter().map(clone).collect();
+            offers.push((nonce, (offer.words, offer.chunks), offer.reader, descriptors));
             true
         });
         offers
@@ -419,7 +483,7 @@ mod tests {
         assert_eq!(take(&mut two), [b"headrest".to_vec()]);
         assert!(take(&mut one).is_empty());
         assert!(!one.send(bit, b"", &vec![0; DATAGRAM_MAX + 1]), "as by the other paths");
-        one.remove(5, 2);
+        one.remove(5, 2, true, None);
         assert_eq!(one.route(2), None);
         assert_eq!((one.release(5), one.retired.len()), (Some(5 + RELEASE_NS), 1), "not at once");
         assert_eq!((one.release(5 + RELEASE_NS), one.retired.len()), (None, 0));
@@ -435,7 +499,7 @@ mod tests {
         let mut numbers: Vec<u32> = offers.iter().map(|(_, _, reader, _)| *reader).collect();
         numbers.sort_unstable();
         assert!(numbers.into_iter().eq(0..READERS_MAX as u32));
-        memory.remove(5, 7);
+        memory.remove(5, 7, true, None);
         memory.add(1_000, address(1_000));
         assert_eq!(offered(&mut memory).pop().map(|(nonce, _, reader, _)| (nonce, reader)), Some((1_000, 7)), "again");
     }
@@ -461,16 +525,100 @@ mod tests {
         one.add(2, address(2));
         two.add(1, address(1));
         let file = || OwnedFd::from(std::fs::File::open("/proc/self/exe").expect("a file"));
-        let (_, words, reader, [log, bell]) = offered(&mut one).pop().expect("an offer");
-        let clone = |fd: &OwnedFd| fd.try_clone().expect("a descriptor");
-        assert!(!two.accept(1, words, reader, [file(), clone(&bell)]), "no memory");
-        assert!(!two.accept(1, words, reader, [clone(&log), file()]), "a bell that blocks");
-        assert!(!two.accept(1, words, 64, [clone(&log), clone(&bell)]), "no such reader");
+        let (_, (words, _), reader, descriptors) = offered(&mut one).pop().expect("an offer");
+        let both = |descriptors: [&OwnedFd; 2]| {
+            descriptors.map(|fd| fd.try_clone().expect("a descriptor")).into_iter().collect::<Descriptors>()
+        };
+        let [log, bell] = &descriptors[..] else { panic!("without an arena there are two") };
+        assert!(!two.accept(1, (words, 0), reader, both([&file(), bell])), "no memory");
+        assert!(!two.accept(1, (words, 0), reader, both([log, &file()])), "a bell that blocks");
+        assert!(!two.accept(1, (words, 0), 64, both([log, bell])), "no such reader");
+        assert!(!two.accept(1, (words, 7), reader, both([log, bell])), "an arena is missing");
+        assert!(
+            !two.accept(1, (words, 0), reader, both([log, bell]).into_iter().take(1).collect()),
+            "the bell is missing"
+        );
         for words in [0, words - 1, words + 1, u64::MAX] {
-            assert!(!two.accept(1, words, reader, [clone(&log), clone(&bell)]), "{words} words");
+            assert!(!two.accept(1, (words, 0), reader, both([log, bell])), "{words} words");
         }
-        assert!(!two.accept(3, words, reader, [clone(&log), clone(&bell)]), "nobody whom it knows");
-        assert_eq!(two.counters.memory_refused, 7);
-        assert!(two.accept(1, words, reader, [log, bell]));
+        assert!(!two.accept(3, (words, 0), reader, both([log, bell])), "nobody whom it knows");
+        assert_eq!(two.counters.memory_refused, 9);
+        assert!(two.accept(1, (words, 0), reader, both([log, bell])));
+    }
+
+    /// Whatever comes first, and whether the other one has one.
+    #[test]
+    fn arenas_are_read_once_both_are_mapped() {
+        for late in [false, true] {
+            let ((mut one, arena_one), (mut two, arena_two)) = (with_arena(1), with_arena(2));
+            one.add(2, address(2));
+            two.add(1, address(1));
+            let (_, sizes, reader, descriptors) = offered(&mut one).pop().expect("an offer");
+            assert!(two.accept(1, sizes, reader, descriptors));
+            if late {
+                one.set_reads(2, true);
+            }
+            assert!(!arena_one.is_read_by(2), "what two reads cannot be seen yet");
+            let (_, sizes, reader, descriptors) = offered(&mut two).pop().expect("an offer");
+            assert!(one.accept(2, sizes, reader, descriptors));
+            if !late {
+                one.set_reads(2, true);
+            }
+            assert!(arena_one.is_read_by(2) && !arena_two.is_read_by(1));
+            one.remove(5, 2, true, None);
+            assert!(!arena_one.is_read_by(2));
+        }
+        let ((mut one, arena), mut without) = (with_arena(1), memory());
+        one.add(2, address(2));
+        without.add(1, address(1));
+        let (_, sizes, reader, mut descriptors) = offered(&mut one).pop().expect("an offer");
+        descriptors[2] = descriptors[0].try_clone().expect("a descriptor");
+        assert!(!with_peer().accept(1, sizes, reader, descriptors), "no arena");
+        let (_, sizes, reader, descriptors) = offered(&mut without).pop().expect("an offer");
+        assert!(one.accept(2, sizes, reader, descriptors));
+        one.set_reads(2, true);
+        assert!(one.route(2).is_some() && !arena.is_read_by(2), "it has none, and maps none");
+    }
+
+    /// Who closed all its descriptors is dead for the others, and may still look at what it has: its chunks are not used again until
+    /// it has ended.
+    #[test]
+    fn who_may_still_look_keeps_chunks_until_it_ends() {
+        let ((mut one, arena_one), (mut two, arena_two)) = (with_arena(1), with_arena(1));
+        one.add(2, address(2));
+        two.add(1, address(1));
+        let (_, sizes, reader, descriptors) = offered(&mut one).pop().expect("an offer");
+        assert!(two.accept(1, sizes, reader, descriptors));
+        let (_, sizes, reader, descriptors) = offered(&mut two).pop().expect("an offer");
+        assert!(one.accept(2, sizes, reader, descriptors));
+        let mut regions = [arena_one, arena_two].map(|arena| Region::heap(4).with_arena(arena));
+        let shared = regions[0].take_shared().expect("a chunk");
+        let place = regions[0].place(shared, 0, 8).expect("in the arena");
+        regions[1].borrow(1, &place).expect("in use");
+        regions[0].give_back(shared);
+        let gets_it = |regions: &mut [Region; 2]| {
+            let chunk = regions[0].take_shared().expect("a chunk");
+            let shared = regions[0].is_shared(chunk);
+            regions[0].give_back(chunk);
+            shared
+        };
+        // In its place.
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("a process");
+        let pid = Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("a descriptor");
+        one.remove(5, 2, false, Some(pidfd));
+        assert!(one.route(2).is_none() && !gets_it(&mut regions));
+        assert_eq!(one.release(5 + RELEASE_NS), Some(5 + RELEASE_NS + EXIT_LOOK_NS), "it runs on");
+        assert!(!gets_it(&mut regions));
+        child.kill().expect("a signal");
+        child.wait().expect("its end");
+        assert_eq!(one.release(5 + RELEASE_NS + EXIT_LOOK_NS), None);
+        assert!(gets_it(&mut regions));
+    }
+
+    fn with_peer() -> SharedMemory {
+        let (mut memory, _) = with_arena(1);
+        memory.add(1, address(1));
+        memory
     }
 }

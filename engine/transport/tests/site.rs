@@ -246,10 +246,10 @@ fn garbage_is_counted() {
     let stranger = net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("socket");
     net::connect(&stranger, &SocketAddrUnix::new(&path).expect("path")).expect("connect");
     // DATA before HELLO, a HELLO that is too short, noise, a HELLO in the name of the host itself.
-    let mut own_hello = b"iL\x01\x01\0\0\0\0".to_vec();
+    let mut own_hello = b"iL\x02\x01\0\0\0\0".to_vec();
     own_hello.extend_from_slice(&1_u128.to_le_bytes());
     own_hello.extend_from_slice(&[0; 34]);
-    for bytes in [&b"iL\x01\x03\0\0\0\0data"[..], b"iL\x01\x01\0\0\0\0short", b"noise", &own_hello] {
+    for bytes in [&b"iL\x02\x03\0\0\0\0data"[..], b"iL\x02\x01\0\0\0\0short", b"noise", &own_hello] {
         net::send(&stranger, bytes, SendFlags::empty()).expect("send");
     }
     assert!(driver.until(|driver| driver.counter("ignore_link_message") >= 4));

@@ -50,6 +50,9 @@ pub enum PacketKind {
     Digest = 8,
     /// A datagram for somebody whom its sender does not reach: the address, then the whole datagram.
     Relay = 9,
+    /// As [`PacketKind::Data`], but in place of the stream bytes a [`PlaceRecord`]: where they lie in memory that the sender
+    /// shares with the receiver.
+    Placed = 10,
 }
 
 /// What [`PacketKind::Relay`] adds to a datagram: a header and an address.
@@ -120,6 +123,7 @@ impl<'a> Packet<'a> {
             7 => PacketKind::ChannelAck,
             8 => PacketKind::Digest,
             9 => PacketKind::Relay,
+            10 => PacketKind::Placed,
             _ => return Err(PacketError::BadKind),
         };
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
@@ -251,6 +255,44 @@ impl DataHeader {
     }
 }
 
+/// The end of a [`PacketKind::Placed`] body: bytes in a chunk of the sender's arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PlaceRecord {
+    /// Which chunk.
+    pub chunk: u32,
+    /// Where they begin in it; a multiple of 8.
+    pub offset: u32,
+    /// How many they are; a multiple of 8, not 0.
+    pub len: u32,
+    /// How often the chunk was given back before.
+    pub generation: u64,
+}
+
+/// Bytes of a [`PlaceRecord`].
+pub const PLACE_RECORD: usize = 24;
+
+impl PlaceRecord {
+    /// Appends it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut bytes = [0; PLACE_RECORD];
+        bytes[..4].copy_from_slice(&self.chunk.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.len.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.generation.to_le_bytes());
+        out.extend_from_slice(&bytes);
+    }
+
+    /// Reads what is one and nothing else.
+    pub fn parse(bytes: &[u8]) -> Result<PlaceRecord, DecodeError> {
+        let bytes: &[u8; PLACE_RECORD] = bytes.try_into().map_err(|_| DecodeError::Truncated)?;
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let generation = u64::from_le_bytes(bytes[16..].try_into().expect("eight bytes"));
+        let place = PlaceRecord { chunk: u32_at(0), offset: u32_at(4), len: u32_at(8), generation };
+        let aligned = place.offset.is_multiple_of(8) && place.len.is_multiple_of(8);
+        if aligned && place.len > 0 { Ok(place) } else { Err(DecodeError::BadValue) }
+    }
+}
+
 /// The start of a [`PacketKind::Piece`] body: piece `index` of `count` of the sender's message `number`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PieceHeader {
@@ -376,6 +418,24 @@ mod tests {
     }
 
     #[test]
+    fn places_are_read_back_and_damaged_ones_refused() {
+        let place = PlaceRecord { chunk: 7, offset: 16, len: 65_520, generation: 1 << 40 };
+        let mut bytes = Vec::new();
+        place.write(&mut bytes);
+        assert_eq!((bytes.len(), PlaceRecord::parse(&bytes)), (PLACE_RECORD, Ok(place)));
+        for length in 0..PLACE_RECORD {
+            assert!(PlaceRecord::parse(&bytes[..length]).is_err(), "{length} bytes");
+        }
+        for bad in
+            [PlaceRecord { offset: 4, ..place }, PlaceRecord { len: 12, ..place }, PlaceRecord { len: 0, ..place }]
+        {
+            let mut bytes = Vec::new();
+            bad.write(&mut bytes);
+            assert!(PlaceRecord::parse(&bytes).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn another_version_is_named() {
         let mut bytes = Vec::new();
         begin(&mut bytes, &sample(PacketKind::Row));
@@ -390,6 +450,7 @@ mod tests {
                 let _ = DataHeader::parse(packet.body);
             }
             let _ = DataHeader::parse(&bytes);
+            let _ = PlaceRecord::parse(&bytes);
             let _ = read_naks(&bytes);
         }
     }

@@ -6,7 +6,7 @@ use super::seeds::{all_messages, datagram, made_up, relay};
 use isis_wire::Writer;
 use isis_wire::id::{GroupId, ProcessId};
 use isis_wire::message::{Attempt, Code, Message, PieceHeader, StateBlock};
-use isis_wire::packet::{DataHeader, PacketKind};
+use isis_wire::packet::{DataHeader, PacketKind, PlaceRecord};
 
 fn written(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut out = Writer::new();
@@ -27,6 +27,12 @@ fn bodies() -> Vec<(&'static str, PacketKind, Vec<u8>)> {
         body.extend_from_slice(&[0; 16]);
         body
     };
+    let placed = |chunk, offset: u32, len| {
+        let mut body = Vec::new();
+        DataHeader { rank: 1, row_len: 0, asks: false, position: u64::from(offset) }.write(&mut body);
+        PlaceRecord { chunk, offset, len, generation: 0 }.write(&mut body);
+        body
+    };
     let message = |message: Message| written(|out| message.encode(out));
     let others = Attempt { system_view: 1, counter: 9, proposer: ProcessId::new(0, 0, 1) };
     vec![
@@ -34,6 +40,9 @@ fn bodies() -> Vec<(&'static str, PacketKind, Vec<u8>)> {
         ("index-of-none", PacketKind::Piece, piece(0, 0)),
         ("index-of-most", PacketKind::Piece, piece(u16::MAX - 1, u16::MAX)),
         ("index-position", PacketKind::Data, data(1, 0, u64::MAX - 7)),
+        ("index-place", PacketKind::Placed, placed(u32::MAX, 64, 8)),
+        ("counts-place", PacketKind::Placed, placed(0, 64, u32::MAX - 7)),
+        ("short-place", PacketKind::Placed, placed(0, 64, 8)[..39].to_vec()),
         ("index-nak", PacketKind::Nak, varints([1, 1, u64::MAX - 15, u64::MAX - 7])),
         ("sender-rank", PacketKind::Data, data(u16::MAX, 0, 0)),
         ("sender-nak", PacketKind::Nak, varints([1, 65_537, 0, 8])),

@@ -7,7 +7,7 @@ use isis_wire::frame::{
 };
 use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, Message, PieceHeader, StateBlock};
 use isis_wire::multi::{Finals, MultiHeader};
-use isis_wire::packet::{self, DataHeader, HEADER, Packet, PacketKind, read_naks, write_naks};
+use isis_wire::packet::{self, DataHeader, HEADER, Packet, PacketKind, PlaceRecord, read_naks, write_naks};
 use isis_wire::row::Row;
 use isis_wire::{Reader, Writer};
 
@@ -36,6 +36,14 @@ pub fn packet(data: &[u8]) {
         assert_eq!(row.len(), usize::from(data.row_len));
         assert_eq!(bytes.len() % 8, 0);
         assert!(data.position.checked_add(bytes.len() as u64).is_some());
+    }
+    if packet.header.kind == PacketKind::Placed
+        && let Ok((_, _, record)) = DataHeader::parse(packet.body)
+        && let Ok(place) = PlaceRecord::parse(record)
+    {
+        let mut out = Vec::new();
+        place.write(&mut out);
+        assert_eq!(PlaceRecord::parse(&out), Ok(place));
     }
     if packet.header.kind == PacketKind::Nak
         && let Ok(ranges) = read_naks(packet.body)

@@ -13,7 +13,7 @@ use isis_wire::message::{
     StateBlock, StateStatus, Value,
 };
 use isis_wire::multi::{Finals, MultiHeader, MultiId, MultiReport, Open};
-use isis_wire::packet::{self, DataHeader, Header, PacketKind};
+use isis_wire::packet::{self, DataHeader, Header, PacketKind, PlaceRecord};
 use isis_wire::row::Row;
 use isis_wire::{Address, Writer};
 
@@ -60,12 +60,17 @@ fn packets() -> Vec<(String, Vec<u8>)> {
         PacketKind::ChannelAck,
         PacketKind::Digest,
         PacketKind::Relay,
+        PacketKind::Placed,
     ];
     let seed = |kind: PacketKind| {
         let mut body = Vec::new();
         if kind == PacketKind::Data {
             DataHeader { rank: 1, row_len: 8, asks: false, position: 64 }.write(&mut body);
             body.extend_from_slice(&[0; 24]);
+        } else if kind == PacketKind::Placed {
+            DataHeader { rank: 1, row_len: 8, asks: false, position: 64 }.write(&mut body);
+            body.extend_from_slice(&[0; 8]);
+            PlaceRecord { chunk: 0, offset: 64, len: 80, generation: 0 }.write(&mut body);
         } else if kind == PacketKind::Digest {
             let mut out = Writer::new();
             write_head(&mut out, 2, Ask::Level(1), 3);

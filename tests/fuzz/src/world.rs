@@ -5,7 +5,7 @@
 //! Damaged packets with a right sum are beyond what the guarantees cover, so no guarantee is asked for here; only that
 //! nothing panics, and that memory keeps to its bounds. The simulator asks for the rest.
 
-use isis_memory::Region;
+use isis_memory::{Arena, Region};
 use isis_protocol::event::Body;
 use isis_protocol::founding::{RecordOperation, acceptor};
 use isis_protocol::time::{MILLISECOND, SECOND};
@@ -17,6 +17,7 @@ use isis_wire::Address;
 use isis_wire::founding::SiteRecord;
 use isis_wire::packet::{self, HEADER, PacketKind};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Processes.
 const NODES: usize = 3;
@@ -24,6 +25,8 @@ const NODES: usize = 3;
 const SITES: usize = 2;
 /// Chunks of each process.
 const CHUNKS: u32 = 64;
+/// Those among them that the other process of the site reads.
+const ARENA: u32 = 2;
 /// The most packets under way; further ones are lost.
 const MOST_UNDER_WAY: usize = 512;
 /// The most packets that one pass of one process may send.
@@ -99,6 +102,13 @@ pub(crate) fn address(node: usize) -> Address {
 impl World {
     /// `expected`: all know how many sites there are, so a majority of them founds the system (R12).
     fn new(expected: bool) -> World {
+        let arenas: Vec<Arc<Arena>> = (0..NODES).map(|_| Arc::new(Arena::heap(ARENA))).collect();
+        for (one, other) in (0..NODES).flat_map(|one| (0..NODES).map(move |other| (one, other))) {
+            if one != other && site(one) == site(other) {
+                arenas[one].connect_heap(nonce(other).0, &arenas[other], one as u32, other as u32);
+                arenas[one].set_reads(nonce(other).0, true);
+            }
+        }
         let nodes = (0..NODES)
             .map(|node| {
                 let site = SiteKey(100 + site(node) as u128);
@@ -107,10 +117,15 @@ impl World {
                 config.window = 64 << 10;
                 config.max_message = 128 << 10;
                 config.join_backlog = 256 << 10;
+                config.placed_from = 0;
                 config.discovery_ns = 20 * MILLISECOND;
                 config.expected_sites = if expected { SITES as u16 } else { 0 };
                 Node {
-                    endpoint: Endpoint::new(config, Region::heap(CHUNKS), Instant(1)),
+                    endpoint: Endpoint::new(
+                        config,
+                        Region::heap(CHUNKS).with_arena(Arc::clone(&arenas[node])),
+                        Instant(1),
+                    ),
                     group: None,
                     process: None,
                     last: None,

@@ -12,12 +12,14 @@ use super::network::{Network, Packet, address};
 use super::timeline::Timeline;
 use super::world::Happening;
 use crate::trace::Process;
+use isis_memory::Arena;
 use isis_protocol::event::SiteRequest;
 use isis_protocol::id::{Nonce, SystemId};
 use isis_protocol::time::{MICROSECOND, MILLISECOND};
 use isis_protocol::{Destination, Endpoint, Instant};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Packets that one turn takes from the socket buffer.
 const PACKETS_PER_TURN: usize = 64;
@@ -87,6 +89,8 @@ pub struct Node {
     pub fuse: Fuse,
     /// Whose deaths the engine wants to hear of.
     pub watched: Vec<Nonce>,
+    /// The chunks that its site-mates read where they lie.
+    pub arena: Option<Arc<Arena>>,
     consume_at: u64,
 }
 
@@ -139,6 +143,7 @@ impl Node {
             turns: 0,
             fuse: Fuse { actions: 0, last: u64::MAX },
             watched: Vec::new(),
+            arena: None,
             consume_at: 0,
         }
     }

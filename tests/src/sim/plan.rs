@@ -86,6 +86,10 @@ pub struct Setting {
     pub false_refusals_permille: u64,
     /// `Config::handover`.
     pub handover: Handover,
+    /// Chunks of each process's memory that its site-mates read where they lie.
+    pub arena_chunks: u32,
+    /// `Config::placed_from`.
+    pub placed_from: usize,
 }
 
 /// See the module.
@@ -191,6 +195,13 @@ impl Plan {
         self.setting.handover = Handover { after, pause_ns: [0, 1, 10][random.below(3) as usize] * MILLISECOND };
     }
 
+    /// How many chunks of its memory a process shares with its site-mates: few, so that they are used again soon, and run out. From
+    /// a generator of its own, as above.
+    pub fn draw_arenas(&mut self, random: &mut Random) {
+        self.setting.arena_chunks = [0, 2, 4, 12][random.below(4) as usize];
+        self.setting.placed_from = [0, 0, 256][random.below(3) as usize];
+    }
+
     /// See [`Options::several_groups`].
     pub fn exercise_several_groups(&mut self, random: &mut Random) {
         let groups = &mut self.profile.groups;
@@ -275,6 +286,8 @@ impl Plan {
             refused_percent: 0,
             false_refusals_permille: 0,
             handover: Handover { after: 0, pause_ns: 0 },
+            arena_chunks: 0,
+            placed_from: 0,
         }
     }
 
@@ -292,6 +305,8 @@ impl Plan {
         template.suspect_max_ns = setting.suspect_max_ns;
         template.linger_ns = setting.linger_ns;
         template.handover = setting.handover;
+        template.placed_from = setting.placed_from;
+        world.arena_chunks = setting.arena_chunks;
         world.inbox_limit = setting.inbox_limit;
         world.state_len = setting.state_len;
         world.notice_ns = setting.notice_ns;

@@ -115,6 +115,7 @@ impl Run {
         }
         plan.draw_total_orders(&mut Random::new(mix(seed.rotate_left(41))));
         plan.draw_handovers(&mut Random::new(mix(seed.rotate_left(13))));
+        plan.draw_arenas(&mut Random::new(mix(seed.rotate_left(31))));
         if options.faults {
             plan.draw_refusals(&mut Random::new(mix(seed.rotate_left(59))));
         }

@@ -11,7 +11,7 @@ use super::network::{Network, Packet, address};
 use super::node::Node;
 use super::timeline::Timeline;
 use crate::trace::{Event, Process};
-use isis_memory::Region;
+use isis_memory::{Arena, Region};
 use isis_protocol::event::{SiteAnswer, SiteRequest};
 use isis_protocol::founding::{RecordOperation, acceptor};
 use isis_protocol::id::{Nonce, SiteKey, SystemId};
@@ -20,6 +20,7 @@ use isis_protocol::time::{MICROSECOND, MILLISECOND};
 use isis_protocol::{Config, Endpoint};
 use isis_wire::founding::SiteRecord;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// An event of the world.
 #[derive(Clone, Debug)]
@@ -127,6 +128,8 @@ pub struct World {
     pub template: Config,
     /// Chunks of each process's region.
     pub chunks: u32,
+    /// Chunks of its memory that its site-mates read where they lie; 0: they get copies.
+    pub arena_chunks: u32,
     /// Packets in a socket buffer.
     pub inbox_limit: usize,
     /// Bytes of a state transfer.
@@ -186,6 +189,7 @@ impl World {
             slots: Vec::new(),
             template,
             chunks: 4096,
+            arena_chunks: 0,
             inbox_limit: 512,
             state_len: 5_000,
             harm: Harm::default(),
@@ -237,7 +241,11 @@ impl World {
         if self.drift_ppm > 0 {
             clock = clock.drifting(self.random.below(2 * self.drift_ppm + 1) as i64 - self.drift_ppm as i64);
         }
-        let region = Region::heap(self.chunks);
+        let arena = (self.arena_chunks > 0).then(|| Arc::new(Arena::heap(self.arena_chunks)));
+        let mut region = Region::heap(self.chunks);
+        if let Some(arena) = &arena {
+            region = region.with_arena(Arc::clone(arena));
+        }
         let endpoint = Endpoint::new(config, region, clock.at(time));
         let process = Process(number);
         let boot = self.sites[site].boot;
@@ -257,6 +265,7 @@ impl World {
             *down &= slot.0 != site;
         }
         self.nodes.push(Node::new(process, slot, (site, boot), nonce, endpoint, app, behaviour, clock));
+        self.nodes[number as usize].arena = arena;
         self.wake(number as usize, time + MICROSECOND);
         number as usize
     }
@@ -340,9 +349,26 @@ impl World {
         self.records.trace.push(self.timeline.now(), Process::WORLD, Event::World(text));
     }
 
+    /// A process maps the arena of whoever is in this slot of its site, and says so.
+    fn connect_arenas(&mut self, node: usize, slot: u32) {
+        let Some(mate) = self.slots[slot as usize].1.map(|mate| mate as usize) else { return };
+        let row = |node: usize| node as u32 % 64;
+        if let (Some(own), Some(theirs)) = (&self.nodes[node].arena, &self.nodes[mate].arena)
+            && own.connect_heap(self.nodes[mate].nonce.0, theirs, row(node), row(mate))
+        {
+            theirs.set_reads(self.nodes[node].nonce.0, true);
+            // It said so before, perhaps in vain: what was not mapped yet could not be asked.
+            let mapped = theirs.is_read_by(self.nodes[node].nonce.0);
+            own.set_reads(self.nodes[mate].nonce.0, mapped);
+        }
+    }
+
     fn bury(&mut self, node: usize, told: bool) {
         let it = &mut self.nodes[node];
-        it.endpoint = None;
+        if let Some(mut endpoint) = it.endpoint.take() {
+            // Nobody cleans up after who is killed.
+            endpoint.region_mut().abandon();
+        }
         it.inbox.clear();
         it.next_turn = u64::MAX;
         let (site, slot) = (it.site, it.slot);
@@ -436,6 +462,10 @@ impl World {
             }
             Happening::Death { to, of } => {
                 let nonce = self.nodes[of as usize].nonce;
+                if let Some(arena) = &self.nodes[to as usize].arena {
+                    arena.end(nonce.0);
+                    arena.disconnect(nonce.0);
+                }
                 let now = self.nodes[to as usize].clock.at(time);
                 self.tell(to, Happening::Death { to, of }, |endpoint| endpoint.handle_death(now, nonce));
             }
@@ -449,6 +479,7 @@ impl World {
             Happening::Peer { to, slot } => {
                 let now = self.nodes[to as usize].clock.at(time);
                 let peer = Happening::Peer { to, slot };
+                self.connect_arenas(to as usize, slot);
                 self.tell(to, peer, |endpoint| endpoint.handle_peer(now, address(slot)));
             }
             Happening::Answer { to, answer } => {

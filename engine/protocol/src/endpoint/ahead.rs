@@ -71,7 +71,8 @@ impl Endpoint {
     /// Keeps a packet of the next view of a group that this process is in, whether its sender is known or is to be.
     pub(super) fn keep_ahead(&mut self, from: Address, packet: &Packet<'_>, bytes: &[u8]) {
         let header = packet.header;
-        let of_a_view = matches!(header.kind, PacketKind::Data | PacketKind::Row | PacketKind::Digest);
+        let of_a_view =
+            matches!(header.kind, PacketKind::Data | PacketKind::Placed | PacketKind::Row | PacketKind::Digest);
         if !of_a_view || header.system != self.shared.system {
             return;
         }

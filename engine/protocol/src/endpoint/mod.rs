@@ -367,7 +367,7 @@ impl Endpoint {
                 },
             },
             header,
-            payload: payload.map_or(&[], |(chunk, offset, len)| &region.chunk(chunk)[offset..offset + len]),
+            payload: payload.map_or(&[], |(chunk, offset, len)| region.bytes(chunk, offset..offset + len)),
         })
     }
 
@@ -386,9 +386,14 @@ impl Endpoint {
             self.burst.push((outgoing.to, outgoing.packet, None));
         }
         for mut out in data.drain(..) {
-            let bytes = &self.shared.region.chunk(out.chunk)[out.offset..out.offset + out.len];
-            packet::seal(&mut out.header, bytes);
-            self.burst.push((out.to, out.header, Some((out.chunk, out.offset, out.len))));
+            let DataPacket { chunk, offset, len, .. } = out;
+            if out.by_place {
+                packet::seal(&mut out.header, &[]);
+                self.burst.push((out.to, out.header, None));
+            } else {
+                packet::seal(&mut out.header, self.shared.region.bytes(chunk, offset..offset + len));
+                self.burst.push((out.to, out.header, Some((chunk, offset, len))));
+            }
         }
         self.data = data;
         self.shared.counters.add(Counter::PacketsSent, self.burst.len() as u64);
@@ -453,6 +458,7 @@ impl Endpoint {
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut list = self.shared.counters.list();
         list.push(("chunks_in_use", u64::from(self.shared.region.in_use())));
+        list.push(("chunks_borrowed_now", u64::from(self.shared.region.borrowed())));
         list
     }
 }

@@ -162,11 +162,12 @@ impl Endpoint {
             return Ok(());
         }
         let acquits = shared.has_remote_peers && shared.peers.get(&process).is_some_and(|peer| peer.suspected);
-        if matches!(header.kind, PacketKind::Data | PacketKind::Row) && !acquits {
+        if matches!(header.kind, PacketKind::Data | PacketKind::Placed | PacketKind::Row) && !acquits {
             self.plain = Some(header.group);
         }
         match header.kind {
             PacketKind::Data => group.on_data(shared, process, body),
+            PacketKind::Placed => group.on_placed(shared, process, body),
             PacketKind::Row => group.on_row(shared, process, body),
             PacketKind::Digest => group.on_digest(shared, process, body),
             _ => Ok(()),

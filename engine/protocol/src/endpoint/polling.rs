@@ -5,7 +5,7 @@ use crate::event::{Body, Delivery, Event};
 use crate::pending::{Consume, Frames, Messages, Pending};
 use crate::stream::batch::Framed;
 use crate::time::Instant;
-use isis_memory::Region;
+use isis_memory::{ChunkIndex, Region};
 
 impl Endpoint {
     /// Whether `poll_event` has something to give. The event before it is done with by this call: its bytes may be
@@ -115,15 +115,19 @@ impl Endpoint {
 
     /// The bytes of a message that `poll_messages` told of last.
     pub fn frame(&self, frame: &Framed) -> &[u8] {
-        &self.shared.region.chunk(frame.chunk)[frame.offset as usize..(frame.offset + frame.len) as usize]
+        self.lasting(frame.chunk, frame.offset, frame.len)
     }
 
-    /// The bytes of the last polled message.
+    /// Bytes of a chunk; none if it was a neighbour's and is read no more: the group is gone since.
+    fn lasting(&self, chunk: ChunkIndex, offset: u32, len: u32) -> &[u8] {
+        let region = &self.shared.region;
+        if region.is_there(chunk) { region.bytes(chunk, offset as usize..(offset + len) as usize) } else { &[] }
+    }
+
+    /// The bytes of the last polled message. None, if it is one that was read where its sender wrote it and its group is gone since.
     pub fn payload<'a>(&'a self, body: &'a Body) -> &'a [u8] {
         match body {
-            Body::Chunk { chunk, offset, len } => {
-                &self.shared.region.chunk(*chunk)[*offset as usize..(*offset + *len) as usize]
-            }
+            Body::Chunk { chunk, offset, len } => self.lasting(*chunk, *offset, *len),
             Body::Owned(bytes) => bytes,
         }
     }

@@ -52,7 +52,7 @@ impl Group {
             self.note_own(ticket);
             return Ok(ticket);
         }
-        let data = shared.region.chunk(claim.chunk)[claim.offset..claim.offset + claim.len].to_vec();
+        let data = shared.region.bytes(claim.chunk, claim.offset..claim.offset + claim.len).to_vec();
         let ticket = self.multicast(shared, options, &data, debts)?;
         self.drop_claim(shared);
         Ok(ticket)

@@ -268,7 +268,7 @@ impl Group {
     fn read_relayed(&mut self, shared: &mut Shared, rank: usize, message: &mut Queued) -> Option<RelayHeader> {
         let bytes: &[u8] = match &message.body {
             Body::Chunk { chunk, offset, len } => {
-                &shared.region.chunk(*chunk)[*offset as usize..(*offset + *len) as usize]
+                shared.region.bytes(*chunk, *offset as usize..(*offset + *len) as usize)
             }
             Body::Owned(bytes) => bytes,
         };

@@ -48,7 +48,7 @@ pub struct OwnCopies {
 
 fn bytes<'a>(shared: &'a Shared, body: &'a Body) -> &'a [u8] {
     match body {
-        Body::Chunk { chunk, offset, len } => &shared.region.chunk(*chunk)[*offset as usize..(*offset + *len) as usize],
+        Body::Chunk { chunk, offset, len } => shared.region.bytes(*chunk, *offset as usize..(*offset + *len) as usize),
         Body::Owned(bytes) => bytes,
     }
 }

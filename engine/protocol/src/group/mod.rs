@@ -210,6 +210,8 @@ pub struct Group {
     pub repairs: repair::Repairs,
     /// How much of the own stream may be under way.
     pub flight: flight::Flight,
+    /// For which readers of the arena, and which view, it was looked whether all others are among them.
+    readers_known: (u64, u64),
     /// When a row went out last.
     pub row_sent_at: Instant,
     /// This process has to tell the decision to those who have not shown the view.
@@ -286,6 +288,7 @@ impl Group {
             held: VecDeque::new(),
             repairs: repair::Repairs::default(),
             flight: flight::Flight::new(shared.config.window, shared.config.heartbeat_ns),
+            readers_known: (0, 0),
             row_sent_at: shared.now,
             tell_at: None,
             copies: multi::Copies::new(view_clock),
@@ -307,6 +310,7 @@ impl Group {
         self.on_one_site = self.view.members.iter().all(|m| m.site == shared.config.site);
         self.plane.row_due = Some(shared.now);
         self.flight.begin_view();
+        self.note_readers(shared);
         self.begin_gossip(shared);
     }
 

@@ -4,17 +4,45 @@ use super::{Candidate, Fate, Group};
 use crate::counters::Counter;
 use crate::id::ProcessId;
 use crate::shared::Shared;
-use crate::stream::image::Inserted;
+use crate::stream::image::{Inserted, Source};
+use isis_memory::{CHUNK_SIZE, Place};
 use isis_wire::Address;
 use isis_wire::codec::{DecodeError, Reader};
 use isis_wire::digest::read_sign;
 use isis_wire::message::Message;
-use isis_wire::packet::DataHeader;
+use isis_wire::packet::{DataHeader, PlaceRecord};
 
 impl Group {
     /// Stream bytes of `view` came from `process`. Bytes of another's stream than the sender's are a repair.
     pub fn on_data(&mut self, shared: &mut Shared, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
         let (header, row, data) = DataHeader::parse(body)?;
+        self.take_data(shared, process, header, row, Source::Bytes(data))
+    }
+
+    /// As `on_data`, but the bytes are where their sender says.
+    pub fn on_placed(&mut self, shared: &mut Shared, process: ProcessId, body: &[u8]) -> Result<(), DecodeError> {
+        let (header, row, record) = DataHeader::parse(body)?;
+        let PlaceRecord { chunk, offset, len, generation } = PlaceRecord::parse(record)?;
+        let place = Place { chunk, offset, len, generation };
+        let rank = usize::from(header.rank);
+        // Nobody names places in the arena of another, and a chunk is laid out as the stream is.
+        let in_chunk = header.position % CHUNK_SIZE as u64;
+        let fits = in_chunk == u64::from(offset) && in_chunk + u64::from(len) <= CHUNK_SIZE as u64;
+        if self.rank_of(process) != Some(rank) || !fits {
+            return Err(DecodeError::BadValue);
+        }
+        let nonce = self.view.members[rank].nonce;
+        self.take_data(shared, process, header, row, Source::Placed(nonce.0, place))
+    }
+
+    fn take_data(
+        &mut self,
+        shared: &mut Shared,
+        process: ProcessId,
+        header: DataHeader,
+        row: &[u8],
+        data: Source<'_>,
+    ) -> Result<(), DecodeError> {
         let rank = usize::from(header.rank);
         if rank >= self.plane.members {
             return Err(DecodeError::BadValue);
@@ -37,6 +65,7 @@ impl Group {
             }
             Inserted::Duplicate => shared.count(Counter::IgnoreDuplicateData),
             Inserted::NoRoom => shared.count(Counter::IgnoreNoRoom),
+            Inserted::Gone => shared.count(Counter::IgnoreOldPlace),
         }
         Ok(())
     }

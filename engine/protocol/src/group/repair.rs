@@ -176,8 +176,9 @@ impl Group {
             };
             let room = (largest - HEADER - DATA_HEADER) / 8 * 8;
             let Range { view, rank, from, end } = repair.range;
-            let Some(packet) = self.data_packet(shared, repair.to, view, rank, from, end.min(from + room as u64), &[])
-            else {
+            // Bytes: whoever asks may have been told a place in vain.
+            let end_now = end.min(from + room as u64);
+            let Some(packet) = self.data_packet(shared, repair.to, view, rank, from..end_now, &[], false) else {
                 continue;
             };
             shared.count(Counter::RepairsSent);

@@ -6,12 +6,15 @@ use crate::event::{Event, SlowReason};
 use crate::plane::sequencer::Candidate;
 use crate::shared::{Shared, Target};
 use crate::time::{Instant, earlier};
-use isis_memory::{CHUNK_SIZE, ChunkIndex};
+use isis_memory::{CHUNK_SIZE, ChunkIndex, Place};
 use isis_wire::Writer;
 use isis_wire::digest::write_sign;
 use isis_wire::message::StateStatus;
-use isis_wire::packet::{self, DATA_HEADER, DataHeader, HEADER, NakRange, PacketKind, write_naks};
+use isis_wire::packet::{
+    self, DATA_HEADER, DataHeader, HEADER, NakRange, PLACE_RECORD, PacketKind, PlaceRecord, write_naks,
+};
 use isis_wire::row::Row;
+use std::ops::Range;
 
 /// The most data datagrams of one group in one burst.
 pub(super) const BURST: usize = 32;
@@ -35,6 +38,8 @@ pub struct DataPacket {
     pub offset: usize,
     /// How many bytes.
     pub len: usize,
+    /// They stay there: the header says where.
+    pub by_place: bool,
 }
 
 impl Group {
@@ -129,6 +134,7 @@ impl Group {
         if !self.sends(shared) {
             return;
         }
+        self.note_readers(shared);
         self.publish(shared);
         let log = &self.plane.log;
         if self.peers.is_empty() {
@@ -158,18 +164,22 @@ impl Group {
             let log = &self.plane.log;
             let from = log.sent;
             row.resize(row.len().div_ceil(8) * 8, 0);
-            let most = ((room - row.len()) / 8 * 8) as u64;
+            // To name bytes takes as much whatever their number: up to the end of the chunk.
+            let placed = log.placed_from.is_some()
+                && log.chunks.locate(from).is_some_and(|(chunk, _)| shared.region.is_shared(chunk));
+            let most = if placed { CHUNK_SIZE } else { (room - row.len()) / 8 * 8 } as u64;
             let end = log.published.min(from + most);
-            let Some(mut packet) =
-                self.data_packet(shared, Target::Members(self.id), self.view.number, self.rank, from, end, &row)
-            else {
-                break;
-            };
+            let (to, view) = (Target::Members(self.id), self.view.number);
+            let packet = self.data_packet(shared, to, view, self.rank, from..end, &row, placed);
+            let Some(mut packet) = packet else { break };
             self.plane.log.sent += packet.len as u64;
             if self.flight.asks(from, self.plane.log.sent) {
                 DataHeader::ask(&mut packet.header[HEADER..]);
             }
             shared.count(Counter::DataSent);
+            if packet.by_place {
+                shared.count(Counter::PlacesSent);
+            }
             if !row.is_empty() {
                 row.clear();
                 // The system's rows carry signs of life, and go out by themselves too.
@@ -213,9 +223,9 @@ impl Group {
         to: Target,
         view: u64,
         rank: usize,
-        from: u64,
-        end: u64,
+        Range { start: from, end }: Range<u64>,
         row: &[u8],
+        by_place: bool,
     ) -> Option<DataPacket> {
         let plane =
             if view == self.view.number { &self.plane } else { &self.old.iter().find(|old| old.number == view)?.plane };
@@ -226,11 +236,27 @@ impl Group {
         let chunks = if rank == plane.me { &plane.log.chunks } else { &plane.images[rank].chunks };
         let (chunk, offset) = chunks.locate(from)?;
         debug_assert!(offset + len <= CHUNK_SIZE);
-        let mut header = shared.buffers.take(HEADER + DATA_HEADER + row.len());
-        packet::begin(&mut header, &shared.header(PacketKind::Data, self.id, view));
+        let place = if by_place { shared.region.place(chunk, offset, len) } else { None };
+        let kind = if place.is_some() { PacketKind::Placed } else { PacketKind::Data };
+        let mut header = shared.buffers.take(HEADER + DATA_HEADER + row.len() + PLACE_RECORD);
+        packet::begin(&mut header, &shared.header(kind, self.id, view));
         DataHeader { rank: rank as u16, row_len: row.len() as u16, asks: false, position: from }.write(&mut header);
         header.extend_from_slice(row);
-        Some(DataPacket { to, header, chunk, offset, len })
+        if let Some(Place { chunk, offset, len, generation }) = place {
+            PlaceRecord { chunk, offset, len, generation }.write(&mut header);
+        }
+        Some(DataPacket { to, header, chunk, offset, len, by_place: place.is_some() })
+    }
+
+    /// Whether all other members read this process's arena: then its stream is laid there, and they are told where.
+    pub(super) fn note_readers(&mut self, shared: &Shared) {
+        let known = (shared.region.readers_epoch(), self.view.number);
+        if self.readers_known != known {
+            self.readers_known = known;
+            let mut others = self.view.members.iter().filter(|member| member.process != shared.me).peekable();
+            let all = others.peek().is_some() && others.all(|member| shared.region.is_read_by(member.nonce.0));
+            self.plane.log.placed_from = all.then_some(shared.config.placed_from);
+        }
     }
 
     /// The largest datagram that reaches all members.

@@ -2,7 +2,7 @@
 
 use super::Plane;
 use super::sequencer::take_order;
-use crate::stream::image::Inserted;
+use crate::stream::image::{Inserted, Source};
 use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
 use isis_wire::DecodeError;
@@ -10,7 +10,14 @@ use isis_wire::digest::Digest;
 
 impl Plane {
     /// Bytes of the stream of `rank`. While frozen they are stored, not parsed (R5).
-    pub fn receive(&mut self, region: &mut Region, rank: usize, position: u64, data: &[u8], reach: u64) -> Inserted {
+    pub fn receive(
+        &mut self,
+        region: &mut Region,
+        rank: usize,
+        position: u64,
+        data: Source<'_>,
+        reach: u64,
+    ) -> Inserted {
         if rank == self.me {
             return Inserted::Duplicate;
         }
@@ -68,7 +75,8 @@ impl Plane {
             end = end.max(skipped);
         }
         let all = self.inbox[rank].whole == self.consumed_messages[rank];
-        let consumed = if all { self.inbox[rank].parsed } else { end }.min(self.sequencer.reads_up_to(rank));
+        let parsed = self.inbox[rank].parsed;
+        let consumed = if all { parsed } else { end.min(parsed) }.min(self.sequencer.reads_up_to(rank));
         let row = &mut self.rows[self.me];
         row.consumed[rank] = row.consumed[rank].max(consumed);
         self.rows_changed = true;

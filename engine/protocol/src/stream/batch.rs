@@ -2,11 +2,12 @@
 //! bytes: they are kept, put in order and handed over as one [`Batch`], and taken apart where the application takes them.
 //!
 //! Invariant: the frames of a batch were parsed, lie in one chunk one behind the other, and stay there until the last message
-//! is consumed; so their headers are read again without a doubt.
+//! is consumed; so their headers are read again without a doubt. (In a neighbour's chunk a stray write of that process could
+//! change them: no more is believed then than that there are bytes in the chunk.)
 
 use super::inbox::Carries;
 use crate::event::{Body, Kind};
-use isis_memory::{ChunkIndex, Region};
+use isis_memory::{CHUNK_SIZE, ChunkIndex, Region};
 use isis_wire::frame::{FRAME_HEADER, frame_size};
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ impl Framed {
 }
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Whereabouts {
     /// A frame each: where the first one begins, in its chunk and in the stream.
     Frames { chunk: ChunkIndex, offset: u32, position: u64 },
     /// A single message, put together from fragments, and the position after the last one.
@@ -79,18 +80,18 @@ pub struct Batch {
     pub count: u32,
     /// What they are.
     pub traits: Traits,
-    place: Place,
+    place: Whereabouts,
 }
 
 impl Batch {
     /// The message whose only frame begins there.
     pub(super) fn of_frame(number: u64, traits: Traits, chunk: ChunkIndex, offset: u32, position: u64) -> Batch {
-        Batch { number, count: 1, traits, place: Place::Frames { chunk, offset, position } }
+        Batch { number, count: 1, traits, place: Whereabouts::Frames { chunk, offset, position } }
     }
 
     /// A message of several fragments.
     pub(super) fn of_bytes(number: u64, traits: Traits, bytes: Arc<Vec<u8>>, end: u64) -> Batch {
-        Batch { number, count: 1, traits, place: Place::Long { bytes, end } }
+        Batch { number, count: 1, traits, place: Whereabouts::Long { bytes, end } }
     }
 
     /// The number of the last message.
@@ -101,14 +102,15 @@ impl Batch {
     /// Takes the first message out if it is one of a frame. A batch without messages is of no use any more.
     #[inline]
     pub fn take_frame(&mut self, region: &Region) -> Option<Framed> {
-        let Place::Frames { chunk, offset, position } = &mut self.place else { return None };
-        let at = *offset as usize;
-        let head = region.chunk(*chunk)[at..at + FRAME_HEADER].first_chunk().copied().unwrap_or([0; 4]);
-        let len = u32::from_le_bytes(head);
+        let Whereabouts::Frames { chunk, offset, position } = &mut self.place else { return None };
+        // Where a neighbour spoilt what was checked when it was parsed, its messages are spoilt, and nothing else.
+        let at = (*offset as usize).min(CHUNK_SIZE - FRAME_HEADER);
+        let head = region.bytes(*chunk, at..at + FRAME_HEADER).first_chunk().copied().unwrap_or([0; 4]);
+        let len = u32::from_le_bytes(head).min((CHUNK_SIZE - at - FRAME_HEADER) as u32);
         let size = frame_size(len as usize) as u32;
         let framed =
-            Framed { chunk: *chunk, offset: *offset + FRAME_HEADER as u32, len, end: *position + u64::from(size) };
-        *offset += size;
+            Framed { chunk: *chunk, offset: (at + FRAME_HEADER) as u32, len, end: *position + u64::from(size) };
+        *offset = at as u32 + size;
         *position = framed.end;
         self.number += 1;
         self.count -= 1;
@@ -122,8 +124,8 @@ impl Batch {
         if let Some(framed) = self.take_frame(region) {
             return Queued { number, kind, safe, entry, end: framed.end, body: framed.body() };
         }
-        let nowhere = Place::Frames { chunk: ChunkIndex(0), offset: 0, position: 0 };
-        let Place::Long { bytes, end } = std::mem::replace(&mut self.place, nowhere) else {
+        let nowhere = Whereabouts::Frames { chunk: ChunkIndex(0), offset: 0, position: 0 };
+        let Whereabouts::Long { bytes, end } = std::mem::replace(&mut self.place, nowhere) else {
             unreachable!("a frame was taken above");
         };
         self.number += 1;
@@ -165,6 +167,19 @@ mod tests {
         let mut batch = Batch::of_frame(7, traits, chunk, 8, 8);
         batch.count = lengths.len() as u32;
         (region, batch)
+    }
+
+    /// As if a neighbour had written there after it was parsed.
+    #[test]
+    fn spoilt_lengths_lead_nowhere_else() {
+        for len in [CHUNK_SIZE as u32, CHUNK_SIZE as u32 - 20, u32::MAX, u32::MAX - 7] {
+            let (mut region, mut batch) = batch(&[5, 0, 16]);
+            region.range_mut(ChunkIndex(0), 8..12).copy_from_slice(&len.to_le_bytes());
+            while batch.count > 0 {
+                let framed = batch.take_frame(&region).expect("frames");
+                region.bytes(framed.chunk, framed.offset as usize..(framed.offset + framed.len) as usize);
+            }
+        }
     }
 
     #[test]

@@ -26,13 +26,22 @@ impl Chunks {
     /// As `locate`, taking a chunk from the region if there is none. `None`: the region is exhausted, or the position
     /// lies before the first chunk kept.
     pub fn locate_or_take(&mut self, region: &mut Region, position: u64) -> Option<(ChunkIndex, usize)> {
+        self.locate_or(position, || region.take())
+    }
+
+    /// As `locate`, with a chunk of the caller's if there is none.
+    pub fn locate_or(
+        &mut self,
+        position: u64,
+        chunk: impl FnOnce() -> Option<ChunkIndex>,
+    ) -> Option<(ChunkIndex, usize)> {
         let (number, offset) = split(position);
         let index = number.checked_sub(self.first)? as usize;
         while self.chunks.len() <= index {
             self.chunks.push_back(None);
         }
         if self.chunks[index].is_none() {
-            self.chunks[index] = Some(region.take()?);
+            self.chunks[index] = Some(chunk()?);
         }
         Some((self.chunks[index]?, offset))
     }
@@ -43,7 +52,7 @@ impl Chunks {
             None => &[],
             Some((chunk, offset)) => {
                 let len = (end.saturating_sub(position)).min((CHUNK_SIZE - offset) as u64) as usize;
-                &region.chunk(chunk)[offset..offset + len]
+                region.bytes(chunk, offset..offset + len)
             }
         }
     }

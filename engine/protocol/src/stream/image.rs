@@ -2,10 +2,29 @@
 
 use super::Chunks;
 use crate::time::Instant;
-use isis_memory::{CHUNK_SIZE, Region};
+use isis_memory::{CHUNK_SIZE, Place, Region};
 
 /// The most separate ranges remembered behind a gap; data that would make one more is dropped and repaired later.
 const MAX_RANGES: usize = 256;
+
+/// Bytes of a stream that came.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// Here they are.
+    Bytes(&'a [u8]),
+    /// Their sender, the process with this nonce, says where they lie in its arena, in a chunk that is laid out as the stream
+    /// is.
+    Placed(u128, Place),
+}
+
+impl Source<'_> {
+    fn len(&self) -> u64 {
+        match self {
+            Source::Bytes(bytes) => bytes.len() as u64,
+            Source::Placed(_, place) => u64::from(place.len),
+        }
+    }
+}
 
 /// What became of bytes that were put into an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +35,8 @@ pub enum Inserted {
     Duplicate,
     /// There is no room for them now.
     NoRoom,
+    /// They are not where they were said to be: that was long ago.
+    Gone,
 }
 
 /// An incoming stream.
@@ -37,8 +58,8 @@ pub struct Image {
 
 impl Image {
     /// Puts `data`, the bytes from `position` on, in place. Bytes more than `reach` ahead of the contiguous ones are refused.
-    pub fn insert(&mut self, region: &mut Region, position: u64, data: &[u8], reach: u64) -> Inserted {
-        let end = position + data.len() as u64;
+    pub fn insert(&mut self, region: &mut Region, position: u64, data: Source<'_>, reach: u64) -> Inserted {
+        let end = position + data.len();
         if end <= self.contiguous {
             return Inserted::Duplicate;
         }
@@ -52,22 +73,54 @@ impl Image {
         if start > self.contiguous && self.ahead.len() >= MAX_RANGES {
             return Inserted::NoRoom;
         }
-        let mut from = start;
-        while from < end {
-            let Some((chunk, offset)) = self.chunks.locate_or_take(region, from) else {
-                break;
-            };
-            let len = (end - from).min((CHUNK_SIZE - offset) as u64) as usize;
-            let at = (from - position) as usize;
-            region.range_mut(chunk, offset..offset + len).copy_from_slice(&data[at..at + len]);
-            from += len as u64;
-        }
-        if from == start {
+        let upto = match data {
+            Source::Bytes(data) => self.copy(region, start, &data[(start - position) as usize..]),
+            Source::Placed(nonce, place) => match self.refer(region, start, end, nonce, &place) {
+                true => end,
+                false => {
+                    // They exist, and are asked for.
+                    self.known_end = self.known_end.max(end);
+                    return Inserted::Gone;
+                }
+            },
+        };
+        if upto == start {
             return Inserted::NoRoom;
         }
-        self.add_range(start, from);
-        self.known_end = self.known_end.max(from);
+        self.add_range(start, upto);
+        self.known_end = self.known_end.max(upto);
         Inserted::New
+    }
+
+    /// Copies bytes into chunks as long as there are any: up to where.
+    fn copy(&mut self, region: &mut Region, start: u64, data: &[u8]) -> u64 {
+        let (mut from, mut data) = (start, data);
+        while !data.is_empty() {
+            let Some((chunk, offset)) = self.chunks.locate_or_take(region, from) else { break };
+            let (now, later) = data.split_at(data.len().min(CHUNK_SIZE - offset));
+            // In a chunk that is the sender's own they are, since it sent them.
+            if !region.is_borrowed(chunk) {
+                region.range_mut(chunk, offset..offset + now.len()).copy_from_slice(now);
+            }
+            from += now.len() as u64;
+            data = later;
+        }
+        from
+    }
+
+    /// Takes the sender's chunk for the own one, or, if there is one already, copies into that. Whether the bytes are here then.
+    fn refer(&mut self, region: &mut Region, start: u64, end: u64, nonce: u128, place: &Place) -> bool {
+        match self.chunks.locate(start) {
+            Some((chunk, _)) if region.is_at(chunk, nonce, place) => true,
+            Some((chunk, _)) if region.is_borrowed(chunk) => false,
+            Some((chunk, offset)) => {
+                let Some(borrowed) = region.borrow(nonce, place) else { return false };
+                region.copy(borrowed, chunk, offset..offset + (end - start) as usize);
+                region.give_back(borrowed);
+                true
+            }
+            None => self.chunks.locate_or(start, || region.borrow(nonce, place)).is_some(),
+        }
     }
 
     fn add_range(&mut self, start: u64, end: u64) {
@@ -132,7 +185,7 @@ mod tests {
                 let (start, len) = (start * 8, len * 8);
                 let end = (start as usize + len).min(4000);
                 if start as usize >= end { continue; }
-                image.insert(&mut region, start, &bytes[start as usize..end], 1 << 20);
+                image.insert(&mut region, start, Source::Bytes(&bytes[start as usize..end]), 1 << 20);
                 let here = image.contiguous;
                 prop_assert_eq!(image.chunks.slice(&region, 0, here), &bytes[..here as usize]);
             }

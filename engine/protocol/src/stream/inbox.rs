@@ -154,39 +154,39 @@ impl Inbox {
         let before = self.parsed;
         while self.parsed + FRAME_HEADER as u64 <= limit && !self.broken {
             let Some((chunk, start)) = chunks.locate(self.parsed) else { break };
-            let bytes = region.chunk(chunk);
             if start == 0 {
                 // A batch is in one chunk.
                 self.open = None;
             }
             let available = (limit - self.parsed).min((CHUNK_SIZE - start) as u64) as usize;
-            let mut offset = start;
-            while offset + FRAME_HEADER <= start + available {
-                let header = &bytes[offset..offset + FRAME_HEADER];
+            // No more of the chunk: what lies behind may be written just now.
+            let bytes = region.bytes(chunk, start..start + available);
+            let mut at = 0;
+            while at + FRAME_HEADER <= bytes.len() {
+                let header = &bytes[at..at + FRAME_HEADER];
                 if self.open.is_some_and(|open| open == header[4..])
-                    && let Some(size) = self.take_similar(header, start + available - offset)
+                    && let Some(size) = self.take_similar(header, bytes.len() - at)
                 {
-                    offset += size;
+                    at += size;
                     continue;
                 }
-                let Ok(frame) = Frame::parse(header, CHUNK_SIZE - offset) else {
+                let Ok(frame) = Frame::parse(header, CHUNK_SIZE - start - at) else {
                     self.broken = true;
                     break;
                 };
-                if offset + frame.size() > start + available {
+                if at + frame.size() > bytes.len() {
                     break;
                 }
                 let end = self.parsed + frame.size() as u64;
-                let at = offset + FRAME_HEADER;
-                let payload = &bytes[at..at + frame.len as usize];
-                if !self.take_frame(frame, payload, (chunk, offset as u32), end, max_message, order) {
+                let payload = &bytes[at + FRAME_HEADER..at + FRAME_HEADER + frame.len as usize];
+                if !self.take_frame(frame, payload, (chunk, (start + at) as u32), end, max_message, order) {
                     self.broken = true;
                     break;
                 }
                 self.parsed = end;
-                offset += frame.size();
+                at += frame.size();
             }
-            if offset == start || offset < CHUNK_SIZE {
+            if at == 0 || start + at < CHUNK_SIZE {
                 break;
             }
         }

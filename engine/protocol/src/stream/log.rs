@@ -9,6 +9,11 @@ use isis_wire::frame::{FRAME_HEADER, Frame, FrameKind, frame_size};
 pub struct Log {
     /// Where the bytes are.
     pub chunks: Chunks,
+    /// All who get them read them where they lie, if they lie in the arena: there they do if frames have so many bytes, on average.
+    /// `None`: not all do.
+    pub placed_from: Option<usize>,
+    /// Frames in the last chunk.
+    frames: usize,
     /// Position after the last frame.
     pub end: u64,
     /// Everything before may be sent and is final.
@@ -27,7 +32,10 @@ impl Log {
     /// Fills the rest of the current chunk so that a frame of `len` fits; `false`: the region is exhausted.
     fn make_room(&mut self, region: &mut Region, len: usize) -> Option<(ChunkIndex, usize)> {
         let start = self.position_for(len);
-        let place = self.chunks.locate_or_take(region, start)?;
+        let place = match self.chunks.locate(start) {
+            Some(place) => place,
+            None => self.begin_chunk(region, start, len)?,
+        };
         if start != self.end {
             let space = (start - self.end) as usize;
             let pad = Frame { kind: FrameKind::Pad, flags: 0, entry: 0, len: (space - FRAME_HEADER) as u32 };
@@ -35,6 +43,16 @@ impl Log {
             region.range_mut(chunk, offset..offset + FRAME_HEADER).copy_from_slice(&pad.header());
             self.end = start;
         }
+        Some(place)
+    }
+
+    /// Takes the chunk that begins with this frame. What is read where it lies goes from one core to the other with every line that
+    /// is written: short frames, which come by many, are better copied by many.
+    fn begin_chunk(&mut self, region: &mut Region, start: u64, len: usize) -> Option<(ChunkIndex, usize)> {
+        let mean = CHUNK_SIZE.checked_div(self.frames).unwrap_or(frame_size(len));
+        let placed = self.placed_from.is_some_and(|least| mean >= least);
+        let place = self.chunks.locate_or(start, || if placed { region.take_shared() } else { region.take() })?;
+        self.frames = 0;
         Some(place)
     }
 
@@ -48,6 +66,7 @@ impl Log {
         bytes[FRAME_HEADER + payload.len()..].fill(0);
         let position = self.end;
         self.end += frame.size() as u64;
+        self.frames += 1;
         Some(position)
     }
 
@@ -65,6 +84,7 @@ impl Log {
         bytes[FRAME_HEADER + frame.len as usize..].fill(0);
         let position = self.end;
         self.end += frame.size() as u64;
+        self.frames += 1;
         position
     }
 }

@@ -123,6 +123,10 @@ pub(crate) enum SiteLinkEvent {
     },
     Died {
         nonce: u128,
+        /// It was seen to end, or said so itself.
+        exited: bool,
+        /// Its process descriptor, if there was one.
+        pidfd: Option<OwnedFd>,
     },
     Incompatible {
         version: u8,
@@ -131,14 +135,15 @@ pub(crate) enum SiteLinkEvent {
     Reconnected {
         nonce: u128,
     },
-    /// A peer handed its log over: its length, our number among its readers, the memory and the bell.
+    /// A peer handed its log over: its length, the chunks of its arena, our number among its readers, log, bell and arena.
     Memory {
         nonce: u128,
         words: u64,
+        chunks: u32,
         reader: u32,
-        descriptors: [OwnedFd; 2],
+        descriptors: Descriptors,
     },
-    /// A peer reads our log from now on, or does no longer.
+    /// A peer reads our log and arena from now on, or does no longer.
     Reads {
         nonce: u128,
         reads: bool,
@@ -376,7 +381,7 @@ impl SiteLink {
     pub(crate) fn hand_over(&self, nonce: u128, offer: &Offer<'_>) -> bool {
         let Ok(reader) = u8::try_from(offer.reader) else { return false };
         self.connection_to(nonce).is_some_and(|connection| {
-            let record = message::memory(offer.words, reader);
+            let record = message::memory(offer.words, offer.chunks, reader);
             socket::send_descriptors(connection.fd.as_fd(), &record, &offer.descriptors).is_ok()
         })
     }
@@ -397,7 +402,7 @@ impl SiteLink {
             return;
         }
         if self.left_behind.contains(&nonce) {
-            self.events.push_back(SiteLinkEvent::Died { nonce });
+            self.events.push_back(SiteLinkEvent::Died { nonce, exited: false, pidfd: None });
         } else if self.peers.iter().all(|peer| peer.nonce != nonce) {
             self.watched.push(nonce);
             self.test_ns = self.now_ns;
@@ -504,7 +509,7 @@ impl SiteLink {
             Ok(Message::Farewell) if greeted => {
                 if let Some(nonce) = self.connections[index].nonce {
                     self.counters.site_deaths_by_farewell += 1;
-                    self.on_death(nonce);
+                    self.on_death(nonce, true);
                 }
             }
             Ok(Message::Data(bytes)) if greeted => {
@@ -519,10 +524,10 @@ impl SiteLink {
                     self.inbox.push_back((from, bytes.to_vec()));
                 }
             }
-            Ok(Message::Memory { words, reader }) if greeted && descriptors.is_full() => {
-                if let (Some(nonce), Ok(descriptors)) = (self.connections[index].nonce, descriptors.into_inner()) {
+            Ok(Message::Memory { words, chunks, reader }) if greeted => {
+                if let Some(nonce) = self.connections[index].nonce {
                     let reader = u32::from(reader);
-                    self.events.push_back(SiteLinkEvent::Memory { nonce, words, reader, descriptors });
+                    self.events.push_back(SiteLinkEvent::Memory { nonce, words, chunks, reader, descriptors });
                 }
             }
             Ok(Message::Notice) if greeted && descriptors.len() == 1 => {

@@ -5,16 +5,16 @@
 //!   (1: processes of the site may kill this one when it hangs);
 //! - FAREWELL, last: nothing;
 //! - DATA: a datagram of the engine;
-//! - MEMORY: words u64 · the receiver's number among the readers u8; with it two descriptors, the sender's log and its bell
-//!   (see `shared_memory`);
-//! - MAPPED: nothing; the sender reads the receiver's log from now on;
-//! - UNMAPPED: nothing; the sender cannot read it;
+//! - MEMORY: words u64 · chunks u32 · the receiver's number among the readers u8; with it two descriptors, the sender's log and
+//!   its bell, and, if there are chunks, its arena (see `shared_memory`);
+//! - MAPPED: nothing; the sender reads the receiver's log, and its arena if it offers one itself, from now on;
+//! - UNMAPPED: nothing; the sender cannot read them;
 //! - NOTICE: nothing; with it a descriptor, readable once the sender begins to exit (see `exit_notice`).
 
 use isis_wire::Address;
 
 /// Version of the link.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// Length of the heading.
 pub(crate) const HEADING: usize = 8;
 const KIND_HELLO: u8 = 1;
@@ -42,7 +42,7 @@ pub(crate) enum Message<'a> {
     Hello(Hello),
     Farewell,
     Data(&'a [u8]),
-    Memory { words: u64, reader: u8 },
+    Memory { words: u64, chunks: u32, reader: u8 },
     Mapped,
     Unmapped,
     Notice,
@@ -72,11 +72,12 @@ pub(crate) fn farewell() -> [u8; HEADING] {
 }
 
 /// A MEMORY.
-pub(crate) fn memory(words: u64, reader: u8) -> [u8; HEADING + 9] {
-    let mut bytes = [0; HEADING + 9];
+pub(crate) fn memory(words: u64, chunks: u32, reader: u8) -> [u8; HEADING + 13] {
+    let mut bytes = [0; HEADING + 13];
     bytes[..HEADING].copy_from_slice(&heading(KIND_MEMORY));
     bytes[HEADING..HEADING + 8].copy_from_slice(&words.to_le_bytes());
-    bytes[HEADING + 8] = reader;
+    bytes[HEADING + 8..HEADING + 12].copy_from_slice(&chunks.to_le_bytes());
+    bytes[HEADING + 12] = reader;
     bytes
 }
 
@@ -137,7 +138,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Message<'_>, Misunderstood> {
             KIND_FAREWELL if body.is_empty() => Ok(Message::Farewell),
             KIND_DATA => Ok(Message::Data(body)),
             KIND_MEMORY => match body.split_first_chunk::<8>() {
-                Some((words, [reader])) => Ok(Message::Memory { words: u64::from_le_bytes(*words), reader: *reader }),
+                Some((words, [a, b, c, d, reader])) => Ok(Message::Memory {
+                    words: u64::from_le_bytes(*words),
+                    chunks: u32::from_le_bytes([*a, *b, *c, *d]),
+                    reader: *reader,
+                }),
                 _ => Err(Misunderstood::Malformed),
             },
             KIND_MAPPED if body.is_empty() => Ok(Message::Mapped),
@@ -171,8 +176,8 @@ mod tests {
         assert_eq!(decode(&mapped()), Ok(Message::Mapped));
         assert_eq!(decode(&unmapped()), Ok(Message::Unmapped));
         assert_eq!(decode(&notice()), Ok(Message::Notice));
-        let bytes = memory(1 << 40, 63);
-        assert_eq!(decode(&bytes), Ok(Message::Memory { words: 1 << 40, reader: 63 }));
+        let bytes = memory(1 << 40, 1 << 20, 63);
+        assert_eq!(decode(&bytes), Ok(Message::Memory { words: 1 << 40, chunks: 1 << 20, reader: 63 }));
         for length in 0..bytes.len() {
             assert_eq!(decode(&bytes[..length]), Err(Misunderstood::Malformed));
         }

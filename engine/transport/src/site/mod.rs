@@ -24,6 +24,8 @@ mod state_file;
 
 pub(crate) use directory::{RuntimeDirectory, fnv128};
 pub(crate) use link::{SiteLink, SiteLinkEvent};
+pub(crate) use process_file::has_exited;
 pub use site_record::Founding;
+pub(crate) use socket::Descriptors;
 pub(crate) use state_file::StateFile;
 pub use state_file::is_site_name;

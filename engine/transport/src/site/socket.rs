@@ -40,12 +40,15 @@ pub(super) fn send(fd: BorrowedFd<'_>, parts: &[&[u8]]) -> io::Result<()> {
     send_with(fd, parts, &mut net::SendAncillaryBuffer::default())
 }
 
-/// Descriptors that come with a record, at most two.
-pub(super) type Descriptors = ArrayVec<OwnedFd, 2>;
+/// The most descriptors that come with a record.
+const DESCRIPTORS_MAX: usize = 3;
 
-/// Sends one record with one or two descriptors; does not wait.
+/// Descriptors that come with a record.
+pub(crate) type Descriptors = ArrayVec<OwnedFd, DESCRIPTORS_MAX>;
+
+/// Sends one record with one to three descriptors; does not wait.
 pub(super) fn send_descriptors(fd: BorrowedFd<'_>, record: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = net::SendAncillaryBuffer::new(&mut space);
     if !ancillary.push(net::SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -68,9 +71,9 @@ fn send_with(
 }
 
 /// Receives one record into `record`, and the descriptors that may come with it; does not wait. The length that the record
-/// had: beyond that of `record` it was cut, and is none of ours. Descriptors beyond two are closed.
+/// had: beyond that of `record` it was cut, and is none of ours. Further descriptors are closed.
 pub(super) fn receive(fd: BorrowedFd<'_>, record: &mut [u8]) -> rustix::io::Result<(usize, Descriptors)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = net::RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC | RecvFlags::CMSG_CLOEXEC;
     let length = net::recvmsg(fd, &mut [IoSliceMut::new(record)], &mut ancillary, flags)?.bytes;

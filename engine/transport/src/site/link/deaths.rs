@@ -34,8 +34,9 @@ impl SiteLink {
         if peer.connections == 0 {
             let nonce = peer.nonce;
             if peer.is_dead() {
+                let exited = peer.has_exited();
                 self.counters.site_deaths_by_file += 1;
-                self.on_death(nonce);
+                self.on_death(nonce, exited);
             } else {
                 // Perhaps it is about to exit, perhaps it only lost its descriptors.
                 self.test_ns = self.now_ns;
@@ -55,7 +56,7 @@ impl SiteLink {
         self.hear_out(nonce);
         if self.peers.iter().any(|peer| peer.nonce == nonce) {
             self.counters.site_deaths_by_exit += 1;
-            self.on_death(nonce);
+            self.on_death(nonce, true);
         }
     }
 
@@ -69,27 +70,27 @@ impl SiteLink {
     }
 
     pub(super) fn test_unconnected(&mut self) {
-        let dead: Vec<u128> =
-            self.peers.iter().filter(|peer| peer.needs_tests() && peer.is_dead()).map(|peer| peer.nonce).collect();
-        for nonce in dead {
+        let dead = self.peers.iter().filter(|peer| peer.needs_tests() && peer.is_dead());
+        let dead: Vec<(u128, bool)> = dead.map(|peer| (peer.nonce, peer.has_exited())).collect();
+        for (nonce, exited) in dead {
             self.counters.site_deaths_by_file += 1;
-            self.on_death(nonce);
+            self.on_death(nonce, exited);
         }
         for nonce in std::mem::take(&mut self.watched) {
             if process_file::test(&self.directory, nonce) == Life::Dead {
                 self.counters.site_deaths_by_file += 1;
                 self.remember_dead(nonce);
-                self.events.push_back(SiteLinkEvent::Died { nonce });
+                self.events.push_back(SiteLinkEvent::Died { nonce, exited: false, pidfd: None });
             } else {
                 self.watched.push(nonce);
             }
         }
     }
 
-    /// A peer is dead for certain.
-    pub(super) fn on_death(&mut self, nonce: u128) {
+    /// A peer is dead for certain: it will never act again. `exited`: nor look at anything, for it was seen to end, or said so itself.
+    pub(super) fn on_death(&mut self, nonce: u128, exited: bool) {
         let Some(index) = self.peers.iter().position(|peer| peer.nonce == nonce) else { return };
-        let peer = self.peers.swap_remove(index);
+        let mut peer = self.peers.swap_remove(index);
         for descriptor in peer.descriptors() {
             let _ = epoll::delete(&self.epoll, descriptor);
         }
@@ -99,7 +100,7 @@ impl SiteLink {
         self.remember_dead(nonce);
         self.left_behind.push(nonce);
         self.clean_ns = self.now_ns + CLEAN_NS;
-        self.events.push_back(SiteLinkEvent::Died { nonce });
+        self.events.push_back(SiteLinkEvent::Died { nonce, exited, pidfd: peer.pidfd.take() });
     }
 
     /// Removes the files of the dead: not when they die, for the others wait for the next view then, and files take long. The
@@ -135,9 +136,13 @@ impl Peer {
         self.connections == 0 || self.pidfd.is_none()
     }
 
+    /// Whether it was seen to end. A free lock says less: who closes all its descriptors gives it up as well, and runs on.
+    pub(super) fn has_exited(&self) -> bool {
+        self.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd()))
+    }
+
     /// Whether it is dead for certain.
     pub(super) fn is_dead(&self) -> bool {
-        self.pidfd.as_ref().is_some_and(|pidfd| process_file::has_exited(pidfd.as_fd()))
-            || self.file.as_ref().is_some_and(|file| file.test() == Life::Dead)
+        self.has_exited() || self.file.as_ref().is_some_and(|file| file.test() == Life::Dead)
     }
 }

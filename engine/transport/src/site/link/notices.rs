@@ -102,7 +102,7 @@ impl SiteLink {
             self.hear_out(nonce);
             if self.peers.iter().any(|peer| peer.nonce == nonce) {
                 self.counters.site_deaths_by_notice += 1;
-                self.on_death(nonce);
+                self.on_death(nonce, true);
             }
         }
     }
