@@ -1,10 +1,10 @@
 //! Chunks that the other processes of a site read where they lie: no byte of a stream is copied on its way to them.
 //!
 //! ```text
-//!  header: magic · chunks
+//!  header:      magic · chunks
+//!  holds:       for each of READERS_MAX others, a bit per chunk of *theirs* that this process reads
 //!  generations: one word per chunk, counts how often it was given back
-//!  holds:  for each of READERS_MAX others, a bit per chunk of *theirs* that this process reads
-//!  data:   the chunks
+//!  data:        the chunks
 //! ```
 //! A process writes its own arena and nothing else; the others have it mapped read-only. What names bytes in it is a
 //! [`Place`]: chunk, offset, length, and the chunk's generation at that time.
@@ -17,8 +17,8 @@
 //! the other.
 //!
 //! Nobody waits for anybody. A reader that is stopped keeps the chunks that it reads from being used again, and no others; the
-//! bits of a dead one count no more. What is mapped stays for its readers when its owner is dead. Who has no chunk left here
-//! sends copies.
+//! bits of one that was seen to end count no more. What is mapped stays for its readers when its owner is dead. Who has no
+//! chunk left here sends copies.
 //!
 //! Owner: one endpoint and its transport, on one thread; what they share is behind a lock that nobody waits for.
 

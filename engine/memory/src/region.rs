@@ -18,10 +18,11 @@
 mod backing;
 
 use crate::arena::{Arena, Neighbour, Place};
-use crate::sync::Arc;
+use crate::sync;
 use backing::{Backing, HeapChunk, Mapping};
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes in a chunk. A constant of the protocol version, because positions map to chunks alike at every member.
 pub const CHUNK_SIZE: usize = 64 * 1024;
@@ -60,7 +61,7 @@ impl ChunkIndex {
 /// A chunk of a neighbour.
 #[derive(Debug)]
 struct Borrowed {
-    neighbour: Arc<Neighbour>,
+    neighbour: sync::Arc<Neighbour>,
     chunk: u32,
     generation: u64,
 }
