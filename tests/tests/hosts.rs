@@ -158,6 +158,9 @@ fn two_members_with_a_full_dev_shm() {
         assert_eq!(fleet.counter(index, "memory_paths_now"), 1);
     }
     fleet.exchange(20, 50_000);
+    for index in 0..2 {
+        assert!(fleet.counter(index, "places_sent") > 0, "streams are read in place as well");
+    }
     fleet.nobody_was_lost();
     fleet.close();
 }

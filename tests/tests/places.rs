@@ -2,11 +2,12 @@
 //! again, whoever has none left sends copies, and a place that means nothing costs a repair and no more.
 
 use isis_memory::CHUNK_SIZE;
+use isis_protocol::GroupId;
 use isis_protocol::event::{Kind, Refused};
 use isis_protocol::time::{MICROSECOND, MILLISECOND, SECOND};
 use isis_tests::scenario::Scenario;
-use isis_tests::sim::network::Verdict;
-use isis_wire::packet::{Packet, PacketKind};
+use isis_tests::sim::network::{Verdict, address};
+use isis_wire::packet::{self, PLACE_RECORD, Packet, PacketKind};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -90,6 +91,36 @@ fn who_cannot_read_a_place_asks_for_the_bytes() {
     let last = send(&mut s, nodes[0], 3 * CHUNK_SIZE);
     s.until("all is everywhere", |s| nodes.iter().all(|&node| s.has(node, last)));
     assert!(s.counter(nodes[1], "ignore_old_place") > 0 && s.counter(nodes[0], "repairs_sent") > 0);
+    s.finish();
+}
+
+/// A place that goes beyond its chunk is nonsense, though the chunk is read here already: no bytes are taken for received that are not
+/// there.
+#[test]
+fn a_place_beyond_its_chunk_is_refused() {
+    let (mut s, nodes) = neighbours::<2>(8, 1 << 20);
+    let seen = Rc::new(Cell::new(None));
+    let (keep, from) = (seen.clone(), s.place(nodes[0]));
+    s.intercept(move |packet| {
+        let of_group = |it: Packet<'_>| it.header.kind == PacketKind::Placed && it.header.group != GroupId::SYSTEM;
+        if packet.from == from && Packet::parse(&packet.bytes).is_ok_and(of_group) {
+            keep.set(Some(packet.bytes.to_vec()));
+        }
+        Verdict::Pass
+    });
+    let first = s.multicast(nodes[0], Kind::Fifo, false, LEN);
+    s.until("the first message is there", |s| s.has(nodes[1], first));
+    let mut packet = seen.take().expect("a place");
+    // Its length, and the sum over all.
+    let at = packet.len() - PLACE_RECORD + 8;
+    packet[at..at + 4].copy_from_slice(&(1_u32 << 20).to_le_bytes());
+    packet::seal(&mut packet, &[]);
+    let malformed = s.counter(nodes[1], "ignore_malformed");
+    let now = s.world.nodes[nodes[1]].clock.at(s.world.now());
+    s.world.nodes[nodes[1]].endpoint.as_mut().expect("alive").handle_packet(now, address(from), &packet);
+    assert_eq!(s.counter(nodes[1], "ignore_malformed"), malformed + 1);
+    let last = send(&mut s, nodes[0], 3 * CHUNK_SIZE);
+    s.until("what follows is received", |s| s.has(nodes[1], last));
     s.finish();
 }
 

@@ -39,9 +39,9 @@ const SHARED: u32 = 1 << 30;
 /// … and in that of a borrowed one.
 const BORROWED: u32 = 1 << 31;
 
-/// What an index stands for.
+/// Whose chunk an index stands for, and its number there.
 #[derive(Clone, Copy)]
-enum Sort {
+enum Owner {
     Private(usize),
     Shared(u32),
     Borrowed(usize),
@@ -49,11 +49,11 @@ enum Sort {
 
 impl ChunkIndex {
     #[inline]
-    fn sort(self) -> Sort {
+    fn owner(self) -> Owner {
         match self.0 {
-            index if index < SHARED => Sort::Private(index as usize),
-            index if index < BORROWED => Sort::Shared(index - SHARED),
-            index => Sort::Borrowed((index - BORROWED) as usize),
+            index if index < SHARED => Owner::Private(index as usize),
+            index if index < BORROWED => Owner::Shared(index - SHARED),
+            index => Owner::Borrowed((index - BORROWED) as usize),
         }
     }
 }
@@ -155,13 +155,13 @@ impl Region {
     /// When the chunk is not in use: somebody else may hold it by now.
     pub fn give_back(&mut self, index: ChunkIndex) {
         self.check(index);
-        match (index.sort(), &self.arena) {
-            (Sort::Shared(chunk), Some(arena)) => {
+        match (index.owner(), &self.arena) {
+            (Owner::Shared(chunk), Some(arena)) => {
                 self.shared[chunk as usize / 64] &= !(1 << (chunk % 64));
                 self.shared_in_use -= 1;
                 return arena.give_back(chunk);
             }
-            (Sort::Borrowed(number), Some(arena)) => {
+            (Owner::Borrowed(number), Some(arena)) => {
                 if let Some(borrowed) = self.borrowed[number].take() {
                     arena.release(&borrowed.neighbour, borrowed.chunk);
                     self.borrowed_free.push(number as u32);
@@ -194,19 +194,20 @@ impl Region {
             self.base_of_shared(index)
         };
         assert!(range.start <= range.end && range.end <= CHUNK_SIZE, "beyond the chunk");
-        // SAFETY: private: chunk `index` < `touched` <= `limit` lies within the mapping, which is readable, zero-filled by the
-        // system and lives as long as `self`; writers need `&mut self`, and the C side writes claimed bytes alone, which nobody
-        // looks at before they are committed. Shared: likewise, in the arena, which `self` keeps. Borrowed: the neighbour's
-        // mapping is kept by the entry, and what its owner published in a chunk that is held is not written again (`arena`), but
-        // for claims that others overtook, which are padding of the stream: they may be summed and sent on, and are not parsed.
+        // Private: chunk `index` < `touched` <= `limit` lies within the mapping, which is readable, zero-filled by the system and
+        // lives as long as `self`; writers need `&mut self`, and the C side writes claimed bytes alone, which nobody looks at
+        // before they are committed. Shared: likewise, in the arena, which `self` keeps. Borrowed: the neighbour's mapping is
+        // kept by the entry, and what its owner published in a chunk that is held is not written again (`arena`), but for
+        // claims that others overtook, which are padding of the stream: they may be summed and sent on, and are not parsed.
+        // SAFETY: in each of the three cases there are CHUNK_SIZE bytes from `base` on, and the range is within them.
         unsafe { std::slice::from_raw_parts(base.add(range.start), range.len()) }
     }
 
     /// Where a chunk begins that is in an arena.
     fn base_of_shared(&self, index: ChunkIndex) -> *const u8 {
-        match (index.sort(), &self.arena) {
-            (Sort::Shared(chunk), Some(arena)) => arena.chunk(chunk),
-            (Sort::Borrowed(number), _) => {
+        match (index.owner(), &self.arena) {
+            (Owner::Shared(chunk), Some(arena)) => arena.chunk(chunk),
+            (Owner::Borrowed(number), _) => {
                 let borrowed = self.borrowed.get(number).and_then(Option::as_ref).expect("a chunk in use");
                 borrowed.neighbour.chunk(borrowed.chunk)
             }
@@ -220,8 +221,8 @@ impl Region {
     /// When the chunk is borrowed.
     #[inline]
     pub fn range_mut(&mut self, index: ChunkIndex, range: Range<usize>) -> &mut [u8] {
-        let base = match index.sort() {
-            Sort::Private(number) => match &mut self.backing {
+        let base = match index.owner() {
+            Owner::Private(number) => match &mut self.backing {
                 Backing::Heap(chunks) => {
                     let chunk = &mut chunks[number];
                     chunk.written = chunk.written.max(range.end.min(CHUNK_SIZE));
@@ -232,8 +233,8 @@ impl Region {
                     mapping.at(number * CHUNK_SIZE)
                 }
             },
-            Sort::Shared(chunk) => self.arena.as_ref().expect("the chunk's arena").chunk(chunk),
-            Sort::Borrowed(_) => panic!("a borrowed chunk is only read"),
+            Owner::Shared(chunk) => self.arena.as_ref().expect("the chunk's arena").chunk(chunk),
+            Owner::Borrowed(_) => panic!("a borrowed chunk is only read"),
         };
         assert!(range.start <= range.end && range.end <= CHUNK_SIZE, "beyond the chunk");
         // SAFETY: as in `bytes`; `&mut self` makes this the only reference into the region of this process, and others do not
@@ -252,10 +253,10 @@ impl Region {
     }
 
     fn check(&self, index: ChunkIndex) {
-        let (bits, number) = match index.sort() {
-            Sort::Private(number) => (&self.used, number),
-            Sort::Shared(number) => (&self.shared, number as usize),
-            Sort::Borrowed(number) => {
+        let (bits, number) = match index.owner() {
+            Owner::Private(number) => (&self.used, number),
+            Owner::Shared(number) => (&self.shared, number as usize),
+            Owner::Borrowed(number) => {
                 let is_there = self.borrowed.get(number).is_some_and(Option::is_some);
                 return assert!(is_there, "chunk {} given back, but it is not in use", index.0);
             }
@@ -278,7 +279,7 @@ impl Region {
     /// Whether the chunk is one of the own arena.
     #[inline]
     pub fn is_shared(&self, index: ChunkIndex) -> bool {
-        matches!(index.sort(), Sort::Shared(_))
+        matches!(index.owner(), Owner::Shared(_))
     }
 
     /// Copies some bytes of one chunk to the same place in another.
@@ -296,8 +297,8 @@ impl Region {
     /// What names these bytes to those who read this process's arena; `None`: the chunk is not in it.
     #[inline]
     pub fn place(&self, index: ChunkIndex, offset: usize, len: usize) -> Option<Place> {
-        match (index.sort(), &self.arena) {
-            (Sort::Shared(chunk), Some(arena)) => Some(arena.place(chunk, offset as u32, len as u32)),
+        match (index.owner(), &self.arena) {
+            (Owner::Shared(chunk), Some(arena)) => Some(arena.place(chunk, offset as u32, len as u32)),
             _ => None,
         }
     }
@@ -332,7 +333,7 @@ impl Region {
 
     /// Whether the chunk is that of the place.
     pub fn is_at(&self, index: ChunkIndex, nonce: u128, place: &Place) -> bool {
-        let Sort::Borrowed(number) = index.sort() else { return false };
+        let Owner::Borrowed(number) = index.owner() else { return false };
         self.borrowed.get(number).and_then(Option::as_ref).is_some_and(|borrowed| {
             (borrowed.neighbour.nonce(), borrowed.chunk, borrowed.generation) == (nonce, place.chunk, place.generation)
         })
@@ -341,14 +342,14 @@ impl Region {
     /// Whether the chunk is a neighbour's.
     #[inline]
     pub fn is_borrowed(&self, index: ChunkIndex) -> bool {
-        matches!(index.sort(), Sort::Borrowed(_))
+        matches!(index.owner(), Owner::Borrowed(_))
     }
 
     /// Whether the chunk can be read: a borrowed one cannot when it was given back.
     #[inline]
     pub fn is_there(&self, index: ChunkIndex) -> bool {
-        match index.sort() {
-            Sort::Borrowed(number) => self.borrowed.get(number).is_some_and(Option::is_some),
+        match index.owner() {
+            Owner::Borrowed(number) => self.borrowed.get(number).is_some_and(Option::is_some),
             _ => true,
         }
     }

@@ -64,7 +64,8 @@ pub struct Config {
     pub datagram_local: usize,
     /// Largest datagram (UDP payload) towards other sites.
     pub datagram_network: usize,
-    /// Members that share memory read streams where they lie, whose frames have so many bytes on average.
+    /// Where all other members share memory with this one: they read its stream where it lies while frames, headers included, have
+    /// so many bytes on average, and get copies of shorter ones.
     pub placed_from: usize,
 }
 

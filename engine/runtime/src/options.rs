@@ -10,6 +10,8 @@
 //! (`window` / 64 KiB + 2).
 
 use crate::port::faults;
+use isis_memory::CHUNK_SIZE;
+use isis_memory::arena::CHUNKS_MAX;
 use isis_protocol::detector::MAX_ANNOUNCED_PAUSE_NS;
 use isis_protocol::{Config, Hang};
 use isis_transport::is_site_name;
@@ -17,6 +19,9 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+/// Bytes of the largest arena.
+const ARENA_MAX: usize = CHUNKS_MAX as usize * CHUNK_SIZE;
 
 /// An option that cannot be set so.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -177,7 +182,8 @@ pub struct Options {
     pub shared_memory: bool,
     /// `shared_memory_log`: bytes of this process's log there; a power of two, or rounded up to one.
     pub shared_memory_log: usize,
-    /// `shared_memory_streams`: bytes of its streams that they read there where they lie, rounded up to chunks; 0: they get copies.
+    /// `shared_memory_streams`: bytes of its streams that they read there where they lie, rounded up to chunks; 0: they get
+    /// copies.
     pub shared_memory_streams: usize,
 }
 
@@ -371,7 +377,7 @@ impl Options {
                 take!(shared_memory_log, within(size(text), 1 << 20, 1 << 30), "a size from 1 MiB to 1 GiB")
             }
             "shared_memory_streams" => {
-                take!(shared_memory_streams, within(size(text), 0, 256 << 20), "a size up to 256 MiB")
+                take!(shared_memory_streams, within(size(text), 0, ARENA_MAX), "a size up to 256 MiB")
             }
             "datagram_network" => {
                 take!(datagram_network, within(size(text), 1_200, 65_000), "a size from 1200 to 65000")

@@ -74,8 +74,8 @@ impl Port for HostTransport {
     }
 }
 
-/// The chunks that processes of this site read where they lie. `None`: switched off, or the system has no memory for them; or what
-/// arrives is recorded, and has to be all there is.
+/// The chunks that processes of this site read where they lie. `None`: switched off, or the system has no memory for them; or
+/// what arrives is recorded, and has to be all there is.
 pub(crate) fn arena(options: &Options) -> Option<Arc<Arena>> {
     let chunks = options.shared_memory_streams.div_ceil(CHUNK_SIZE).min(CHUNKS_MAX as usize) as u32;
     let wanted = options.shared_memory && chunks > 0 && options.arrivals.is_none();

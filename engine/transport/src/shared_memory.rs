@@ -287,6 +287,7 @@ impl SharedMemory {
                 arena.end(dead.nonce);
                 arena.disconnect(dead.nonce);
             }
+            // Whose end nothing would tell keeps what it reads for good.
             !dead.exited && dead.pidfd.is_some() && arena.is_some()
         });
         self.release_ns = (!self.retired.is_empty()).then_some(now_ns + EXIT_LOOK_NS);
@@ -580,8 +581,8 @@ mod tests {
         assert!(one.route(2).is_some() && !arena.is_read_by(2), "it has none, and maps none");
     }
 
-    /// Who closed all its descriptors is dead for the others, and may still look at what it has: its chunks are not used again until
-    /// it has ended.
+    /// Who closed all its descriptors is dead for the others, and may still look at what it has: the chunks are not used again
+    /// until it has ended.
     #[test]
     fn who_may_still_look_keeps_chunks_until_it_ends() {
         let ((mut one, arena_one), (mut two, arena_two)) = (with_arena(1), with_arena(1));

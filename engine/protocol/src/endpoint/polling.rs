@@ -124,7 +124,7 @@ impl Endpoint {
         if region.is_there(chunk) { region.bytes(chunk, offset as usize..(offset + len) as usize) } else { &[] }
     }
 
-    /// The bytes of the last polled message. None, if it is one that was read where its sender wrote it and its group is gone since.
+    /// The bytes of the last polled message. None, if it is one that is read where its sender wrote it, and its group is gone since.
     pub fn payload<'a>(&'a self, body: &'a Body) -> &'a [u8] {
         match body {
             Body::Chunk { chunk, offset, len } => self.lasting(*chunk, *offset, *len),

@@ -15,8 +15,8 @@
 //! A member that hangs acknowledges nothing, and must not keep from the others what they would have: after a time without an
 //! acknowledgement only the window counts. When a view ends everything goes.
 //!
-//! The limit is at most half of the window, though nothing be lost: what waits in the sender's stream is in nobody's way, and what waits in
-//! buffers has left the processors' caches when it is read.
+//! The limit is at most half of the window, though nothing be lost: what waits in the sender's stream is in nobody's way, and
+//! what waits in buffers has left the processors' caches when it is read.
 //!
 //! Owner: the [`super::Group`]. Invariant: at least one datagram may be under way.
 

@@ -35,7 +35,7 @@ pub enum Inserted {
     Duplicate,
     /// There is no room for them now.
     NoRoom,
-    /// They are not where they were said to be: that was long ago.
+    /// The place that names them is out of date, or in memory that this process does not have.
     Gone,
 }
 

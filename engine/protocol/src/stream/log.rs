@@ -9,10 +9,10 @@ use isis_wire::frame::{FRAME_HEADER, Frame, FrameKind, frame_size};
 pub struct Log {
     /// Where the bytes are.
     pub chunks: Chunks,
-    /// All who get them read them where they lie, if they lie in the arena: there they do if frames have so many bytes, on average.
-    /// `None`: not all do.
+    /// Chunks are taken from the arena if frames have so many bytes on average (`Config::placed_from`); `None`: not all other
+    /// members read it.
     pub placed_from: Option<usize>,
-    /// Frames in the last chunk.
+    /// Frames appended since the last chunk was begun; 0: there was none before.
     frames: usize,
     /// Position after the last frame.
     pub end: u64,

@@ -87,7 +87,8 @@ impl SiteLink {
         }
     }
 
-    /// A peer is dead for certain: it will never act again. `exited`: nor look at anything, for it was seen to end, or said so itself.
+    /// A peer is dead for certain: it will never act again. `exited`: nor look at anything, for it was seen to end, or said
+    /// so itself.
     pub(super) fn on_death(&mut self, nonce: u128, exited: bool) {
         let Some(index) = self.peers.iter().position(|peer| peer.nonce == nonce) else { return };
         let mut peer = self.peers.swap_remove(index);
