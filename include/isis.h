@@ -1049,7 +1049,7 @@ int32_t isis_flush_wait(struct isis_group_t *group,
                         uint64_t timeout_ns);
 
 /**
- * The longest claim of this group, in bytes: one fragment.
+ * The longest claim of this group, in bytes: 32 KiB, or less if the options `fragment` or `window` are small.
  *
  * Errors: ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL.
  */
@@ -1060,7 +1060,7 @@ int32_t isis_claim_max(struct isis_group_t *group, uint64_t *max);
  * holds up nothing: the message gets its place, and its view, at isis_commit. Other multicasts may go out in between.
  * In inline mode the bytes are sent from where they are written. In threaded mode they are copied twice, as isis_multicast
  * copies them: into the ring to the engine's thread, and into the stream. (A claim in the ring itself would hold up
- * everything behind it until its commit; handing the buffer over costs as much as copying one fragment.) Clients have no
+ * everything behind it until its commit; handing the buffer over costs as much as copying it.) Clients have no
  * stream: ISIS_ENOTMEMBER.
  *
  * Errors: ISIS_EAGAIN, ISIS_EHANDLE, ISIS_ETHREAD, ISIS_EFORKED, ISIS_EPOISONED, ISIS_EINVAL, ISIS_ETOOLONG,

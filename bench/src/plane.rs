@@ -26,7 +26,7 @@ impl World {
     pub fn new(members: usize, total_order: TotalOrder) -> World {
         World {
             planes: (0..members).map(|me| Plane::new(me, members, WINDOW, total_order)).collect(),
-            regions: (0..members).map(|_| Region::heap(4096)).collect(),
+            regions: (0..members).map(|_| Region::mapped(4096).expect("addresses")).collect(),
             sent: vec![0; members],
         }
     }

@@ -440,7 +440,7 @@ pub fn finals_in(packet: &Packet) -> Vec<u64> {
     }
     let Ok((header, _, mut bytes)) = DataHeader::parse(packet.body) else { return numbers };
     let mut at = header.position as usize % CHUNK_SIZE;
-    while let Ok(frame) = Frame::parse(bytes, CHUNK_SIZE - at) {
+    while let Ok(frame) = Frame::parse(bytes, CHUNK_SIZE - at % CHUNK_SIZE) {
         let payload = bytes.get(FRAME_HEADER..FRAME_HEADER + frame.len as usize).unwrap_or(&[]);
         if frame.kind == FrameKind::Total && frame.flags & FLAG_MULTI_FINAL != 0 {
             let finals = Finals::read(&mut Reader::new(payload)).map_or(Vec::new(), |it| it.finals);

@@ -208,6 +208,52 @@ fn a_flush_of_what_follows_a_lost_message() {
     s.finish();
 }
 
+/// A message that follows what its sender delivered is dated by a record behind all that was sent at once. As long as the others
+/// have the message and not the record they cannot deliver it: a flush may not return, and if the sender dies then, it is lost
+/// (seed 148028098).
+fn a_flush_of_what_nobody_else_can_date() {
+    for dies in [true, false] {
+        let mut s = Scenario::new(&[3]);
+        let [a, b, c] = s.start_all();
+        s.form_group(&[a, b, c]);
+        let before = s.multicast(b, Kind::Causal, false, 100);
+        s.until("it is everywhere", |s| [a, b, c].iter().all(|&node| s.has(node, before)));
+        s.pass(SECOND / 10);
+        // One packet of it gets through to each.
+        let (from, mut passed) = (s.place(a), Vec::new());
+        s.intercept(move |packet| {
+            if packet.from != from || !in_stream_of(0, packet) {
+                return Verdict::Pass;
+            }
+            let first = !passed.contains(&packet.to);
+            passed.push(packet.to);
+            if first { Verdict::Pass } else { Verdict::Drop }
+        });
+        let dated = s.call(a, |app, ctx| {
+            let dated = app.multicast(ctx, 0, (Kind::Causal, false), 100, false).expect("room");
+            app.flush(ctx, 0).expect("a member may flush");
+            app.multicast(ctx, 0, (Kind::Fifo, false), 150_000, false).expect("room");
+            dated
+        });
+        s.pass(SECOND / 50);
+        assert!(!s.has(b, dated) && !s.has(c, dated));
+        if dies {
+            s.crash(a);
+            s.until("a new view", |s| s.view_is(b, &[b, c]) && s.view_is(c, &[b, c]));
+        } else {
+            s.intercept(|_| Verdict::Pass);
+            s.until("it is flushed", |s| s.flushed(a));
+            assert!(s.has(b, dated) && s.has(c, dated));
+        }
+        s.finish();
+    }
+}
+
+#[test]
+fn stable_undated_by_a_script() {
+    caught_by(Mutant::StableUndated, a_flush_of_what_nobody_else_can_date);
+}
+
 /// Bytes of the stream of the member with this rank, whoever sends them.
 fn in_stream_of(rank: u16, packet: &Packet) -> bool {
     in_stream(packet)

@@ -23,7 +23,7 @@
 //! Owner: one endpoint and its transport, on one thread; what they share is behind a lock that nobody waits for.
 
 use crate::broadcast::Words;
-use crate::region::CHUNK_SIZE;
+use crate::region::{CHUNK_SIZE, RUN};
 use crate::sealed::SealedMemory;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fence};
 use std::collections::VecDeque;
@@ -116,6 +116,11 @@ impl Neighbour {
     pub(crate) fn chunk(&self, chunk: u32) -> *const u8 {
         debug_assert!(chunk < self.chunks, "no such chunk");
         self.memory.words()[data_at(self.chunks) + chunk as usize * CHUNK_WORDS..].as_ptr().cast()
+    }
+
+    /// How many chunks it has.
+    pub(crate) fn chunks(&self) -> u32 {
+        self.chunks
     }
 
     /// Who it is.
@@ -271,10 +276,19 @@ impl Arena {
 
     // --- own chunks -----------------------------------------------------------------------------------------------------
 
-    /// Takes a chunk that nobody reads; its content is undefined. `None`: there is none.
-    pub(crate) fn take(&self) -> Option<u32> {
+    /// Takes a chunk that nobody reads; its content is undefined. If it can be, the one behind `after`: a run goes on. `None`: there
+    /// is none.
+    pub(crate) fn take(&self, after: Option<u32>) -> Option<u32> {
         let mut state = self.state();
         let State { free, retired, touched, connections, .. } = &mut *state;
+        let next = after.map(|after| after + 1).filter(|next| !next.is_multiple_of(RUN));
+        if let Some(next) = next
+            && next == *touched
+            && next < self.chunks
+        {
+            *touched += 1;
+            return Some(next);
+        }
         if let Some(chunk) = free.pop() {
             return Some(chunk);
         }
@@ -282,12 +296,21 @@ impl Arena {
             // Pairs with the fence in `hold`: either its bit is seen below, or it sees the generation counted up.
             fence(Ordering::SeqCst);
         }
-        for _ in 0..retired.len().min(LOOKS_MAX) {
-            let Some(chunk) = retired.pop_front() else { break };
+        let is_read = |chunk| {
             let is_read = connections.iter().any(|other| !other.ended && other.neighbour.holds(chunk));
             // Pairs with the Release store in `count_hold`: what was read is read.
             fence(Ordering::Acquire);
-            if !is_read {
+            is_read
+        };
+        // Chunks come back in the order in which they were taken: it is one of the first.
+        if let Some(at) = retired.iter().take(LOOKS_MAX).position(|chunk| Some(*chunk) == next)
+            && !is_read(retired[at])
+        {
+            return retired.remove(at);
+        }
+        for _ in 0..retired.len().min(LOOKS_MAX) {
+            let Some(chunk) = retired.pop_front() else { break };
+            if !is_read(chunk) {
                 return Some(chunk);
             }
             retired.push_back(chunk);
@@ -404,19 +427,19 @@ mod tests {
     #[test]
     fn a_chunk_that_is_read_is_not_used_again() {
         let [one, two] = pair(2);
-        let chunk = one.take().expect("a chunk");
+        let chunk = one.take(None).expect("a chunk");
         let place = one.place(chunk, 8, 16);
         let neighbour = two.hold(1, &place).expect("in use");
         let again = two.hold(1, &place).expect("still");
         one.give_back(chunk);
         assert!(two.hold(1, &place).is_none(), "out of date");
-        let other = one.take().expect("the other chunk");
+        let other = one.take(None).expect("the other chunk");
         assert_ne!(other, chunk);
-        assert_eq!(one.take(), None, "the first one is read");
+        assert_eq!(one.take(None), None, "the first one is read");
         two.release(&neighbour, chunk);
-        assert_eq!(one.take(), None, "twice");
+        assert_eq!(one.take(None), None, "twice");
         two.release(&again, chunk);
-        assert_eq!(one.take(), Some(chunk));
+        assert_eq!(one.take(None), Some(chunk));
         assert!(two.hold(1, &place).is_none(), "other bytes are there");
         assert!(two.hold(1, &one.place(chunk, 0, 8)).is_some());
     }
@@ -424,16 +447,16 @@ mod tests {
     #[test]
     fn the_dead_read_nothing_and_what_they_wrote_stays() {
         let [one, two] = pair(1);
-        let chunk = one.take().expect("a chunk");
+        let chunk = one.take(None).expect("a chunk");
         let neighbour = two.hold(1, &one.place(chunk, 0, 8)).expect("in use");
         one.give_back(chunk);
-        assert_eq!(one.take(), None);
+        assert_eq!(one.take(None), None);
         let epoch = one.epoch();
         assert!(one.is_read_by(2));
         one.end(2);
         one.disconnect(2);
         assert!(!one.is_read_by(2) && one.epoch() != epoch);
-        assert_eq!(one.take(), Some(chunk), "its bit counts no more");
+        assert_eq!(one.take(None), Some(chunk), "its bit counts no more");
         drop(one);
         // SAFETY: the chunk is mapped, and nobody writes to it.
         assert_eq!(unsafe { *neighbour.chunk(chunk) }, 0);
@@ -443,24 +466,24 @@ mod tests {
     #[test]
     fn a_row_that_is_used_again_keeps_its_holds() {
         let [one, two] = pair(1);
-        let chunk = one.take().expect("a chunk");
+        let chunk = one.take(None).expect("a chunk");
         let of_one = two.hold(1, &one.place(chunk, 0, 8)).expect("in use");
         two.disconnect(1);
         let three = Arena::heap(1);
         assert!(two.connect_heap(3, &three, 0, 5) && three.connect_heap(2, &two, 5, 0));
-        let chunk = three.take().expect("a chunk");
+        let chunk = three.take(None).expect("a chunk");
         let of_three = two.hold(3, &three.place(chunk, 0, 8)).expect("in use");
         two.release(&of_one, 0);
         three.give_back(chunk);
-        assert_eq!(three.take(), None, "it is still read");
+        assert_eq!(three.take(None), None, "it is still read");
         two.release(&of_three, chunk);
-        assert_eq!(three.take(), Some(chunk));
+        assert_eq!(three.take(None), Some(chunk));
     }
 
     #[test]
     fn nonsense_is_refused() {
         let [one, two] = pair(2);
-        let place = one.place(one.take().expect("a chunk"), 0, 8);
+        let place = one.place(one.take(None).expect("a chunk"), 0, 8);
         let size = CHUNK_SIZE as u32;
         assert!(two.hold(9, &place).is_none(), "nobody's");
         for (chunk, offset, len) in [(2, 0, 8), (u32::MAX, 0, 8), (0, size, 8), (0, 8, size), (0, u32::MAX, u32::MAX)] {
@@ -478,7 +501,7 @@ mod tests {
         assert!(!one.connect(2, (fd_two, 2), 0, 0), "of another size");
         assert!(!one.connect(2, (fd_two, 0), 0, 0) && !one.connect(2, (fd_two, u32::MAX), 0, 0));
         assert!(one.connect(2, (fd_two, 3), 0, 0) && two.connect(1, (fd_one, 2), 0, 0));
-        let chunk = one.take().expect("a chunk");
+        let chunk = one.take(None).expect("a chunk");
         // SAFETY: the chunk was taken, and nobody else writes to it.
         unsafe { one.chunk(chunk).write_bytes(7, CHUNK_SIZE) };
         let neighbour = two.hold(1, &one.place(chunk, 0, 8)).expect("in use");
@@ -500,7 +523,7 @@ mod loom_tests {
         loom::model(|| {
             let (one, two) = (Arena::heap(1), Arena::heap(1));
             assert!(one.connect_heap(2, &two, 0, 0) && two.connect_heap(1, &one, 0, 0));
-            let chunk = one.take().expect("a chunk");
+            let chunk = one.take(None).expect("a chunk");
             // What is in the chunk. That nobody writes it while another reads, or without having seen that they did, is for loom
             // to see.
             let content = loom::sync::Arc::new(loom::cell::UnsafeCell::new(1));
@@ -508,7 +531,7 @@ mod loom_tests {
             let written = content.clone();
             let owner = loom::thread::spawn(move || {
                 one.give_back(chunk);
-                if one.take() == Some(chunk) {
+                if one.take(None) == Some(chunk) {
                     // SAFETY: loom checks that nobody reads.
                     written.with_mut(|content| unsafe { *content = 2 });
                 }

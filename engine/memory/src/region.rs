@@ -6,7 +6,9 @@
 //! had). Chunks are addressed by a 32-bit index; no pointer is stored inside.
 //!
 //! A region is backed by the heap (simulator, tests) or by one anonymous mapping, lazily touched: `limit` × 64 KiB of
-//! addresses, of which only chunks that were ever taken are memory, and of those that are free at most [`WARM`] stay so.
+//! addresses, of which only chunks that were ever taken are memory, and of those that are free at most [`WARM`] stay so. What is
+//! taken is the free chunk of the lowest index, so that few are in the caches; streams of long messages take *runs*, chunks
+//! that follow each other in memory, so that what crosses their borders lies in one piece ([`Region::take_next`]).
 //!
 //! With an [`Arena`] a region has two more kinds of chunks, told apart by the upper bits of their index: *shared* ones of this
 //! process's own arena, for streams that the neighbours read where they lie ([`Region::take_shared`]), and *borrowed* ones,
@@ -19,7 +21,7 @@ mod backing;
 
 use crate::arena::{Arena, Neighbour, Place};
 use crate::sync;
-use backing::{Backing, HeapChunk, Mapping};
+use backing::{Backing, HeapRun, Mapping};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +30,10 @@ use std::sync::Arc;
 pub const CHUNK_SIZE: usize = 64 * 1024;
 
 /// Free chunks of a mapped region that keep their memory (64 MiB); further ones go back to the system.
-pub const WARM: usize = 1024;
+pub const WARM: u32 = 1024;
+
+/// The most chunks of a run: 1 MiB. After it, it goes on where there is room, so that a stream comes back to chunks that it had.
+pub(crate) const RUN: u32 = 16;
 
 /// Index of a chunk in its region.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -77,13 +82,16 @@ pub struct Region {
     /// Chunks of neighbours; `None`: the index is free.
     borrowed: Vec<Option<Borrowed>>,
     borrowed_free: Vec<u32>,
-    /// Free chunks that have memory; the last one given back is the first one taken: it is in the cache.
-    warm: Vec<ChunkIndex>,
-    /// Free chunks whose memory went back to the system.
-    cold: Vec<ChunkIndex>,
     /// One bit per chunk: in use.
     used: Vec<u64>,
-    /// Chunks ever taken: the next fresh index.
+    /// Likewise: it has memory.
+    resident: Vec<u64>,
+    /// All words of `used` before this one are full.
+    full_words: usize,
+    private_in_use: u32,
+    /// Free chunks that have memory.
+    warm: u32,
+    /// No chunk from this index on was ever taken.
     touched: u32,
     limit: u32,
 }
@@ -107,9 +115,11 @@ impl Region {
             shared_in_use: 0,
             borrowed: Vec::new(),
             borrowed_free: Vec::new(),
-            warm: Vec::new(),
-            cold: Vec::new(),
             used: Vec::new(),
+            resident: Vec::new(),
+            full_words: 0,
+            private_in_use: 0,
+            warm: 0,
             touched: 0,
             limit,
         }
@@ -127,26 +137,61 @@ impl Region {
         if self.in_use() >= self.limit {
             return None;
         }
-        let index = match self.warm.pop().or_else(|| self.cold.pop()) {
-            Some(index) => index,
-            None => self.fresh()?,
-        };
-        self.used[index.0 as usize / 64] |= 1 << (index.0 % 64);
-        Some(index)
+        let index = self.lowest_free();
+        Some(self.occupy(index))
     }
 
-    fn fresh(&mut self) -> Option<ChunkIndex> {
-        if self.touched >= self.limit {
+    /// As [`Region::take`], for bytes that go on where those of the chunk `after` end: if it can be, in the chunk that follows it
+    /// in memory, or else where others can follow.
+    pub fn take_next(&mut self, after: Option<ChunkIndex>) -> Option<ChunkIndex> {
+        if self.in_use() >= self.limit {
             return None;
         }
-        if let Backing::Heap(chunks) = &mut self.backing {
-            chunks.push(HeapChunk::new());
+        let next = after.filter(|after| after.0 < SHARED).map(|after| after.0 + 1);
+        let next = next.filter(|next| !next.is_multiple_of(RUN) && *next < self.limit && !is_set(&self.used, *next));
+        let index = next.or_else(|| self.free_run()).unwrap_or_else(|| self.lowest_free());
+        Some(self.occupy(index))
+    }
+
+    /// The free chunk of the lowest index. There is one.
+    fn lowest_free(&mut self) -> u32 {
+        while self.used.get(self.full_words) == Some(&u64::MAX) {
+            self.full_words += 1;
         }
-        if self.touched.is_multiple_of(64) {
-            self.used.push(0);
+        let word = self.used.get(self.full_words).copied().unwrap_or(0);
+        self.full_words as u32 * 64 + word.trailing_ones()
+    }
+
+    /// Where a run begins that is free.
+    fn free_run(&self) -> Option<u32> {
+        let runs = (0..self.limit / RUN).map(|run| run * RUN);
+        runs.skip_while(|first| (*first as usize) < self.full_words * 64).find(|first| {
+            let word = self.used.get(*first as usize / 64).copied().unwrap_or(0);
+            (word >> (first % 64)).trailing_zeros() >= RUN
+        })
+    }
+
+    /// Takes this chunk, which is free.
+    fn occupy(&mut self, index: u32) -> ChunkIndex {
+        while self.touched <= index {
+            match &mut self.backing {
+                Backing::Heap(runs) if self.touched.is_multiple_of(HeapRun::CHUNKS) => runs.push(HeapRun::new()),
+                _ => {}
+            }
+            if self.touched.is_multiple_of(64) {
+                self.used.push(0);
+                self.resident.push(0);
+            }
+            self.touched += 1;
         }
-        self.touched += 1;
-        Some(ChunkIndex(self.touched - 1))
+        set(&mut self.used, index);
+        self.private_in_use += 1;
+        if is_set(&self.resident, index) {
+            self.warm -= 1;
+        } else {
+            set(&mut self.resident, index);
+        }
+        ChunkIndex(index)
     }
 
     /// Gives a chunk back.
@@ -157,7 +202,7 @@ impl Region {
         self.check(index);
         match (index.owner(), &self.arena) {
             (Owner::Shared(chunk), Some(arena)) => {
-                self.shared[chunk as usize / 64] &= !(1 << (chunk % 64));
+                clear(&mut self.shared, chunk);
                 self.shared_in_use -= 1;
                 return arena.give_back(chunk);
             }
@@ -168,23 +213,29 @@ impl Region {
                 }
                 return;
             }
-            _ => self.used[index.0 as usize / 64] &= !(1 << (index.0 % 64)),
+            _ => clear(&mut self.used, index.0),
         }
+        self.private_in_use -= 1;
+        self.full_words = self.full_words.min(index.0 as usize / 64);
         match &mut self.backing {
-            Backing::Mapped(mapping) if self.warm.len() >= WARM => {
+            Backing::Mapped(mapping) if self.warm >= WARM => {
                 mapping.forget(index.0 as usize * CHUNK_SIZE, CHUNK_SIZE);
-                self.cold.push(index);
+                clear(&mut self.resident, index.0);
             }
-            _ => self.warm.push(index),
+            _ => self.warm += 1,
         }
     }
 
-    /// Some bytes of a chunk. Of a borrowed one they were published by its owner.
+    /// Some bytes of a chunk, or from it on of those that follow it in memory ([`Region::is_followed_by`]). Of a borrowed one they
+    /// were published by its owner.
+    ///
+    /// # Panics
+    /// When there are not so many.
     #[inline]
     pub fn bytes(&self, index: ChunkIndex, range: Range<usize>) -> &[u8] {
         let base = if index.0 < SHARED {
             match &self.backing {
-                Backing::Heap(chunks) => return &chunks[index.0 as usize].bytes[range],
+                Backing::Heap(runs) => return HeapRun::bytes(runs, index.0, range),
                 Backing::Mapped(mapping) => {
                     assert!(index.0 < self.touched, "no such chunk");
                     mapping.at(index.0 as usize * CHUNK_SIZE).cast_const()
@@ -193,14 +244,50 @@ impl Region {
         } else {
             self.base_of_shared(index)
         };
-        assert!(range.start <= range.end && range.end <= CHUNK_SIZE, "beyond the chunk");
+        let fits = range.end <= CHUNK_SIZE || self.reaches(index, range.end);
+        assert!(range.start <= range.end && fits, "beyond the chunk");
         // Private: chunk `index` < `touched` <= `limit` lies within the mapping, which is readable, zero-filled by the system and
         // lives as long as `self`; writers need `&mut self`, and the C side writes claimed bytes alone, which nobody looks at
         // before they are committed. Shared: likewise, in the arena, which `self` keeps. Borrowed: the neighbour's mapping is
         // kept by the entry, and what its owner published in a chunk that is held is not written again (`arena`), but for
         // claims that others overtook, which are padding of the stream: they may be summed and sent on, and are not parsed.
-        // SAFETY: in each of the three cases there are CHUNK_SIZE bytes from `base` on, and the range is within them.
+        // Beyond the chunk there are others of the same memory, which `reaches` says.
+        // SAFETY: in each of the three cases there are CHUNK_SIZE bytes from `base` on, or more, and the range is within them.
         unsafe { std::slice::from_raw_parts(base.add(range.start), range.len()) }
+    }
+
+    /// Whether there are chunks in memory up to so many bytes from the beginning of this one.
+    #[cold]
+    fn reaches(&self, index: ChunkIndex, bytes: usize) -> bool {
+        let chunks = bytes.div_ceil(CHUNK_SIZE);
+        let (first, all) = match (index.owner(), &self.arena) {
+            (Owner::Private(number), _) => (number, self.touched),
+            (Owner::Shared(number), Some(arena)) => (number as usize, arena.chunks()),
+            (Owner::Borrowed(number), _) => match self.borrowed.get(number).and_then(Option::as_ref) {
+                Some(borrowed) => (borrowed.chunk as usize, borrowed.neighbour.chunks()),
+                None => return false,
+            },
+            _ => return false,
+        };
+        first + chunks <= all as usize
+    }
+
+    /// Whether the bytes of the second chunk lie behind those of the first one in memory, so that [`Region::bytes`] gives both as
+    /// one.
+    pub fn is_followed_by(&self, first: ChunkIndex, second: ChunkIndex) -> bool {
+        match (first.owner(), second.owner()) {
+            (Owner::Private(first), Owner::Private(second)) => {
+                second == first + 1 && (matches!(self.backing, Backing::Mapped(_)) || !HeapRun::begins_at(second))
+            }
+            (Owner::Shared(first), Owner::Shared(second)) => second == first + 1,
+            (Owner::Borrowed(first), Owner::Borrowed(second)) => {
+                let at = |number: usize| self.borrowed.get(number).and_then(Option::as_ref);
+                at(first).zip(at(second)).is_some_and(|(first, second)| {
+                    sync::Arc::ptr_eq(&first.neighbour, &second.neighbour) && second.chunk == first.chunk + 1
+                })
+            }
+            _ => false,
+        }
     }
 
     /// Where a chunk begins that is in an arena.
@@ -223,11 +310,7 @@ impl Region {
     pub fn range_mut(&mut self, index: ChunkIndex, range: Range<usize>) -> &mut [u8] {
         let base = match index.owner() {
             Owner::Private(number) => match &mut self.backing {
-                Backing::Heap(chunks) => {
-                    let chunk = &mut chunks[number];
-                    chunk.written = chunk.written.max(range.end.min(CHUNK_SIZE));
-                    return &mut chunk.bytes[range];
-                }
+                Backing::Heap(runs) => return HeapRun::range_mut(runs, number, range),
                 Backing::Mapped(mapping) => {
                     assert!(index.0 < self.touched, "no such chunk");
                     mapping.at(number * CHUNK_SIZE)
@@ -244,7 +327,7 @@ impl Region {
 
     /// Chunks now in use, but for borrowed ones.
     pub fn in_use(&self) -> u32 {
-        self.touched + self.shared_in_use - (self.warm.len() + self.cold.len()) as u32
+        self.private_in_use + self.shared_in_use
     }
 
     /// The most chunks that may be in use.
@@ -261,17 +344,23 @@ impl Region {
                 return assert!(is_there, "chunk {} given back, but it is not in use", index.0);
             }
         };
-        let word = bits.get(number / 64).copied().unwrap_or(0);
-        assert!(word >> (number % 64) & 1 == 1, "chunk {} given back, but it is not in use", index.0);
+        assert!(is_set(bits, number as u32), "chunk {} given back, but it is not in use", index.0);
     }
 
     // --- chunks that processes share --------------------------------------------------------------------------------------
 
-    /// As [`Region::take`], for bytes that others read where they lie, if the arena has a chunk left.
-    pub fn take_shared(&mut self) -> Option<ChunkIndex> {
+    /// As [`Region::take`], for bytes that others read where they lie, if the arena has a chunk left; if it can be, the one that
+    /// follows `after` in memory.
+    pub fn take_shared(&mut self, after: Option<ChunkIndex>) -> Option<ChunkIndex> {
         let arena = self.arena.as_ref().filter(|_| self.in_use() < self.limit);
-        let Some(chunk) = arena.and_then(|arena| arena.take()) else { return self.take() };
-        self.shared[chunk as usize / 64] |= 1 << (chunk % 64);
+        let shared = after.and_then(|after| match after.owner() {
+            Owner::Shared(chunk) => Some(chunk),
+            _ => None,
+        });
+        let Some(chunk) = arena.and_then(|arena| arena.take(shared)) else {
+            return if after.is_some() { self.take_next(after) } else { self.take() };
+        };
+        set(&mut self.shared, chunk);
         self.shared_in_use += 1;
         Some(ChunkIndex(SHARED | chunk))
     }
@@ -345,13 +434,15 @@ impl Region {
         matches!(index.owner(), Owner::Borrowed(_))
     }
 
-    /// Whether the chunk can be read: a borrowed one cannot when it was given back.
+    /// Whether the chunk, and what lies behind it up to so many bytes from its beginning, can be read: a borrowed one cannot when it
+    /// was given back.
     #[inline]
-    pub fn is_there(&self, index: ChunkIndex) -> bool {
-        match index.owner() {
+    pub fn is_there(&self, index: ChunkIndex, bytes: usize) -> bool {
+        let is_there = match index.owner() {
             Owner::Borrowed(number) => self.borrowed.get(number).is_some_and(Option::is_some),
             _ => true,
-        }
+        };
+        is_there && (bytes <= CHUNK_SIZE || self.reaches(index, bytes))
     }
 
     /// As for a process that is killed: what it reads of others stays marked so when the region is dropped. For simulations.
@@ -364,6 +455,19 @@ impl Region {
     pub fn borrowed(&self) -> u32 {
         (self.borrowed.len() - self.borrowed_free.len()) as u32
     }
+}
+
+/// Whether this bit is set; those behind the last word are not.
+fn is_set(bits: &[u64], index: u32) -> bool {
+    bits.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+}
+
+fn set(bits: &mut [u64], index: u32) {
+    bits[index as usize / 64] |= 1 << (index % 64);
+}
+
+fn clear(bits: &mut [u64], index: u32) {
+    bits[index as usize / 64] &= !(1 << (index % 64));
 }
 
 impl Drop for Region {
@@ -399,6 +503,47 @@ mod tests {
             region.give_back(chunks[1]);
             assert_eq!((region.in_use(), region.take()), (2, Some(chunks[1])));
         }
+    }
+
+    #[test]
+    fn what_goes_on_lies_behind_what_it_follows() {
+        for mut region in both(64) {
+            let mapped = matches!(region.backing, Backing::Mapped(_));
+            let low = region.take().expect("free");
+            let mut run = vec![region.take_next(None).expect("free")];
+            for _ in 0..RUN {
+                run.push(region.take_next(run.last().copied()).expect("free"));
+            }
+            assert_eq!((low.0, run[0].0, run[RUN as usize].0), (0, RUN, 2 * RUN), "runs are not mixed with others");
+            for pair in run.windows(2) {
+                let follows = region.is_followed_by(pair[0], pair[1]);
+                assert_eq!(follows, mapped || pair[1].0 % HeapRun::CHUNKS != 0);
+                region.range_mut(pair[0], CHUNK_SIZE - 8..CHUNK_SIZE).fill(1);
+                region.range_mut(pair[1], 0..8).fill(2);
+                if follows {
+                    assert_eq!(region.bytes(pair[0], CHUNK_SIZE - 8..CHUNK_SIZE + 8), [[1; 8], [2; 8]].concat());
+                }
+                region.range_mut(pair[1], 0..8).fill(1);
+            }
+            assert!(!region.is_followed_by(run[1], run[0]) && !region.is_followed_by(low, run[0]));
+            // One comes back: whoever needs a chunk takes it, then the run cannot go on there.
+            region.give_back(run[3]);
+            assert_eq!(region.take(), Some(ChunkIndex(1)));
+            assert_eq!(region.take_next(Some(run[2])), Some(run[3]));
+            let others: Vec<ChunkIndex> = (0..14).map(|_| region.take().expect("free")).collect();
+            assert_eq!(others.last(), Some(&ChunkIndex(15)));
+            assert_eq!(region.take_next(Some(ChunkIndex(14))), Some(ChunkIndex(3 * RUN)));
+            // No run is free: any chunk will do.
+            assert_eq!(region.take_next(None), Some(ChunkIndex(2 * RUN + 1)));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond the chunk")]
+    fn nothing_is_read_behind_the_last_chunk() {
+        let mut region = Region::mapped(2).expect("mmap");
+        let chunk = region.take().expect("free");
+        region.bytes(chunk, 0..CHUNK_SIZE + 1);
     }
 
     #[test]
@@ -448,12 +593,13 @@ mod tests {
 
     #[test]
     fn many_free_chunks_give_their_memory_back() {
-        let mut region = Region::mapped(WARM as u32 + 2).expect("mmap");
+        let mut region = Region::mapped(WARM + 2).expect("mmap");
         let chunks: Vec<ChunkIndex> = (0..WARM + 2).map(|_| region.take().expect("free")).collect();
-        let last = chunks[WARM + 1];
+        let last = chunks[WARM as usize + 1];
         region.range_mut(last, 0..CHUNK_SIZE)[0] = 1;
         chunks.iter().for_each(|chunk| region.give_back(*chunk));
-        assert_eq!((region.warm.len(), region.cold.len(), region.in_use()), (WARM, 2, 0));
+        let resident: u32 = region.resident.iter().map(|word| word.count_ones()).sum();
+        assert_eq!((region.warm, resident, region.in_use()), (WARM, WARM, 0));
         assert_eq!(region.bytes(last, 0..CHUNK_SIZE)[0], 0, "the memory went back to the system");
         assert!((0..WARM + 2).all(|_| region.take().is_some()));
     }
@@ -467,7 +613,7 @@ mod tests {
     #[test]
     fn what_one_writes_the_other_reads_in_place() {
         let [mut one, mut two] = neighbours(1);
-        let shared = one.take_shared().expect("a chunk");
+        let shared = one.take_shared(None).expect("a chunk");
         assert!(one.is_shared(shared) && one.in_use() == 1);
         one.range_mut(shared, 8..16).fill(7);
         let place = one.place(shared, 8, 8).expect("in the arena");
@@ -476,15 +622,45 @@ mod tests {
         assert_eq!((two.bytes(borrowed, 8..16), two.in_use(), two.borrowed()), (&[7; 8][..], 0, 1));
         one.give_back(shared);
         assert!(two.borrow(1, &place).is_none(), "given back");
-        let private = one.take_shared().expect("a chunk");
+        let private = one.take_shared(None).expect("a chunk");
         assert!(!one.is_shared(private) && one.place(private, 0, 8).is_none(), "the arena's only one is read");
         assert_eq!(two.bytes(borrowed, 8..16), [7; 8], "still");
         let own = two.take().expect("a chunk");
         two.copy(borrowed, own, 8..16);
         two.give_back(borrowed);
-        assert!(!two.is_there(borrowed) && two.is_there(own));
+        assert!(!two.is_there(borrowed, 8) && two.is_there(own, 8));
         assert_eq!((two.bytes(own, 8..16), two.borrowed()), (&[7; 8][..], 0));
-        assert!(one.take_shared().is_some_and(|chunk| one.is_shared(chunk)), "nobody reads it");
+        assert!(one.take_shared(None).is_some_and(|chunk| one.is_shared(chunk)), "nobody reads it");
+    }
+
+    #[test]
+    fn what_goes_on_is_one_piece_for_the_neighbours_too() {
+        let [mut one, mut two] = neighbours(3);
+        let first = one.take_shared(None).expect("a chunk");
+        let second = one.take_shared(Some(first)).expect("a chunk");
+        assert!(one.is_followed_by(first, second));
+        one.range_mut(first, CHUNK_SIZE - 8..CHUNK_SIZE).fill(1);
+        one.range_mut(second, 0..8).fill(2);
+        let [a, b] = [(first, CHUNK_SIZE - 8), (second, 0)].map(|(chunk, offset)| {
+            let place = one.place(chunk, offset, 8).expect("in the arena");
+            two.borrow(1, &place).expect("in use")
+        });
+        assert!(two.is_followed_by(a, b) && !two.is_followed_by(b, a));
+        for (region, chunk) in [(&one, first), (&two, a)] {
+            assert_eq!(region.bytes(chunk, CHUNK_SIZE - 8..CHUNK_SIZE + 8), [[1; 8], [2; 8]].concat());
+        }
+        // The first one comes back, and is not read: a run that goes on takes the one that was never used, and then it.
+        one.give_back(first);
+        two.give_back(a);
+        let third = one.take_shared(Some(second)).expect("a chunk");
+        assert!(one.is_followed_by(second, third));
+        one.give_back(second);
+        let again = one.take_shared(Some(third)).expect("a chunk");
+        assert_eq!(again, first);
+        let private = one.take_shared(Some(again)).expect("a chunk");
+        assert!(!one.is_shared(private), "what follows is still read");
+        two.give_back(b);
+        assert_eq!(one.take_shared(Some(again)), Some(second));
     }
 
     /// Who closes reads no more; who is killed seems to, until its end is known.
@@ -492,14 +668,14 @@ mod tests {
     fn the_end_of_a_region_ends_what_it_reads() {
         for killed in [false, true] {
             let [mut one, mut two] = neighbours(1);
-            let shared = one.take_shared().expect("a chunk");
+            let shared = one.take_shared(None).expect("a chunk");
             two.borrow(1, &one.place(shared, 0, 8).expect("in the arena")).expect("in use");
             one.give_back(shared);
             if killed {
                 two.abandon();
             }
             drop(two);
-            let next = one.take_shared().expect("a chunk");
+            let next = one.take_shared(None).expect("a chunk");
             assert_eq!(one.is_shared(next), !killed);
         }
     }
@@ -508,7 +684,7 @@ mod tests {
     #[should_panic(expected = "only read")]
     fn a_borrowed_chunk_is_not_written() {
         let [mut one, mut two] = neighbours(1);
-        let shared = one.take_shared().expect("a chunk");
+        let shared = one.take_shared(None).expect("a chunk");
         let borrowed = two.borrow(1, &one.place(shared, 0, 8).expect("in the arena")).expect("in use");
         two.range_mut(borrowed, 0..8).fill(1);
     }
@@ -517,9 +693,9 @@ mod tests {
     #[test]
     fn shared_chunks_are_part_of_the_limit() {
         let mut region = Region::heap(2).with_arena(Arc::new(Arena::heap(4)));
-        let all = [region.take_shared(), region.take()].map(|chunk| chunk.expect("free"));
-        assert_eq!((region.take_shared(), region.take(), region.in_use()), (None, None, 2));
+        let all = [region.take_shared(None), region.take()].map(|chunk| chunk.expect("free"));
+        assert_eq!((region.take_shared(None), region.take(), region.in_use()), (None, None, 2));
         region.give_back(all[0]);
-        assert!(region.take_shared().is_some());
+        assert!(region.take_shared(None).is_some());
     }
 }

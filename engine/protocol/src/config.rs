@@ -2,7 +2,9 @@
 
 use crate::id::{Nonce, SiteKey};
 use crate::time::{MILLISECOND, SECOND};
+use isis_memory::CHUNK_SIZE;
 use isis_wire::Address;
+use isis_wire::frame::{FRAGMENT_MAX, FRAME_HEADER};
 
 /// Configuration of an [`crate::Endpoint`]. Times are nanoseconds, sizes bytes. `Config::new` gives the defaults.
 #[derive(Clone, Debug)]
@@ -54,7 +56,7 @@ pub struct Config {
     pub max_pause_ns: u64,
     /// How far a sender's application bytes may be ahead of the slowest member's consumption.
     pub window: u64,
-    /// Payload bytes in one fragment of a message.
+    /// Payload bytes in one fragment of a message, at most; see [`Config::fragment`].
     pub fragment: usize,
     /// The longest message.
     pub max_message: usize,
@@ -95,7 +97,7 @@ impl Config {
             hang_timeout_ns: 5 * SECOND,
             max_pause_ns: 0,
             window: 1 << 20,
-            fragment: 4096,
+            fragment: 256 << 10,
             max_message: 16 << 20,
             join_backlog: 64 << 20,
             datagram_local: 60_000,
@@ -103,7 +105,33 @@ impl Config {
             placed_from: 384,
         }
     }
+
+    /// Payload bytes in one fragment of a message: at most a quarter of the window, which opens so much at a time.
+    #[inline]
+    pub fn fragment(&self) -> usize {
+        fragment_within(self.fragment, self.window)
+    }
+
+    /// The longest claim, in bytes: see [`claim_within`].
+    pub fn claim_max(&self) -> usize {
+        claim_within(self.fragment, self.window)
+    }
 }
+
+#[inline]
+fn fragment_within(fragment: usize, window: u64) -> usize {
+    let quarter = (window / 4) as usize / 8 * 8;
+    fragment.min(quarter.max(LEAST_FRAGMENT)).min(FRAGMENT_MAX)
+}
+
+/// The longest claim with these options, in bytes: it lies within a chunk, and what it leaves of the chunk before, less than it takes
+/// itself, counts in the window as well.
+pub fn claim_within(fragment: usize, window: u64) -> usize {
+    fragment_within(fragment, (window / 2).saturating_sub(4 * FRAME_HEADER as u64)).min(CHUNK_SIZE / 2)
+}
+
+/// The shortest fragment that a small window makes.
+const LEAST_FRAGMENT: usize = 64;
 
 /// What is done about a process of this site that hangs and holds up a view change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

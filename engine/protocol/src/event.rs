@@ -57,16 +57,16 @@ pub const FIRST_UNICAST: u64 = 1 << 62;
 /// Where the bytes of a delivered message are. Valid until the next call of `Endpoint::poll_event`.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// In one chunk of the region.
+    /// In the region, in one piece: in one chunk, or in several that follow each other in memory.
     Chunk {
-        /// The chunk.
+        /// The first chunk.
         chunk: ChunkIndex,
-        /// First byte in it.
+        /// First byte, from the beginning of that chunk on.
         offset: u32,
         /// How many bytes.
         len: u32,
     },
-    /// Put together from fragments. A vector, so that its allocation can be used for a later message.
+    /// Put together from what did not lie in one piece. A vector, so that its allocation can be used for a later message.
     Owned(Arc<Vec<u8>>),
 }
 
@@ -269,7 +269,7 @@ pub enum Refused {
     /// The window is full, a view change goes on and its buffer is full, or this process is stalled: try again later. Not
     /// a failure.
     WouldBlock,
-    /// Longer than `max_message` (for a claim: than one fragment).
+    /// Longer than `max_message` (for a claim: than `Config::claim_max`).
     TooLong,
     /// The handle names no group that this process is a member of (any more), or not yet.
     NotMember,

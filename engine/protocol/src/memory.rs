@@ -6,7 +6,7 @@
 use crate::config::{Config, TotalOrder};
 use crate::plane::Plane;
 use isis_memory::CHUNK_SIZE;
-use isis_wire::frame::frame_size;
+use isis_wire::frame::{SHORT, frame_size};
 use std::ops::RangeInclusive;
 
 /// The longest ORDER record of one run: the number of runs, a rank, a count.
@@ -28,7 +28,7 @@ pub struct MemoryBound {
     /// A quarter of it for each stream: a report of consumption that has reached the sender, and not yet this member.
     pub reports: u64,
     /// What a message may take beyond the window: R1's message in progress if it has several fragments, and the padding before
-    /// its frames.
+    /// its frames, or of a claim that others overtook.
     pub in_progress: u64,
     /// Control's reserve (R1), which a full window does not stop: see [`Config::control_reserve`].
     pub control: u64,
@@ -52,7 +52,7 @@ impl Config {
     /// appended that could need a further one. A CONTEXT record counts in its stream's window, but for the last one.
     pub fn control_reserve(&self, members: usize, shortest: usize, total_order: TotalOrder) -> u64 {
         let members_wide = members as u64;
-        let messages = self.window.div_ceil(frame_size(shortest.min(self.fragment)) as u64);
+        let messages = self.window.div_ceil(frame_size(shortest.min(self.fragment())) as u64);
         let context = frame_size(3 + members * CONTEXT_ENTRY) as u64;
         let records = match total_order {
             TotalOrder::Sequencer => ORDER_RECORD,
@@ -70,12 +70,13 @@ impl Config {
     /// payloads that the application sends, in bytes.
     pub fn memory_bound(&self, members: usize, lengths: RangeInclusive<usize>, total_order: TotalOrder) -> MemoryBound {
         let longest = (*lengths.end()).min(self.max_message);
-        let size = Plane::message_size(longest, self.fragment);
-        let frame = frame_size(longest.min(self.fragment)) as u64;
+        let size = Plane::message_size(longest, self.fragment());
+        let frame = frame_size(longest.min(SHORT)) as u64;
         let chunk = CHUNK_SIZE as u64;
-        // A frame that does not fit into the rest of a chunk leaves it empty.
-        let padding = (size / chunk + 1) * frame;
-        let beyond = if longest > self.fragment { size } else { 0 };
+        // A short frame that does not fit into the rest of a chunk leaves it empty. What a claim leaves counts in the window, but for
+        // one that was overtaken.
+        let padding = (size / chunk + 1) * frame + frame_size(longest.min(self.claim_max())) as u64;
+        let beyond = if longest > self.fragment() { size } else { 0 };
         let members_wide = members as u64;
         MemoryBound {
             windows: members_wide * self.window,

@@ -136,6 +136,10 @@ mod planted {
             "a view without changes is told under the number of the view before";
         OvertakesState "overtakes-state" None, 3
             "a joiner's messages do not wait for its state and its first view";
+        StableUndated "stable-undated" None, 19
+            "a message counts as stable before the record that dates it is";
+        PieceTooEarly "piece-too-early" None, 6
+            "a frame that reaches into the next chunk is taken for a whole one when its first bytes are here";
         DirtyBuffer "dirty-buffer" None, 6
             "the buffer in which a long message is put together is used again without being emptied";
         SendsUntold "sends-untold" None, 8

@@ -15,7 +15,7 @@ use crate::random::Random;
 use crate::receipts::{Received, Sent};
 use crate::refusal::Refusal;
 use crate::time::Instant;
-use isis_memory::Region;
+use isis_memory::{CHUNK_SIZE, Region};
 use isis_wire::message::{Code, MemberEntry, Message, PieceHeader};
 use isis_wire::packet::{self, HEADER, Header, PacketKind, RELAY_OVERHEAD};
 use isis_wire::{Address, Writer};
@@ -123,6 +123,8 @@ pub enum Target {
 pub struct Shared {
     /// The configuration.
     pub config: Config,
+    /// [`Config::fragment`], and at most an eighth of the region.
+    pub fragment: usize,
     /// All stream bytes.
     pub region: Region,
     /// The generator.
@@ -188,6 +190,7 @@ impl Shared {
     pub fn new(config: Config, region: Region, now: Instant) -> Shared {
         Shared {
             random: Random::new(config.seed ^ config.nonce.birth()),
+            fragment: config.fragment().min(region.limit() as usize * (CHUNK_SIZE / 8)),
             config,
             region,
             now,

@@ -10,7 +10,7 @@ pub enum NodeError {
     /// groups.
     #[error("would block: the window is full, or the process is stalled")]
     WouldBlock,
-    /// The message is longer than `max_message`, or the claim longer than one fragment.
+    /// The message is longer than `max_message`, or the claim longer than `claim_max` tells.
     #[error("the message is too long")]
     TooLong,
     /// The handle names no group of which this process is a member (any more, or not yet).

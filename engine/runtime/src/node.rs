@@ -80,7 +80,7 @@ impl Node {
 
     /// A node over any core and transport.
     pub(crate) fn over(options: Options, machine: Box<dyn Machine>, port: Box<dyn Port>) -> Result<Node, NodeError> {
-        let (mode, claim_max, max_message) = (options.mode, options.fragment, options.max_message);
+        let (mode, claim_max, max_message) = (options.mode, options.claim_max(), options.max_message);
         let engine = CoreLoop::new(machine, port);
         let engine = match mode {
             Mode::Inline => Engine::Inline(Box::new(Inline::new(engine, options.wait)?)),
@@ -324,7 +324,7 @@ impl Node {
         }
     }
 
-    /// The longest claim, in bytes: one fragment.
+    /// The longest claim, in bytes.
     pub fn claim_max(&self) -> usize {
         self.claim_max
     }

@@ -12,9 +12,11 @@
 use crate::port::faults;
 use isis_memory::CHUNK_SIZE;
 use isis_memory::arena::CHUNKS_MAX;
+use isis_protocol::config::claim_within;
 use isis_protocol::detector::MAX_ANNOUNCED_PAUSE_NS;
 use isis_protocol::{Config, Hang};
 use isis_transport::is_site_name;
+use isis_wire::frame::FRAGMENT_MAX;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -166,7 +168,7 @@ pub struct Options {
     pub hold_bytes: u64,
     /// `window`: bytes that a sender may be ahead of the slowest member.
     pub window: u64,
-    /// `fragment`: payload bytes in one fragment.
+    /// `fragment`: payload bytes in one fragment, at most.
     pub fragment: usize,
     /// `max_message`: the longest message, in bytes.
     pub max_message: usize,
@@ -367,7 +369,7 @@ impl Options {
             }
             "hold_bytes" => take!(hold_bytes, size(text), SIZE),
             "window" => take!(window, size(text), SIZE),
-            "fragment" => take!(fragment, within(size(text), 64, 16_000), "a size from 64 to 16000 bytes"),
+            "fragment" => take!(fragment, within(size(text), 64, FRAGMENT_MAX), "a size from 64 bytes to 1 MiB"),
             "max_message" => take!(max_message, within(size(text), 1, 1 << 30), "a size up to 1 GiB"),
             "join_backlog" => take!(join_backlog, size(text), SIZE),
             "datagram_local" => take!(datagram_local, within(size(text), 1_200, 65_000), "a size from 1200 to 65000"),
@@ -448,6 +450,11 @@ impl Options {
             (None, None, None) => Ok(None),
             (None, ..) => together("`site_name` and `state_dir` mean nothing without `expected_sites`"),
         }
+    }
+
+    /// The longest claim, in bytes.
+    pub(crate) fn claim_max(&self) -> usize {
+        claim_within(self.fragment, self.window)
     }
 
     /// Copies into a core configuration what belongs there.
@@ -608,7 +615,7 @@ mod tests {
             "option `linger_ns`: `soon` is not a time (nanoseconds, or with ns, us, ms or s)"
         );
         for (name, value) in
-            [("command_ring", "5000"), ("multicast", "10.0.0.0/8"), ("fragment", "1MiB"), ("window", "99999999999GiB")]
+            [("command_ring", "5000"), ("multicast", "10.0.0.0/8"), ("fragment", "2MiB"), ("window", "99999999999GiB")]
                 .into_iter()
                 .chain([("hang", "maybe"), ("allow_kill", "2"), ("max_pause_ns", "11min")])
         {

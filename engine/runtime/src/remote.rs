@@ -395,7 +395,7 @@ impl Remote {
 
     pub fn claim(&mut self, group: GroupHandle, len: usize) -> Result<(), NodeError> {
         self.pipe.check()?;
-        let limit = self.options.fragment;
+        let limit = self.options.claim_max();
         let Some(Some(state)) = self.groups.get_mut(group.0 as usize) else { return Err(NodeError::NotMember) };
         if !state.member || state.client || state.leaving {
             return Err(NodeError::NotMember);

@@ -593,12 +593,12 @@ mod tests {
         let (_, sizes, reader, descriptors) = offered(&mut two).pop().expect("an offer");
         assert!(one.accept(2, sizes, reader, descriptors));
         let mut regions = [arena_one, arena_two].map(|arena| Region::heap(4).with_arena(arena));
-        let shared = regions[0].take_shared().expect("a chunk");
+        let shared = regions[0].take_shared(None).expect("a chunk");
         let place = regions[0].place(shared, 0, 8).expect("in the arena");
         regions[1].borrow(1, &place).expect("in use");
         regions[0].give_back(shared);
         let gets_it = |regions: &mut [Region; 2]| {
-            let chunk = regions[0].take_shared().expect("a chunk");
+            let chunk = regions[0].take_shared(None).expect("a chunk");
             let shared = regions[0].is_shared(chunk);
             regions[0].give_back(chunk);
             shared

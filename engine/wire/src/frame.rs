@@ -4,13 +4,21 @@
 //! offset 0  payload length u32 · 4 kind u8 · 5 flags u8 · 6 entry u8 · 7 zero
 //!        8  payload
 //! ```
-//! A frame never crosses a chunk (64 KiB of positions); the unused rest of a chunk is a [`FrameKind::Pad`] frame.
+//! A frame with a payload of at most [`SHORT`] bytes, and every record, lies within a chunk (64 KiB of positions); the unused rest
+//! of a chunk is a [`FrameKind::Pad`] frame. A longer fragment of a message that was not written in place (a claim) begins where the last frame ends, and goes on through
+//! as many chunks as it takes.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::message::MAX_NUMBER;
 
 /// Bytes of a frame header.
 pub const FRAME_HEADER: usize = 8;
+
+/// Payloads up to this length are not cut by the border between two chunks.
+pub const SHORT: usize = 4096;
+
+/// The longest payload of a frame: what is longer comes in fragments.
+pub const FRAGMENT_MAX: usize = 1 << 20;
 
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,13 +82,21 @@ impl Frame {
         frame_size(self.len as usize)
     }
 
+    /// May go on in the next chunk.
+    #[inline]
+    pub fn crosses(&self) -> bool {
+        (SHORT + 1..=FRAGMENT_MAX).contains(&(self.len as usize))
+            && matches!(self.kind, FrameKind::Fifo | FrameKind::Causal | FrameKind::Total | FrameKind::Global)
+    }
+
     /// The header's bytes.
     pub fn header(&self) -> [u8; FRAME_HEADER] {
         let len = self.len.to_le_bytes();
         [len[0], len[1], len[2], len[3], self.kind as u8, self.flags, self.entry, 0]
     }
 
-    /// Reads a frame header. `space` is how many bytes its chunk has left from here: the frame must fit.
+    /// Reads a frame header. `space` is how many bytes its chunk has left from here: the frame must fit, or be one that may go on in
+    /// the next chunk.
     #[inline]
     pub fn parse(bytes: &[u8], space: usize) -> Result<Frame, DecodeError> {
         let Some(head) = bytes.first_chunk::<FRAME_HEADER>() else { return Err(DecodeError::Truncated) };
@@ -96,14 +112,9 @@ impl Frame {
             _ => return Err(DecodeError::BadValue),
         };
         let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
-        if len as usize > space {
-            return Err(DecodeError::TooLong);
-        }
         let frame = Frame { kind, flags: head[5], entry: head[6], len };
-        if frame.size() > space {
-            return Err(DecodeError::TooLong);
-        }
-        Ok(frame)
+        let fits = len as usize <= space && frame.size() <= space;
+        if fits || frame.crosses() { Ok(frame) } else { Err(DecodeError::TooLong) }
     }
 }
 
@@ -218,13 +229,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frame_round_trip(kind in 1u8..=8, flags: u8, entry: u8, len in 0u32..60_000) {
+        fn frame_round_trip(kind in 1u8..=8, flags: u8, entry: u8, len in prop_oneof![0u32..60_000, 0..6_000u32]) {
             let mut bytes = [0u8; 8];
             bytes[4] = kind;
             let kind = Frame::parse(&bytes, 8).expect("known kind").kind;
             let frame = Frame { kind, flags, entry, len };
             prop_assert_eq!(Frame::parse(&frame.header(), 65_536), Ok(frame));
-            prop_assert!(Frame::parse(&frame.header(), frame.size() - 1).is_err());
+            let cut = Frame::parse(&frame.header(), frame.size() - 1);
+            prop_assert_eq!(cut.is_ok(), kind as u8 <= FrameKind::Global as u8 && len as usize > SHORT);
         }
 
         #[test]

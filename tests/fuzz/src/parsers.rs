@@ -3,7 +3,8 @@
 use isis_protocol::directory::{Directory, Operation};
 use isis_wire::digest::{MAX_ENTRY, read_digest, write_entry, write_head};
 use isis_wire::frame::{
-    FRAME_HEADER, Frame, read_context, read_order, read_proposals, write_context, write_order, write_proposals,
+    FRAGMENT_MAX, FRAME_HEADER, Frame, frame_size, read_context, read_order, read_proposals, write_context,
+    write_order, write_proposals,
 };
 use isis_wire::message::{ChannelAck, ChannelHeader, Code, Envelope, Message, PieceHeader, StateBlock};
 use isis_wire::multi::{Finals, MultiHeader};
@@ -74,6 +75,7 @@ pub fn frame(data: &[u8]) {
     while at < data.len() {
         let Ok(frame) = Frame::parse(&data[at..], CHUNK - at % CHUNK) else { break };
         assert_eq!(Frame::parse(&frame.header(), CHUNK), Ok(frame));
+        assert!(at % CHUNK + frame.size() <= CHUNK || frame.crosses());
         at += frame.size();
     }
     let mut entries = Vec::new();
@@ -101,7 +103,7 @@ pub fn frame(data: &[u8]) {
         let again = read_proposals(&out.bytes, members).map(|(first, runs)| (first, Vec::from_iter(runs)));
         assert_eq!(again, Ok((first, runs)));
     }
-    assert!(data.len() < FRAME_HEADER || at <= data.len() + CHUNK);
+    assert!(data.len() < FRAME_HEADER || at <= data.len() + frame_size(FRAGMENT_MAX));
 }
 
 /// Rows: merging never goes back, and merging twice changes nothing.

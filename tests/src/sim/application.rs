@@ -254,7 +254,7 @@ impl Application {
         Ok(())
     }
 
-    /// Multicasts `len` bytes, copied in, or written in place with `claim`.
+    /// Multicasts `len` bytes, copied in, or written in place with `claim` if they are not too many for that.
     pub fn multicast(
         &mut self,
         ctx: &mut Context<'_>,
@@ -270,8 +270,15 @@ impl Application {
         let (group, view) = (it.group(), it.view_number());
         let len = ctx.records.ledger.length(key, group, len);
         let sent = Seen::Send { key, kind, safe, len: len as u32, group, view };
-        let accepted = if claim {
-            ctx.endpoint.claim(it.handle, len)?;
+        let claimed = match claim.then(|| ctx.endpoint.claim(it.handle, len)) {
+            // Claims are shorter than messages may be.
+            None | Some(Err(Refused::TooLong)) => false,
+            Some(other) => {
+                other?;
+                true
+            }
+        };
+        let accepted = if claimed {
             payload::write(key, ctx.endpoint.claimed(it.handle)?);
             ctx.records.note(ctx.time, self.process, sent);
             let accepted = ctx.endpoint.commit(ctx.now, it.handle, options);

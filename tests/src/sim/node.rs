@@ -210,6 +210,8 @@ impl Node {
         }
         outcome.flood = !Self::transmit(endpoint, now, self.slot, &mut self.fuse, network, timeline);
         outcome.dies = self.fuse.actions >= self.fuse.last;
+        // What is sent may be deliverable here by that, and nothing else has to happen then.
+        more_events |= endpoint.has_queued_event();
         self.schedule(time, more_events);
         outcome
     }

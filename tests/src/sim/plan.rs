@@ -240,8 +240,10 @@ impl Plan {
         let mut aside = Random::new(random.clone().next() ^ 0xc11e);
         let client_percent = if aside.below(3) == 0 { 10 + aside.below(50) } else { 0 };
         let fragment = [256, 512, 1024, 4096][random.below(4) as usize];
+        // Beyond `SHORT` a fragment may reach into the next chunk.
+        let long = [9_000, 40_000, 100_000];
         let budgets = if brief { [8, 20, 50] } else { [15, 40, 120] };
-        Profile {
+        let mut profile = Profile {
             groups,
             pause_ns: (1 + random.below(30)) * MILLISECOND,
             kinds,
@@ -256,7 +258,11 @@ impl Plan {
             contrary_percent: 0,
             multi_percent: if aside.below(2) == 0 { 0 } else { 10 + aside.below(90) },
             budget: budgets[random.below(3) as usize],
+        };
+        if aside.below(4) == 0 {
+            profile.fragment = long[aside.below(3) as usize];
         }
+        profile
     }
 
     fn setting(random: &mut Random, brief: bool, fragment: usize) -> Setting {

@@ -3,40 +3,71 @@
 use super::CHUNK_SIZE;
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
 
-/// Chunks on the heap that a thread keeps for its next regions (16 MiB).
-const SPARE: usize = 256;
+/// Runs on the heap that a thread keeps for its next regions (32 MiB).
+const SPARE: usize = 128;
+
+/// The chunks of a run.
+const CHUNKS: usize = HeapRun::CHUNKS as usize;
 
 thread_local! {
-    /// Chunks of heap regions that are gone, all zeroes again. A simulator makes thousands of small regions one after the
+    /// Runs of heap regions that are gone, all zeroes again. A simulator makes thousands of small regions one after the
     /// other: to clear the little that was written of each chunk is much less than to clear all of a new one.
     static SPARES: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A chunk on the heap.
+/// Chunks on the heap that follow each other in memory.
 #[derive(Debug)]
-pub(super) struct HeapChunk {
-    pub bytes: Box<[u8]>,
-    /// Nothing from here on was ever written: zeroes.
-    pub written: usize,
+pub(super) struct HeapRun {
+    bytes: Box<[u8]>,
+    /// Of each chunk: nothing from here on was ever written: zeroes.
+    written: [usize; CHUNKS],
 }
 
-impl HeapChunk {
-    pub fn new() -> HeapChunk {
+impl HeapRun {
+    /// Few: what crosses the border between two runs is not in one piece, and simulations have that as well.
+    pub const CHUNKS: u32 = 4;
+
+    pub fn new() -> HeapRun {
         let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
-        HeapChunk { bytes: spare.unwrap_or_else(|| vec![0; CHUNK_SIZE].into_boxed_slice()), written: 0 }
+        let bytes = spare.unwrap_or_else(|| vec![0; CHUNKS * CHUNK_SIZE].into_boxed_slice());
+        HeapRun { bytes, written: [0; CHUNKS] }
+    }
+
+    /// Whether a run begins with the chunk of this number.
+    pub fn begins_at(number: usize) -> bool {
+        number.is_multiple_of(CHUNKS)
+    }
+
+    /// Some bytes from the beginning of the chunk of this number on, in its run.
+    #[inline]
+    pub fn bytes(runs: &[HeapRun], number: u32, range: Range<usize>) -> &[u8] {
+        let base = (number % HeapRun::CHUNKS) as usize * CHUNK_SIZE;
+        &runs[(number / HeapRun::CHUNKS) as usize].bytes[base + range.start..base + range.end]
+    }
+
+    /// Some bytes of the chunk of this number.
+    #[inline]
+    pub fn range_mut(runs: &mut [HeapRun], number: usize, range: Range<usize>) -> &mut [u8] {
+        let (run, chunk) = (&mut runs[number / CHUNKS], number % CHUNKS);
+        assert!(range.end <= CHUNK_SIZE, "beyond the chunk");
+        run.written[chunk] = run.written[chunk].max(range.end);
+        &mut run.bytes[chunk * CHUNK_SIZE..][range]
     }
 }
 
-impl Drop for HeapChunk {
+impl Drop for HeapRun {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         // A thread at its end keeps none.
         let _ = SPARES.try_with(|spares| {
             let mut spares = spares.borrow_mut();
             if spares.len() < SPARE {
-                bytes[..self.written].fill(0);
+                for (chunk, written) in bytes.chunks_exact_mut(CHUNK_SIZE).zip(self.written) {
+                    chunk[..written].fill(0);
+                }
                 spares.push(bytes);
             }
         });
@@ -46,7 +77,7 @@ impl Drop for HeapChunk {
 /// See the module.
 #[derive(Debug)]
 pub(super) enum Backing {
-    Heap(Vec<HeapChunk>),
+    Heap(Vec<HeapRun>),
     Mapped(Mapping),
 }
 

@@ -113,7 +113,7 @@ impl Endpoint {
             group.takes_copy(shared, copy.len())?;
         }
         // So that the copies of those that are open never wait for each other's room, in a new view either.
-        let size = Plane::message_size(copy.len(), self.shared.config.fragment);
+        let size = Plane::message_size(copy.len(), self.shared.fragment);
         let full = self.multicasts.open.len() as u64 >= OUTSTANDING
             || (self.multicasts.bytes > 0 && self.multicasts.bytes + size > self.shared.config.window / 2);
         if full {

@@ -21,6 +21,12 @@ impl Endpoint {
         if self.eventful && self.shared.events.is_empty() {
             self.drive_due();
         }
+        self.has_queued_event()
+    }
+
+    /// An event waits to be polled. Nothing is driven, or counted as consumed, by this look.
+    #[inline]
+    pub fn has_queued_event(&self) -> bool {
         match self.shared.events.front() {
             Some(pending) => !self.shared.stalled || matches!(pending, Pending::One(Event::Stalled, _)),
             None => false,
@@ -121,7 +127,8 @@ impl Endpoint {
     /// Bytes of a chunk; none if it was a neighbour's and is read no more: the group is gone since.
     fn lasting(&self, chunk: ChunkIndex, offset: u32, len: u32) -> &[u8] {
         let region = &self.shared.region;
-        if region.is_there(chunk) { region.bytes(chunk, offset as usize..(offset + len) as usize) } else { &[] }
+        let range = offset as usize..offset as usize + len as usize;
+        if region.is_there(chunk, range.end) { region.bytes(chunk, range) } else { &[] }
     }
 
     /// The bytes of the last polled message. None, if it is one that is read where its sender wrote it, and its group is gone since.

@@ -1,15 +1,15 @@
 //! Claims: messages that the application writes in place, in the stream. One at a time in each group.
 
+use super::Group;
 use super::debts::Debt;
-use super::{Group, fragment_of};
 use crate::event::{Refused, SendOptions};
 use crate::plane::Plane;
 use crate::shared::Shared;
 
 impl Group {
-    /// Reserves a message of one fragment, to be written in place.
+    /// Reserves a message of one frame, to be written in place.
     pub fn claim(&mut self, shared: &mut Shared, len: usize) -> Result<(), Refused> {
-        if len > fragment_of(shared) {
+        if len > shared.config.claim_max() {
             return Err(Refused::TooLong);
         }
         if self.claimed_plane().is_some() {
@@ -18,7 +18,7 @@ impl Group {
         let space = self.plane.space(shared.config.window, false);
         if !self.waiting.is_empty()
             || self.is_held_up(shared)
-            || Plane::message_size(len, fragment_of(shared)) > space
+            || self.plane.log.size_in_chunk(len) > space
             || self.plane.open_claim(&mut shared.region, len).is_none()
         {
             self.want_writable(shared);

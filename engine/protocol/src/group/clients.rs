@@ -15,7 +15,7 @@
 //!
 //! An FBCAST of a client travels as a CBCAST of its relay: the next one may go through another relay, and must not come first.
 
-use super::{Group, Waiting, fragment_of};
+use super::{Group, Waiting};
 use crate::counters::Counter;
 use crate::event::{Body, Kind, SendOptions};
 use crate::id::ProcessId;
@@ -51,7 +51,6 @@ struct Place {
     number: u64,
     view: u64,
     rank: usize,
-    end: u64,
     count: u64,
 }
 
@@ -178,7 +177,7 @@ impl Clients {
             let (process, registration, number) = (ProcessId::read(reader)?, reader.varint()?, reader.varint()?);
             // Of the view before, which others may not have finished.
             let number = number - u64::from(mutant!(JoinerUnmarked) && number > registration);
-            let last = Place { number, view: view.saturating_sub(1), rank: 0, end: 0, count: 0 };
+            let last = Place { number, view: view.saturating_sub(1), rank: 0, count: 0 };
             Ok((process, Mark { registration, number, open: reader.flag()?, places: [last].into() }))
         })?;
         reader.finish()?;
@@ -276,8 +275,7 @@ impl Group {
             shared.count(Counter::IgnoreMalformed);
             return None;
         };
-        let place =
-            Place { number: header.number, view: self.view.number, rank, end: message.end, count: message.number };
+        let place = Place { number: header.number, view: self.view.number, rank, count: message.number };
         if !self.clients.take(&header, place) {
             shared.count(Counter::IgnoreRelayed);
             return None;
@@ -331,7 +329,7 @@ impl Group {
 
     /// Appends what may be appended of the clients' messages.
     pub(super) fn append_relayed(&mut self, shared: &mut Shared) {
-        let fragment = fragment_of(shared);
+        let fragment = shared.fragment;
         while let Some(mut message) = self.relaying.pop_front() {
             if !message.begun && self.is_relay_void(shared, &message.data) {
                 continue;
@@ -507,7 +505,7 @@ impl Group {
 
     /// All members have it, or all that stayed have delivered it in a view that is over.
     fn is_safe(&self, place: &Place) -> bool {
-        place.view < self.view.number || self.plane.stable[place.rank] >= place.end
+        place.view < self.view.number || self.plane.inbox[place.rank].stable_messages >= place.count
     }
 
     /// All members have delivered it.
@@ -563,7 +561,7 @@ mod tests {
     }
 
     fn take(clients: &mut Clients, registration: u64, number: u64, operation: ClientOperation) -> bool {
-        let place = Place { number, view: 1, rank: 0, end: 0, count: 0 };
+        let place = Place { number, view: 1, rank: 0, count: 0 };
         clients.take(&header(registration, number, operation), place)
     }
 

@@ -10,7 +10,7 @@
 
 use super::debts::Debt;
 use super::multi::Proposed;
-use super::{Group, Waiting, fragment_of};
+use super::{Group, Waiting};
 use crate::counters::Counter;
 use crate::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions};
 use crate::multis::OUTSTANDING;
@@ -190,7 +190,7 @@ impl Group {
     /// this process is open, so nothing that the window waits for can wait for this one.
     pub fn could_start(&self, shared: &Shared, place: u64, alone: bool) -> bool {
         let Some(first) = self.waiting.front().filter(|first| first.place == place) else { return false };
-        let size = Plane::message_size(first.data.len(), fragment_of(shared));
+        let size = Plane::message_size(first.data.len(), shared.fragment);
         first.debts.iter().all(|debt| matches!(debt, Debt::Together))
             && !self.is_held_up(shared)
             && !self.is_relaying()

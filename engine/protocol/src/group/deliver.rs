@@ -19,7 +19,8 @@ pub struct Flush {
     pub waiting: usize,
     /// It covers the own stream up to here, once nothing waits.
     pub position: u64,
-    /// What that may follow, by rank: were it lost with its sender, the own messages would be dropped at the cut with it.
+    /// So many messages of each rank: what it covers itself, and what that may follow. Were it lost with its sender, or what dates
+    /// it, the own messages would be dropped at the cut with it.
     pub follows: Vec<u64>,
     /// It covers this process's ABCASTs to several groups up to this number: a copy in the stream is not the message yet.
     pub multi: u64,
@@ -159,10 +160,15 @@ impl Group {
         self.flushes.push(Flush { id, waiting: self.waiting.len(), position, follows, multi });
     }
 
-    /// The end of the own stream, and what it follows.
+    /// The end of the own stream, and, as numbers of messages by rank, what is in it and what that follows.
     fn own_end(&self) -> (u64, Vec<u64>) {
         let end = self.plane.log.end;
-        (end, if end > 0 { self.plane.vector() } else { Vec::new() })
+        if end == 0 {
+            return (0, Vec::new());
+        }
+        let mut follows = self.plane.vector();
+        follows[self.rank] = self.plane.appended;
+        (end, follows)
     }
 
     /// A waiting multicast went into the stream.
@@ -181,10 +187,9 @@ impl Group {
 
     /// All members have what the flush covers, and what that follows: nothing of it is lost whoever fails.
     fn is_flushed(&self, flush: &Flush) -> bool {
-        let followed = flush.follows.iter().zip(&self.plane.inbox).enumerate();
+        let mut followed = flush.follows.iter().zip(&self.plane.inbox);
         flush.position + u64::from(mutant!(FlushByOne)) <= self.plane.stable[self.rank]
-            && (mutant!(FlushForgetsFollowed)
-                || followed.filter(|(rank, _)| *rank != self.rank).all(|(_, (&count, it))| it.stable_messages >= count))
+            && (mutant!(FlushForgetsFollowed) || followed.all(|(count, it)| it.stable_messages >= *count))
     }
 
     /// Tells the flushes that are complete. `view_ended`: all that was in the stream is delivered by all survivors.

@@ -49,11 +49,6 @@ use isis_wire::multi::Final;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The longest payload that is appended as one frame.
-fn fragment_of(shared: &Shared) -> usize {
-    shared.config.fragment
-}
-
 /// A message that waits: for the next view, for the window, for acknowledgements of point-to-point messages, for what
 /// happened before it in other groups.
 #[derive(Debug)]
@@ -367,7 +362,7 @@ impl Group {
         }
         // In sending-view mode the application must have been told of the view that the message will belong to.
         let held_up = self.is_held_up(shared) || self.is_untold() || self.is_relaying() || !debts.is_empty();
-        let size = Plane::message_size(data.len(), fragment_of(shared));
+        let size = Plane::message_size(data.len(), shared.fragment);
         if self.options.sending_view && size > shared.config.window {
             return Err(Refused::TooLong);
         }
@@ -391,7 +386,7 @@ impl Group {
             // R1: one message beyond the window may be in progress.
             !self.options.sending_view
                 && self.waiting.is_empty()
-                && data.len() > fragment_of(shared)
+                && data.len() > shared.fragment
                 && self.plane.space(shared.config.window, false) > 0
         };
         if !fits {
@@ -425,8 +420,8 @@ impl Group {
         limit: u64,
     ) -> Option<u64> {
         debug_assert!(self.waiting.is_empty() && !self.is_held_up(shared), "the permit is over");
-        let longest = fragment_of(shared).min(shared.config.max_message);
-        if data.len() > longest || self.plane.log.end + Plane::message_size(data.len(), fragment_of(shared)) > limit {
+        let longest = shared.fragment.min(shared.config.max_message);
+        if data.len() > longest || self.plane.log.end + Plane::message_size(data.len(), shared.fragment) > limit {
             return None;
         }
         self.plane.append_fragment(&mut shared.region, options, data, true, true)?;
@@ -511,7 +506,7 @@ impl Group {
     }
 
     fn append_whole(&mut self, shared: &mut Shared, options: SendOptions, data: &[u8]) -> bool {
-        let fragment = fragment_of(shared);
+        let fragment = shared.fragment;
         if Plane::message_size(data.len(), fragment) > self.plane.space(shared.config.window, false) {
             return false;
         }
@@ -563,7 +558,7 @@ impl Group {
     }
 
     fn append_own(&mut self, shared: &mut Shared) {
-        let fragment = fragment_of(shared);
+        let fragment = shared.fragment;
         while let Some(mut message) = self.waiting.pop_front() {
             // A GBCAST may follow another one in the same view, but no point-to-point message that is on its way.
             let global_next = self.plane.global_sent

@@ -9,6 +9,7 @@ use crate::time::{Instant, earlier};
 use isis_memory::{CHUNK_SIZE, ChunkIndex, Place};
 use isis_wire::Writer;
 use isis_wire::digest::write_sign;
+use isis_wire::frame::FRAME_HEADER;
 use isis_wire::message::StateStatus;
 use isis_wire::packet::{
     self, DATA_HEADER, DataHeader, HEADER, NakRange, PLACE_RECORD, PacketKind, PlaceRecord, write_naks,
@@ -164,11 +165,14 @@ impl Group {
             let log = &self.plane.log;
             let from = log.sent;
             row.resize(row.len().div_ceil(8) * 8, 0);
-            // To name bytes takes as much whatever their number: up to the end of the chunk.
-            let placed = log.placed_from.is_some()
-                && log.chunks.locate(from).is_some_and(|(chunk, _)| shared.region.is_shared(chunk));
-            let most = if placed { CHUNK_SIZE } else { (room - row.len()) / 8 * 8 } as u64;
-            let end = log.published.min(from + most);
+            let at = log.placed_from.and_then(|_| log.chunks.locate(from));
+            let at = at.filter(|(chunk, _)| shared.region.is_shared(*chunk));
+            let (placed, most) = match at {
+                // To name bytes takes as much whatever their number: up to the end of the chunk.
+                Some((_, offset)) => (true, CHUNK_SIZE - offset),
+                None => (false, (room - row.len()) / 8 * 8),
+            };
+            let end = log.published.min(from + most as u64);
             let (to, view) = (Target::Members(self.id), self.view.number);
             let packet = self.data_packet(shared, to, view, self.rank, from..end, &row, placed);
             let Some(mut packet) = packet else { break };
@@ -235,7 +239,6 @@ impl Group {
         }
         let chunks = if rank == plane.me { &plane.log.chunks } else { &plane.images[rank].chunks };
         let (chunk, offset) = chunks.locate(from)?;
-        debug_assert!(offset + len <= CHUNK_SIZE);
         let place = if by_place { shared.region.place(chunk, offset, len) } else { None };
         let kind = if place.is_some() { PacketKind::Placed } else { PacketKind::Data };
         let mut header = shared.buffers.take(HEADER + DATA_HEADER + row.len() + PLACE_RECORD);
@@ -326,7 +329,9 @@ impl Group {
             return;
         }
         let space = self.plane.space(shared.config.window, false);
-        if self.waiting.is_empty() && space >= shared.config.window / 4 {
+        // A fragment fits.
+        let enough = shared.config.window / 4 + FRAME_HEADER as u64;
+        if self.waiting.is_empty() && space >= enough {
             self.writable_wanted = false;
             self.writable_since = None;
             self.slow_told = None;
@@ -336,8 +341,7 @@ impl Group {
             return;
         }
         let since = self.writable_since.unwrap_or(shared.now);
-        let full = space < shared.config.window / 4;
-        if full && self.slow_told.is_none() && shared.now.since(since) > shared.config.suspect_min_ns {
+        if space < enough && self.slow_told.is_none() && shared.now.since(since) > shared.config.suspect_min_ns {
             let process = self.view.members[self.plane.slowest()].process;
             self.slow_told = Some(process);
             let group = (!self.is_system()).then_some(self.handle);

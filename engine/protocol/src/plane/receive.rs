@@ -2,6 +2,7 @@
 
 use super::Plane;
 use super::sequencer::take_order;
+use crate::stream::goes_on;
 use crate::stream::image::{Inserted, Source};
 use crate::time::Instant;
 use isis_memory::{ChunkIndex, Region};
@@ -21,7 +22,9 @@ impl Plane {
         if rank == self.me {
             return Inserted::Duplicate;
         }
-        let inserted = self.images[rank].insert(region, position, data, reach);
+        let image = &mut self.images[rank];
+        image.goes_on = goes_on(self.inbox[rank].crossed, position);
+        let inserted = image.insert(region, position, data, reach);
         if inserted == Inserted::New && !self.frozen {
             self.parse(region, rank, u64::MAX);
         }
@@ -193,7 +196,7 @@ impl Plane {
         }
     }
 
-    /// Bytes of a stream for repair, from `position` to `end` at most, cut at the chunk's end; empty if they are not here.
+    /// Bytes of a stream for repair, from `position` to `end` at most, and in one piece; empty if they are not here.
     pub fn bytes<'a>(&self, region: &'a Region, rank: usize, position: u64, end: u64) -> &'a [u8] {
         let (chunks, here) = if rank == self.me {
             (&self.log.chunks, self.log.published)

@@ -1,8 +1,8 @@
 //! Whole messages that wait for delivery. Under load many of them follow each other in a stream and differ in nothing but their
 //! bytes: they are kept, put in order and handed over as one [`Batch`], and taken apart where the application takes them.
 //!
-//! Invariant: the frames of a batch were parsed, lie in one chunk one behind the other, and stay there until the last message
-//! is consumed; so their headers are read again without a doubt. (In a neighbour's chunk a stray write of that process could
+//! Invariant: the frames of a batch were parsed, lie in one chunk one behind the other (or there is one, which goes on in the chunks
+//! that follow in memory), and stay there until the last message is consumed; so their headers are read again without a doubt. (In a neighbour's chunk a stray write of that process could
 //! change them: no more is believed then than that there are bytes in the chunk.)
 
 use super::inbox::Carries;
@@ -46,7 +46,7 @@ pub struct Queued {
 /// Where a message of one frame is.
 #[derive(Clone, Copy, Debug)]
 pub struct Framed {
-    /// The chunk with its bytes.
+    /// The chunk in which its bytes begin.
     pub chunk: ChunkIndex,
     /// Their offset in it.
     pub offset: u32,
@@ -67,7 +67,10 @@ impl Framed {
 enum Whereabouts {
     /// A frame each: where the first one begins, in its chunk and in the stream.
     Frames { chunk: ChunkIndex, offset: u32, position: u64 },
-    /// A single message, put together from fragments, and the position after the last one.
+    /// A single message of a frame that reaches into the next chunk, which lies behind this one: where its bytes begin, how many
+    /// they are, and the position after them.
+    Piece { chunk: ChunkIndex, offset: u32, len: u32, end: u64 },
+    /// A single message, put together from what did not lie in one piece, and the position after it.
     Long { bytes: Arc<Vec<u8>>, end: u64 },
 }
 
@@ -89,9 +92,26 @@ impl Batch {
         Batch { number, count: 1, traits, place: Whereabouts::Frames { chunk, offset, position } }
     }
 
-    /// A message of several fragments.
+    /// A message whose only frame lies in more than one chunk, where its bytes are in one piece.
+    pub(super) fn of_piece(
+        number: u64,
+        traits: Traits,
+        (chunk, offset): (ChunkIndex, u32),
+        len: u32,
+        end: u64,
+    ) -> Batch {
+        Batch { number, count: 1, traits, place: Whereabouts::Piece { chunk, offset, len, end } }
+    }
+
+    /// A message that was put together.
     pub(super) fn of_bytes(number: u64, traits: Traits, bytes: Arc<Vec<u8>>, end: u64) -> Batch {
         Batch { number, count: 1, traits, place: Whereabouts::Long { bytes, end } }
+    }
+
+    /// A single message that crosses a border between chunks and lies in one piece.
+    #[cfg(test)]
+    pub(super) fn is_piece(&self) -> bool {
+        matches!(self.place, Whereabouts::Piece { .. })
     }
 
     /// The number of the last message.
@@ -102,7 +122,15 @@ impl Batch {
     /// Takes the first message out if it is one of a frame. A batch without messages is of no use any more.
     #[inline]
     pub fn take_frame(&mut self, region: &Region) -> Option<Framed> {
-        let Whereabouts::Frames { chunk, offset, position } = &mut self.place else { return None };
+        let (chunk, offset, position) = match &mut self.place {
+            Whereabouts::Frames { chunk, offset, position } => (chunk, offset, position),
+            &mut Whereabouts::Piece { chunk, offset, len, end } => {
+                self.number += 1;
+                self.count -= 1;
+                return Some(Framed { chunk, offset, len, end });
+            }
+            Whereabouts::Long { .. } => return None,
+        };
         // Where a neighbour spoilt what was checked when it was parsed, its messages are spoilt, and nothing else.
         let at = (*offset as usize).min(CHUNK_SIZE - FRAME_HEADER);
         let head = region.bytes(*chunk, at..at + FRAME_HEADER).first_chunk().copied().unwrap_or([0; 4]);

@@ -10,6 +10,15 @@ pub struct Chunks {
     chunks: VecDeque<Option<ChunkIndex>>,
 }
 
+/// So far behind a frame that reached from one chunk into another more of them are expected.
+const GOES_ON: u64 = 16 * CHUNK_SIZE as u64;
+
+/// Whether bytes at `position` are likely to be of frames that reach into the next chunk, if the last one of them ended at
+/// `crossed` (0: there was none): then chunks should follow each other in memory.
+pub fn goes_on(crossed: u64, position: u64) -> bool {
+    crossed > 0 && position < crossed + GOES_ON
+}
+
 /// The chunk number and the offset in it of a position.
 fn split(position: u64) -> (u64, usize) {
     (position / CHUNK_SIZE as u64, (position % CHUNK_SIZE as u64) as usize)
@@ -23,13 +32,13 @@ impl Chunks {
         Some(((*self.chunks.get(index as usize)?)?, offset))
     }
 
-    /// As `locate`, taking a chunk from the region if there is none. `None`: the region is exhausted, or the position
-    /// lies before the first chunk kept.
-    pub fn locate_or_take(&mut self, region: &mut Region, position: u64) -> Option<(ChunkIndex, usize)> {
-        self.locate_or(position, || region.take())
+    /// The chunk before the one that holds `position`, if there is one.
+    pub fn before(&self, position: u64) -> Option<ChunkIndex> {
+        self.locate(position.checked_sub(CHUNK_SIZE as u64)?).map(|(chunk, _)| chunk)
     }
 
-    /// As `locate`, with a chunk of the caller's if there is none.
+    /// As `locate`, with a chunk of the caller's if there is none. `None`: the caller has none, or the position lies before the
+    /// first chunk kept.
     pub fn locate_or(
         &mut self,
         position: u64,
@@ -46,15 +55,19 @@ impl Chunks {
         Some((self.chunks[index]?, offset))
     }
 
-    /// The bytes from `position` to `end` or the end of the chunk, whichever is first; empty if they are not here.
+    /// The bytes from `position` to `end`, or as many of them as lie in one piece; empty if they are not here.
     pub fn slice<'a>(&self, region: &'a Region, position: u64, end: u64) -> &'a [u8] {
-        match self.locate(position) {
-            None => &[],
-            Some((chunk, offset)) => {
-                let len = (end.saturating_sub(position)).min((CHUNK_SIZE - offset) as u64) as usize;
-                region.bytes(chunk, offset..offset + len)
-            }
+        let Some((first, offset)) = self.locate(position) else { return &[] };
+        let mut last = first;
+        let mut reach = position - offset as u64 + CHUNK_SIZE as u64;
+        while reach < end
+            && let Some((next, _)) = self.locate(reach)
+            && region.is_followed_by(last, next)
+        {
+            last = next;
+            reach += CHUNK_SIZE as u64;
         }
+        region.bytes(first, offset..offset + end.min(reach).saturating_sub(position) as usize)
     }
 
     /// Gives back every chunk that ends at or before `position`, through `release`.
@@ -70,6 +83,16 @@ impl Chunks {
                 }
             }
             self.first += 1;
+        }
+    }
+
+    /// Gives back every chunk that begins at or behind `position`, but for the first one of all.
+    pub fn release_after(&mut self, position: u64, mut release: impl FnMut(ChunkIndex)) {
+        let keep = position.div_ceil(CHUNK_SIZE as u64).saturating_sub(self.first) as usize;
+        while self.chunks.len() > keep {
+            if let Some(Some(chunk)) = self.chunks.pop_back() {
+                release(chunk);
+            }
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Image {
     pub nak_at: Option<Instant>,
     /// How often the present gap was reported.
     pub nak_count: u32,
+    /// Its messages reach from one chunk into the next: those should lie behind each other.
+    pub goes_on: bool,
 }
 
 impl Image {
@@ -96,7 +98,9 @@ impl Image {
     fn copy(&mut self, region: &mut Region, start: u64, data: &[u8]) -> u64 {
         let (mut from, mut data) = (start, data);
         while !data.is_empty() {
-            let Some((chunk, offset)) = self.chunks.locate_or_take(region, from) else { break };
+            let before = if self.goes_on { self.chunks.before(from) } else { None };
+            let take = || if self.goes_on { region.take_next(before) } else { region.take() };
+            let Some((chunk, offset)) = self.chunks.locate_or(from, take) else { break };
             let (now, later) = data.split_at(data.len().min(CHUNK_SIZE - offset));
             // In a chunk that is the sender's own they are, since it sent them.
             if !region.is_borrowed(chunk) {

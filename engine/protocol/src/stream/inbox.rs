@@ -11,7 +11,7 @@ use crate::event::Kind;
 use isis_memory::{CHUNK_SIZE, ChunkIndex, Region};
 use isis_wire::frame::{
     FLAG_BEGIN, FLAG_CONTEXT_FOLLOWS, FLAG_END, FLAG_MULTI_COPY, FLAG_MULTI_FINAL, FLAG_RELAYED, FLAG_SAFE,
-    FRAME_HEADER, Frame, FrameKind, Runs, frame_size, read_context, read_order, read_proposals,
+    FRAME_HEADER, Frame, FrameKind, Runs, SHORT, frame_size, read_context, read_order, read_proposals,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,6 +61,9 @@ impl Clock {
 /// comes from the system page by page, which costs as much as copying the bytes.
 pub const SPARE: usize = (1 << 20) + (64 << 10);
 
+/// The end of a message whose CONTEXT record is not here.
+const UNDATED: u64 = u64::MAX;
+
 /// Lists of context entries that are kept for the next contexts.
 const SPARE_ENTRIES: usize = 64;
 
@@ -93,7 +96,10 @@ pub struct Inbox {
     pub clock: Clock,
     /// Ends of whole messages that are not known stable.
     ends: VecDeque<u64>,
-    /// How many messages are known stable.
+    /// Messages before which it has to be looked whether what dates them is stable, too: without it nobody could deliver them. Each
+    /// with the end of its CONTEXT record; `UNDATED`: that is not here.
+    dates: VecDeque<(u64, u64)>,
+    /// How many messages are known stable, and so what dates them.
     pub stable_messages: u64,
     /// A GBCAST payload is whole (it waits for the view change).
     pub has_global: bool,
@@ -102,6 +108,10 @@ pub struct Inbox {
     unfinished: Option<Unfinished>,
     /// The last long message, delivered or not: once nobody else holds it, its allocation takes the next one.
     last_long: Option<Arc<Vec<u8>>>,
+    /// Where the last frame ends of those that reach from one chunk into another; 0: there was none.
+    pub crossed: u64,
+    /// Its payload, put together, if it does not lie in one piece. Somebody takes it at once.
+    collected: Option<Vec<u8>>,
     /// The stream makes no sense from `parsed` on.
     pub broken: bool,
 }
@@ -133,11 +143,14 @@ impl Inbox {
             spare_entries: Vec::new(),
             clock: Clock { vector: vec![0; members], ..Clock::default() },
             ends: VecDeque::new(),
+            dates: VecDeque::new(),
             stable_messages: 0,
             has_global: false,
             unacknowledged_safe: false,
             unfinished: None,
             last_long: None,
+            crossed: 0,
+            collected: None,
             broken: false,
         }
     }
@@ -174,12 +187,20 @@ impl Inbox {
                     self.broken = true;
                     break;
                 };
-                if at + frame.size() > bytes.len() {
-                    break;
-                }
                 let end = self.parsed + frame.size() as u64;
-                let payload = &bytes[at + FRAME_HEADER..at + FRAME_HEADER + frame.len as usize];
-                if !self.take_frame(frame, payload, (chunk, (start + at) as u32), end, max_message, order) {
+                let (payload, place) = if at + frame.size() <= bytes.len() {
+                    let payload = &bytes[at + FRAME_HEADER..at + FRAME_HEADER + frame.len as usize];
+                    (payload, (chunk, (start + at) as u32))
+                } else if start + at + frame.size() > CHUNK_SIZE {
+                    self.crossed = end;
+                    if end > limit && !(mutant!(PieceTooEarly) && limit > self.parsed + CHUNK_SIZE as u64 / 2) {
+                        return self.parsed != before;
+                    }
+                    self.cross(region, chunks, self.parsed + FRAME_HEADER as u64, frame.len as usize)
+                } else {
+                    break;
+                };
+                if !self.take_frame(frame, payload, place, end, max_message, order) {
                     self.broken = true;
                     break;
                 }
@@ -191,6 +212,32 @@ impl Inbox {
             }
         }
         self.parsed != before
+    }
+
+    /// Payload that reaches into further chunks, which are here, and where it begins. If it does not lie in one piece it is collected:
+    /// see there.
+    #[cold]
+    fn cross<'a>(
+        &mut self,
+        region: &'a Region,
+        chunks: &Chunks,
+        position: u64,
+        len: usize,
+    ) -> (&'a [u8], (ChunkIndex, u32)) {
+        let end = position + len as u64;
+        let mut part = chunks.slice(region, position, end);
+        let (chunk, offset) = chunks.locate(position).expect("it is contiguous");
+        if part.len() == len {
+            return (part, (chunk, offset as u32));
+        }
+        let mut bytes = self.buffer();
+        while !part.is_empty() {
+            bytes.extend_from_slice(part);
+            part = chunks.slice(region, position + bytes.len() as u64, end);
+        }
+        debug_assert!(bytes.len() == len || mutant!(PieceTooEarly), "it is contiguous");
+        self.collected = Some(bytes);
+        (&[], (chunk, offset as u32))
     }
 
     /// One more message of the last batch. Gives the frame's size; `None`: it is not all here, and nothing was done.
@@ -232,6 +279,9 @@ impl Inbox {
                     return false;
                 }
                 self.contexts_seen += 1;
+                if let Some((_, date)) = self.dates.back_mut().filter(|(_, date)| *date == UNDATED) {
+                    *date = end;
+                }
                 self.contexts.push_back(Context { end, entries });
                 return true;
             }
@@ -266,39 +316,56 @@ impl Inbox {
             return true;
         }
         match (begin, last, self.unfinished.take()) {
+            (true, ..) if frame.len as usize > max_message.max(SHORT) => return false,
             (true, true, None) => {
                 self.add_frame(traits, frame, place, end);
                 let [.., kind, flags, entry, zero] = frame.header();
-                self.open = carries.is_none().then_some([kind, flags, entry, zero]);
+                // What crossed a border is alone in its batch.
+                self.open = (carries.is_none() && self.crossed != end).then_some([kind, flags, entry, zero]);
             }
             (true, false, None) => {
-                let mut bytes = self.buffer();
-                bytes.extend_from_slice(payload);
+                let bytes = self.collected.take().unwrap_or_else(|| {
+                    let mut bytes = self.buffer();
+                    bytes.extend_from_slice(payload);
+                    bytes
+                });
                 self.unfinished = Some(Unfinished { traits, bytes });
             }
             (false, last, Some(mut unfinished)) if unfinished.traits.kind == kind => {
-                if unfinished.bytes.len() + payload.len() > max_message {
+                if unfinished.bytes.len() + frame.len as usize > max_message {
                     return false;
                 }
-                unfinished.bytes.extend_from_slice(payload);
+                unfinished.bytes.extend_from_slice(self.collected.take().as_deref().unwrap_or(payload));
                 if !last {
                     self.unfinished = Some(unfinished);
                     return true;
                 }
-                let bytes = Arc::new(unfinished.bytes);
-                self.last_long = (bytes.capacity() <= SPARE).then(|| Arc::clone(&bytes));
                 let traits = Traits { context, ..unfinished.traits };
-                self.add_whole(Batch::of_bytes(self.whole + 1, traits, bytes, end), end);
+                self.add_long(traits, unfinished.bytes, end);
             }
             _ => return false,
         }
         true
     }
 
-    /// A message of one frame.
-    fn add_frame(&mut self, traits: Traits, frame: Frame, (chunk, offset): (ChunkIndex, u32), end: u64) {
-        let position = end - frame.size() as u64;
-        self.add_whole(Batch::of_frame(self.whole + 1, traits, chunk, offset, position), end);
+    /// A message of one frame, which begins there; if it reaches into another chunk, its payload does.
+    fn add_frame(&mut self, traits: Traits, frame: Frame, place: (ChunkIndex, u32), end: u64) {
+        let number = self.whole + 1;
+        if self.crossed != end {
+            let ((chunk, offset), position) = (place, end - frame.size() as u64);
+            self.add_whole(Batch::of_frame(number, traits, chunk, offset, position), end);
+        } else if let Some(bytes) = self.collected.take() {
+            self.add_long(traits, bytes, end);
+        } else {
+            self.add_whole(Batch::of_piece(number, traits, place, frame.len, end), end);
+        }
+    }
+
+    /// A message that was put together.
+    fn add_long(&mut self, traits: Traits, bytes: Vec<u8>, end: u64) {
+        let bytes = Arc::new(bytes);
+        self.last_long = (bytes.capacity() <= SPARE).then(|| Arc::clone(&bytes));
+        self.add_whole(Batch::of_bytes(self.whole + 1, traits, bytes, end), end);
     }
 
     /// A message is whole; its last frame ends there.
@@ -307,6 +374,10 @@ impl Inbox {
         self.has_global |= message.traits.kind == Kind::Global;
         self.unacknowledged_safe |= message.traits.safe || message.traits.carries == Some(Carries::Final);
         self.ends.push_back(end);
+        let undated = message.traits.context > self.contexts_seen && !mutant!(StableUndated);
+        if undated && self.dates.back().is_none_or(|(_, date)| *date != UNDATED) {
+            self.dates.push_back((message.number, UNDATED));
+        }
         self.queue.push_back(message);
     }
 
@@ -325,9 +396,17 @@ impl Inbox {
         }
     }
 
-    /// The stream is stable up to `position`: counts the messages that are.
+    /// The stream is stable up to `position`: counts the messages that are. (One that is not dated is not, nor what follows it.)
     pub fn note_stable(&mut self, position: u64) {
         while self.ends.front().is_some_and(|&end| end <= position) {
+            if let Some(&(number, date)) = self.dates.front()
+                && number <= self.stable_messages + 1
+            {
+                if date > position {
+                    return;
+                }
+                self.dates.pop_front();
+            }
             self.ends.pop_front();
             self.stable_messages += 1;
         }
@@ -469,6 +548,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Body;
     use crate::stream::Log;
 
     /// Appends frames of these entries and lengths, and parses up to `short` bytes before their end: the batches, as number and
@@ -506,8 +586,65 @@ mod tests {
 
     #[test]
     fn a_batch_ends_with_its_chunk() {
-        let (_, seen) = batches(&[(1, 30_000), (1, 30_000), (1, 30_000)], 0);
-        assert_eq!(seen, [(1, 2), (3, 1)]);
+        let (_, seen) = batches(&[(1, SHORT); 16], 0);
+        assert_eq!(seen, [(1, 15), (16, 1)]);
+        let (_, seen) = batches(&[(1, 30_000), (1, 30_000), (1, 30_000), (1, 30_000)], 0);
+        assert_eq!(seen, [(1, 2), (3, 1), (4, 1)], "what crosses the border is alone");
+    }
+
+    /// Frames of any length up to two chunks, from every place in a chunk, in a region whose chunks lie behind each other by
+    /// four: what is read is what was written, in place where it can be.
+    #[test]
+    fn what_crosses_borders_is_read_in_one_piece_or_put_together() {
+        let lengths = [60_000, 5_464, 65_520, 70_000, 4_097, 131_072, 131_064, 8, 90_001, 65_536, 65_528, 200_000, 3];
+        let (mut region, mut log, mut inbox) = (Region::heap(64), Log::default(), Inbox::new(1));
+        let byte = |number: usize, at: usize| (number * 31 + at * 7 + at / 251) as u8;
+        for (number, &len) in lengths.iter().enumerate() {
+            let payload: Vec<u8> = (0..len).map(|at| byte(number, at)).collect();
+            let frame = Frame { kind: FrameKind::Fifo, flags: FLAG_BEGIN | FLAG_END, entry: 0, len: len as u32 };
+            assert!(log.append(&mut region, frame, &payload).is_some(), "room");
+        }
+        let no_order: &mut OrderSink<'_> = &mut |_, _| panic!("no order was written");
+        for limit in (0..log.end).step_by(4_000).chain([log.end]) {
+            inbox.parse(&region, &log.chunks, limit, 1 << 20, no_order);
+        }
+        assert!(!inbox.broken);
+        assert_eq!((inbox.whole, inbox.parsed), (lengths.len() as u64, log.end));
+        let (mut in_place, mut put_together, mut number) = (0, 0, 0);
+        while let Some(mut batch) = inbox.pop(&region, 1) {
+            let (is_piece, message) = (batch.is_piece(), batch.take(&region));
+            let bytes = match &message.body {
+                Body::Chunk { chunk, offset, len } => region.bytes(*chunk, *offset as usize..(*offset + *len) as usize),
+                Body::Owned(bytes) => bytes,
+            };
+            in_place += usize::from(is_piece);
+            put_together += usize::from(matches!(message.body, Body::Owned(_)));
+            assert_eq!(bytes.len(), lengths[number]);
+            assert!(bytes.iter().enumerate().all(|(at, &it)| it == byte(number, at)), "message {number}");
+            number += 1;
+        }
+        assert!(in_place > 2 && put_together > 2, "{in_place} in place, {put_together} put together");
+    }
+
+    /// A record has to lie in one chunk, and a message has its limits, wherever it lies.
+    #[test]
+    fn what_may_not_cross_a_border_breaks_the_stream() {
+        let message = FLAG_BEGIN | FLAG_END;
+        for (kind, flags, len, max_message, broken) in [
+            (FrameKind::Fifo, message, 70_000, 1 << 20, false),
+            (FrameKind::Fifo, message, 70_000, 69_999, true),
+            (FrameKind::Fifo, FLAG_BEGIN, 70_000, 69_999, true),
+            (FrameKind::Order, 0, 70_000, 1 << 20, true),
+            (FrameKind::Pad, 0, 70_000, 1 << 20, true),
+        ] {
+            let (mut region, mut log, mut inbox) = (Region::heap(4), Log::default(), Inbox::new(1));
+            let honest = Frame { kind: FrameKind::Fifo, flags, entry: 0, len };
+            log.append(&mut region, honest, &vec![0; len as usize]).expect("room");
+            let (chunk, _) = log.chunks.locate(0).expect("the first one");
+            region.range_mut(chunk, 4..5)[0] = kind as u8;
+            inbox.parse(&region, &log.chunks, log.end, max_message, &mut |_, _| {});
+            assert_eq!(inbox.broken, broken, "{kind:?} {max_message}");
+        }
     }
 
     #[test]

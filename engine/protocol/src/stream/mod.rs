@@ -12,7 +12,7 @@ pub mod inbox;
 pub mod log;
 
 pub use batch::{Batch, Queued};
-pub use chunks::Chunks;
+pub use chunks::{Chunks, goes_on};
 pub use image::Image;
 pub use inbox::Inbox;
 pub use log::Log;
