@@ -44,7 +44,7 @@ survived! {
     view_change_between_hosts "view-change-between-hosts" 400;
     gbcast "gbcast" 80;
     leave "leave" 60;
-    close "close" 200;
+    close "close" 100;
     handovers "handovers" 60;
 }
 

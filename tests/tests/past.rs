@@ -145,3 +145,25 @@ fn who_can_never_enter_gives_up() {
     s.until("it is back", |s| [b, c].iter().all(|&n| s.system_is(n, &[c, b])));
     s.finish();
 }
+
+/// A process leaves the system, and nobody's word that it knows comes to it: it repeats the decision, while the others go on to
+/// views further on, of which they tell it. It has left, and is not evicted.
+#[test]
+fn who_has_left_is_not_evicted() {
+    let mut s = Scenario::new(&[1; 4]);
+    let [a, b, c, d] = s.start_all();
+    s.form_group(&[d]);
+    s.multicast(d, Kind::Fifo, false, 20);
+    let to = s.place(a);
+    s.intercept(move |packet| match message(packet) {
+        Some((true, Message::Installed { .. })) if packet.to == to => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    for node in [a, b, c] {
+        s.call(node, |app, ctx| app.close(ctx));
+        s.until("it has left", |s| s.system_is(d, &[a, b, c, d][node + 1..]));
+    }
+    s.until("the first one is gone", |s| !s.world.nodes[a].alive());
+    assert!(s.app(a).closed, "{}", s.text());
+    s.finish();
+}

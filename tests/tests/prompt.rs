@@ -2,6 +2,7 @@
 //! that there is something to do.
 
 use isis_protocol::event::Kind;
+use isis_protocol::time::SECOND;
 use isis_tests::scenario::Scenario;
 
 /// Longer than any exchange on a quiet network, and shorter than a heartbeat.
@@ -20,6 +21,31 @@ fn a_close_is_asked_for_at_once() {
     s.form_group(&[a]);
     s.multicast(a, Kind::Fifo, false, 20);
     s.finish();
+}
+
+/// All close at once, each on a host of its own. Each leaves, and each is gone as soon as the others have shown that they know:
+/// nobody waits until its time is over, and nobody is told that it was evicted, which only comes to those who did not leave.
+#[test]
+fn all_close_at_once() {
+    for jitter in 0..40 {
+        let mut s = Scenario::new(&[1; 4]);
+        let all: [usize; 4] = s.start_all();
+        s.form_group(&all);
+        let linger = 2 * SECOND;
+        s.pass(SOON);
+        let begin = s.world.now();
+        for node in all {
+            s.pass(jitter * 50_000);
+            s.call(node, |app, ctx| app.close(ctx));
+        }
+        s.until("all are gone", |s| all.iter().all(|&node| !s.world.nodes[node].alive()));
+        let took = s.world.now() - begin;
+        assert!(took < linger, "gone after {took} ns:\n{}", s.text());
+        for node in all {
+            assert!(s.app(node).closed, "{node} did not leave:\n{}", s.text());
+        }
+        s.finish();
+    }
 }
 
 /// The only member of a group multicasts, and delivers that itself.

@@ -158,6 +158,8 @@ pub struct Application {
     pub admitted: Option<(SystemId, ProcessId)>,
     /// The last system view.
     pub system_view: Option<Arc<ViewSeen>>,
+    /// It was told that it has left: it closed, and was not evicted.
+    pub closed: bool,
     /// Between `Stalled` and `Resumed`.
     pub stalled: bool,
     /// Close was called.
@@ -190,6 +192,7 @@ impl Application {
             members: Vec::new(),
             admitted: None,
             system_view: None,
+            closed: false,
             stalled: false,
             closing: false,
             stirred: false,
@@ -568,6 +571,7 @@ impl Application {
             }
             Event::Closed => {
                 self.note(ctx, Seen::Closed);
+                self.closed = true;
                 return Fate::Ends;
             }
         }

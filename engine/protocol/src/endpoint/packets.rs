@@ -286,7 +286,7 @@ impl Endpoint {
                 None => match message {
                     // Whoever tells that this process is no more in the system is in a view that we do not know.
                     Message::Decide { value, .. } if header.system == self.shared.system => {
-                        self.on_strange_decision(header, value);
+                        self.on_strange_decision(from, header, value);
                     }
                     _ => self.reject_stranger(from, header),
                 },
@@ -295,8 +295,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// A DECIDE from a process that joined after our system view.
-    fn on_strange_decision(&mut self, header: &Header, value: isis_wire::message::Value) {
+    /// A DECIDE from a process that joined after our system view, or that has left since.
+    fn on_strange_decision(&mut self, from: Address, header: &Header, value: isis_wire::message::Value) {
         if header.group != GroupId::SYSTEM {
             return;
         }
@@ -307,6 +307,10 @@ impl Endpoint {
         } else if value.number == system.view.number + 1 {
             let fate = system.decide(&mut self.shared, value);
             self.meet_fate(GroupId::SYSTEM, fate);
+        } else if value.number <= system.view.number {
+            // One that has left makes sure that this process knows.
+            let number = system.view.number;
+            self.shared.send(from, GroupId::SYSTEM, number, &Message::Installed { number });
         }
     }
 
@@ -358,10 +362,12 @@ impl Endpoint {
         };
         let number = group.view.number;
         match message {
-            Message::Installed { number } => group.note_shown(process, number),
+            Message::Installed { number } => group.note_installed(process, number),
             Message::Behind { .. } if header.view == 0 => group.tell_admission(&mut self.shared, from, process),
             Message::Behind { .. } => group.tell_past(&mut self.shared, from, header.view),
             Message::Decide { value, .. } if header.group == GroupId::SYSTEM && value.number > number + 1 => {
+                // It is in that view, or at its end.
+                group.note_shown(process, value.number - 1);
                 if !value.members.iter().any(|m| m.process == self.shared.me) {
                     self.evict();
                 }

@@ -195,9 +195,10 @@ impl Endpoint {
 
     // --- the end -------------------------------------------------------------------------------------------------------
 
-    /// The others went on without this process.
+    /// The others went on without this process. One that has left heard of that view already: it only answers for its past.
     pub(super) fn evict(&mut self) {
-        if self.ended.is_none() {
+        let has_left = self.groups.get(&GroupId::SYSTEM).is_some_and(|system| system.departed_until.is_some());
+        if self.ended.is_none() && !has_left {
             self.end(Ended::Evicted, Event::Evicted);
         }
     }
@@ -209,9 +210,6 @@ impl Endpoint {
         let lost = std::mem::take(&mut self.shared.stalled) || ended == Ended::Evicted;
         if lost {
             self.lose_flushes();
-        }
-        if ended == Ended::Closed {
-            self.shared.outbox.clear();
         }
         for group in self.groups.values_mut() {
             group.dissolve(&mut self.shared);

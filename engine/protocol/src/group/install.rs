@@ -103,6 +103,8 @@ impl Group {
             awaited.extend(value.left.iter().copied());
         }
         awaited.remove(&shared.me);
+        let ahead = std::mem::take(&mut self.ahead);
+        awaited.retain(|process| !ahead.contains(process));
         let plane = std::mem::replace(
             &mut self.plane,
             Plane::new(stays.unwrap_or(0), value.members.len(), shared.config.max_message, self.options.total_order),
@@ -129,6 +131,7 @@ impl Group {
         if was_telling && !self.is_system() {
             self.tell_joiners(shared, &value);
         }
+        self.show_leavers(shared, &old_members, &value);
         let Some(rank) = stays else {
             self.depart(shared);
             return Fate::Left;
@@ -212,6 +215,22 @@ impl Group {
         self.plane.row_due = None;
         self.drop_held(shared, |_, _| true);
         self.dismiss_clients(shared);
+    }
+
+    /// Rows no longer go between those who left and the others, nor among them; so each says once that it is in the next view, or
+    /// at its end, to those that wait for it (R8).
+    fn show_leavers(&mut self, shared: &mut Shared, old_members: &[MemberEntry], value: &Value) {
+        let (me, has_left) = (shared.me, |process: &ProcessId| value.left.contains(process));
+        let leaves = has_left(&me);
+        if leaves && self.is_system() {
+            return;
+        }
+        for member in old_members.iter().filter(|m| m.process != me) {
+            let waits = has_left(&member.process) || (leaves && rank_of(&value.members, member.process).is_some());
+            if waits {
+                shared.send(member.address, self.id, value.number, &Message::Installed { number: value.number });
+            }
+        }
     }
 
     fn tell_joiners(&mut self, shared: &mut Shared, value: &Value) {
@@ -324,6 +343,14 @@ impl Group {
                 old.awaited.remove(&process);
             }
         }
+    }
+
+    /// A process says that it is in view `number`. That may be before this one has the decision.
+    pub fn note_installed(&mut self, process: ProcessId, number: u64) {
+        if number > self.view.number {
+            self.ahead.insert(process);
+        }
+        self.note_shown(process, number);
     }
 
     /// Lets go of views that are answered for (R8) and whose messages the application is done with.

@@ -154,6 +154,8 @@ pub struct Group {
     missing: Cell<((u64, u64), bool)>,
     /// Views that are over.
     pub old: VecDeque<OldView>,
+    /// Who has installed the next view already, and said so.
+    ahead: BTreeSet<ProcessId>,
     /// The values that ended the last views, newest last, with the number of the view that each ended.
     pub decided: VecDeque<(u64, Value)>,
     /// At the start of the present view: of the system group the directory, of others what is known of the clients, and of finals
@@ -261,6 +263,7 @@ impl Group {
             snapshot: Vec::new(),
             clients: clients::Clients::default(),
             candidates: BTreeMap::new(),
+            ahead: BTreeSet::new(),
             leavers: BTreeMap::new(),
             leaving: None,
             leave_at: None,
