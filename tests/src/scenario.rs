@@ -28,7 +28,7 @@ use crate::trace::{Event, Key, Process, ViewSeen};
 use isis_memory::CHUNK_SIZE;
 use isis_protocol::event::{Kind, Refused};
 use isis_protocol::id::GroupId;
-use isis_protocol::time::{MILLISECOND, SECOND};
+use isis_protocol::time::{MICROSECOND, MILLISECOND, SECOND};
 use isis_protocol::{Config, JoinOptions, TotalOrder};
 use isis_wire::frame::{FLAG_MULTI_FINAL, FRAME_HEADER, Frame, FrameKind};
 use isis_wire::message::{Code, Message};
@@ -167,6 +167,16 @@ impl Scenario {
         });
     }
 
+    /// Of the packets of one process that `which` says the first one to each other process gets through, and no other, until `mend`
+    /// or the next judge.
+    pub fn pass_first_packets(&mut self, from: usize, mut which: impl FnMut(&Packet) -> bool + 'static) {
+        let (from, mut passed) = (self.place(from), BTreeSet::new());
+        self.intercept(move |packet| {
+            let is_later = packet.from == from && which(packet) && !passed.insert(packet.to);
+            if is_later { Verdict::Drop } else { Verdict::Pass }
+        });
+    }
+
     /// Delivers what was held, in its order.
     pub fn release(&mut self) {
         self.world.network.release(&mut self.world.timeline);
@@ -268,13 +278,13 @@ impl Scenario {
         self.call(node, |app, ctx| app.multicast(ctx, app.members.len() - 1, (kind, safe), len, false))
     }
 
-    /// Multicasts a short message as soon as the window takes it.
-    pub fn multicast_when_possible(&mut self, node: usize, kind: Kind) -> Key {
+    /// Multicasts as soon as the window takes it.
+    pub fn multicast_when_possible(&mut self, node: usize, kind: Kind, safe: bool, len: usize) -> Key {
         let limit = self.world.now() + PATIENCE_NS;
         loop {
-            match self.try_multicast(node, kind, false, 64) {
+            match self.try_multicast(node, kind, safe, len) {
                 Ok(key) => return key,
-                Err(Refused::WouldBlock) if self.world.now() < limit => self.pass(MILLISECOND),
+                Err(Refused::WouldBlock) if self.world.now() < limit => self.pass(100 * MICROSECOND),
                 Err(refused) => self.fail(&format!("P{node} may not multicast: {refused:?}")),
             }
         }
@@ -414,10 +424,11 @@ pub fn message_packet(header: &packet::Header, message: &Message) -> Vec<u8> {
     bytes
 }
 
-/// Bytes of a group's stream, not of the system's.
+/// Bytes of a group's stream, or where they lie; not of the system's.
 pub fn in_stream(packet: &Packet) -> bool {
-    packet::Packet::parse(&packet.bytes)
-        .is_ok_and(|p| p.header.kind == PacketKind::Data && p.header.group != GroupId::SYSTEM)
+    packet::Packet::parse(&packet.bytes).is_ok_and(|p| {
+        matches!(p.header.kind, PacketKind::Data | PacketKind::Placed) && p.header.group != GroupId::SYSTEM
+    })
 }
 
 /// Something on a channel to that place.

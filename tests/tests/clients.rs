@@ -413,7 +413,7 @@ fn a_leaver_is_not_held_by_its_clients() {
         s.pass(MILLISECOND);
     };
     (0..200).for_each(|_| load(&mut s));
-    let last = s.multicast_when_possible(relay, Kind::Causal);
+    let last = s.multicast_when_possible(relay, Kind::Causal, false, 64);
     s.leave(relay).expect("it may leave");
     for _ in 0..20_000 {
         load(&mut s);

@@ -27,7 +27,7 @@ fn cut(one: usize, other: usize, one_way: bool) {
     s.until("the younger is out", |s| {
         rest.iter().all(|&n| s.view_is(n, &rest) && s.system_is(n, &rest)) && evictions(s) == 1
     });
-    let message = s.multicast_when_possible(rest[0], Kind::Total);
+    let message = s.multicast_when_possible(rest[0], Kind::Total, false, 64);
     s.until("the rest goes on", |s| rest.iter().all(|&n| s.has(n, message)));
     // It comes back, and asks in vain: nobody's view changes for it.
     let back = s.start(younger as u32);
@@ -143,7 +143,7 @@ fn where_the_rest_is_no_quorum_nothing_is_done() {
     assert_eq!(evictions(&s), 0, "{}", s.text());
     assert!(nodes.iter().all(|&n| s.system_is(n, &nodes)), "nobody has to go");
     s.mend();
-    let message = s.multicast_when_possible(nodes[4], Kind::Total);
+    let message = s.multicast_when_possible(nodes[4], Kind::Total, false, 64);
     s.until("all go on", |s| nodes.iter().all(|&n| s.has(n, message)));
     s.finish();
 }
@@ -187,7 +187,7 @@ fn a_cut_in_a_large_view() {
     s.part_one_way(9, 7);
     let rest: Vec<usize> = (0..12).filter(|n| *n != 9).collect();
     s.until("the younger is out", |s| rest.iter().all(|&n| s.view_is(n, &rest)) && evictions(s) == 1);
-    let message = s.multicast_when_possible(nodes[7], Kind::Total);
+    let message = s.multicast_when_possible(nodes[7], Kind::Total, false, 64);
     s.until("the rest goes on", |s| rest.iter().all(|&n| s.has(n, message)));
     s.finish();
 }
@@ -212,7 +212,7 @@ fn the_excluded_get_nothing_that_follows_what_they_lack() {
         if unheard || (late.get() && (change || notice)) { Verdict::Drop } else { Verdict::Pass }
     });
     s.call(b, |app, ctx| app.send_to(ctx, 0, 2, 30)).expect("to a member");
-    let after = s.multicast_when_possible(b, Kind::Causal);
+    let after = s.multicast_when_possible(b, Kind::Causal, false, 64);
     s.until("the system without it", |s| s.system_is(b, &[a, b]));
     s.pass(20 * MILLISECOND);
     assert!(!s.has(c, after), "{}", s.text());

@@ -56,7 +56,7 @@ fn stopped_member(window: u64, kind: Kind, lengths: &[usize], total_order: Total
     let (resumed, _) = full_speed(&mut s, &nodes, 20, kind, lengths);
     let range = *lengths.iter().min().expect("a length")..=*lengths.iter().max().expect("a length");
     let bound = s.world.template.memory_bound(MEMBERS, range, total_order);
-    let last = s.multicast_when_possible(nodes[0], kind);
+    let last = s.multicast_when_possible(nodes[0], kind, false, 64);
     s.until("the last message is everywhere", |s| nodes.iter().all(|&node| s.has(node, last)));
     s.finish();
     let peak = before.max(stopped).max(resumed) * CHUNK_SIZE as u64;

@@ -219,16 +219,7 @@ fn a_flush_of_what_nobody_else_can_date() {
         let before = s.multicast(b, Kind::Causal, false, 100);
         s.until("it is everywhere", |s| [a, b, c].iter().all(|&node| s.has(node, before)));
         s.pass(SECOND / 10);
-        // One packet of it gets through to each.
-        let (from, mut passed) = (s.place(a), Vec::new());
-        s.intercept(move |packet| {
-            if packet.from != from || !in_stream_of(0, packet) {
-                return Verdict::Pass;
-            }
-            let first = !passed.contains(&packet.to);
-            passed.push(packet.to);
-            if first { Verdict::Pass } else { Verdict::Drop }
-        });
+        s.pass_first_packets(a, |packet| in_stream_of(0, packet));
         let dated = s.call(a, |app, ctx| {
             let dated = app.multicast(ctx, 0, (Kind::Causal, false), 100, false).expect("room");
             app.flush(ctx, 0).expect("a member may flush");

@@ -3,7 +3,7 @@
 
 use isis_memory::CHUNK_SIZE;
 use isis_protocol::GroupId;
-use isis_protocol::event::{Kind, Refused};
+use isis_protocol::event::Kind;
 use isis_protocol::time::{MICROSECOND, MILLISECOND, SECOND};
 use isis_tests::scenario::Scenario;
 use isis_tests::sim::network::{Verdict, address};
@@ -45,11 +45,8 @@ fn send(s: &mut Scenario, node: usize, bytes: usize) -> isis_tests::trace::Key {
     let mut last = None;
     let mut sent = 0;
     while sent < bytes {
-        match s.try_multicast(node, Kind::Fifo, false, LEN) {
-            Ok(key) => (last, sent) = (Some(key), sent + LEN),
-            Err(Refused::WouldBlock) => s.pass(100 * MICROSECOND),
-            Err(other) => panic!("{other:?}"),
-        }
+        last = Some(s.multicast_when_possible(node, Kind::Fifo, false, LEN));
+        sent += LEN;
     }
     last.expect("at least one")
 }

@@ -186,7 +186,7 @@ fn unsafe_code_is_forbidden_where_it_has_no_place() {
         .filter(|(name, text)| text.contains(&marker) && !may.iter().any(|folder| name.starts_with(folder)))
         .map(|(name, _)| name.clone())
         .collect();
-    complain("unsafe code", &found);
+    complain(&marker, &found);
     assert!(files.iter().any(|(name, text)| name.starts_with("engine/memory/") && text.contains(&marker)));
 }
 

@@ -141,7 +141,7 @@ fn a_member_that_loses_all_its_successors_is_heard_all_the_same() {
         rest.iter().any(|&node| s.counter(node, "gossip_alarms") > 0),
         "nobody missed a predecessor, or this shows nothing"
     );
-    let last = s.multicast_when_possible(nodes[lonely], Kind::Total);
+    let last = s.multicast_when_possible(nodes[lonely], Kind::Total, false, 64);
     s.until("it speaks to all", |s| rest.iter().all(|&node| s.has(node, last)));
     s.finish();
 }
@@ -158,7 +158,7 @@ fn a_large_group_outlives_any_of_its_members() {
         s.crash(victim);
         let rest: Vec<usize> = order.iter().copied().filter(|node| *node != victim).collect();
         s.until("the view of the rest", |s| rest.iter().all(|&node| s.view_is(node, &rest)));
-        let after = s.multicast_when_possible(rest[3], Kind::Total);
+        let after = s.multicast_when_possible(rest[3], Kind::Total, false, 64);
         s.flush(rest[3]).expect("a flush");
         s.until("both are everywhere, and the flush is back", |s| {
             s.flushed(rest[3]) && rest.iter().all(|&node| s.has(node, before) && s.has(node, after))
@@ -186,9 +186,9 @@ fn lost_digests_are_asked_for() {
         Verdict::Pass
     });
     for round in 0..40 {
-        s.multicast_when_possible(nodes[round % 12], Kind::Total);
+        s.multicast_when_possible(nodes[round % 12], Kind::Total, false, 64);
     }
-    let last = s.multicast_when_possible(nodes[0], Kind::Total);
+    let last = s.multicast_when_possible(nodes[0], Kind::Total, false, 64);
     s.flush(nodes[0]).expect("a flush");
     s.until("all is delivered and stable", |s| s.flushed(nodes[0]) && nodes.iter().all(|&node| s.has(node, last)));
     // No more losses: what is asked for now is answered.

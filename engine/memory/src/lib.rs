@@ -25,7 +25,7 @@ pub use arena::{Arena, Neighbour, Place};
 pub use broadcast::{BroadcastReader, BroadcastWriter, Read};
 pub use doorbell::Doorbell;
 pub use fork::ForkMark;
-pub use region::{CHUNK_SIZE, ChunkIndex, Region};
+pub use region::{CHUNK_SIZE, ChunkIndex, RUN, Region};
 pub use ring::{Consumer, NoRoom, Producer, ring};
 pub use sealed::SealedMemory;
 pub use slot::Slot;

@@ -18,22 +18,19 @@
 //! use (the bitmap says which; giving back twice panics, always); its address never changes while the region lives.
 
 mod backing;
+mod occupancy;
 
 use crate::arena::{Arena, Neighbour, Place};
 use crate::sync;
-use backing::{Backing, HeapRun, Mapping};
+use backing::{Backing, HeapSlab, Mapping};
+use occupancy::{Occupancy, clear, is_set, set};
+pub use occupancy::{RUN, WARM};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes in a chunk. A constant of the protocol version, because positions map to chunks alike at every member.
 pub const CHUNK_SIZE: usize = 64 * 1024;
-
-/// Free chunks of a mapped region that keep their memory (64 MiB); further ones go back to the system.
-pub const WARM: u32 = 1024;
-
-/// The most chunks of a run: 1 MiB. After it, it goes on where there is room, so that a stream comes back to chunks that it had.
-pub(crate) const RUN: u32 = 16;
 
 /// Index of a chunk in its region.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -82,17 +79,7 @@ pub struct Region {
     /// Chunks of neighbours; `None`: the index is free.
     borrowed: Vec<Option<Borrowed>>,
     borrowed_free: Vec<u32>,
-    /// One bit per chunk: in use.
-    used: Vec<u64>,
-    /// Likewise: it has memory.
-    resident: Vec<u64>,
-    /// All words of `used` before this one are full.
-    full_words: usize,
-    private_in_use: u32,
-    /// Free chunks that have memory.
-    warm: u32,
-    /// No chunk from this index on was ever taken.
-    touched: u32,
+    private: Occupancy,
     limit: u32,
 }
 
@@ -115,12 +102,7 @@ impl Region {
             shared_in_use: 0,
             borrowed: Vec::new(),
             borrowed_free: Vec::new(),
-            used: Vec::new(),
-            resident: Vec::new(),
-            full_words: 0,
-            private_in_use: 0,
-            warm: 0,
-            touched: 0,
+            private: Occupancy::new(limit),
             limit,
         }
     }
@@ -137,8 +119,8 @@ impl Region {
         if self.in_use() >= self.limit {
             return None;
         }
-        let index = self.lowest_free();
-        Some(self.occupy(index))
+        let number = self.private.lowest_free();
+        Some(self.occupy(number))
     }
 
     /// As [`Region::take`], for bytes that go on where those of the chunk `after` end: if it can be, in the chunk that follows it
@@ -147,51 +129,16 @@ impl Region {
         if self.in_use() >= self.limit {
             return None;
         }
-        let next = after.filter(|after| after.0 < SHARED).map(|after| after.0 + 1);
-        let next = next.filter(|next| !next.is_multiple_of(RUN) && *next < self.limit && !is_set(&self.used, *next));
-        let index = next.or_else(|| self.free_run()).unwrap_or_else(|| self.lowest_free());
-        Some(self.occupy(index))
+        let after = after.filter(|after| after.0 < SHARED).map(|after| after.0);
+        let number = self.private.next_free(after);
+        Some(self.occupy(number))
     }
 
-    /// The free chunk of the lowest index. There is one.
-    fn lowest_free(&mut self) -> u32 {
-        while self.used.get(self.full_words) == Some(&u64::MAX) {
-            self.full_words += 1;
-        }
-        let word = self.used.get(self.full_words).copied().unwrap_or(0);
-        self.full_words as u32 * 64 + word.trailing_ones()
-    }
-
-    /// Where a run begins that is free.
-    fn free_run(&self) -> Option<u32> {
-        let runs = (0..self.limit / RUN).map(|run| run * RUN);
-        runs.skip_while(|first| (*first as usize) < self.full_words * 64).find(|first| {
-            let word = self.used.get(*first as usize / 64).copied().unwrap_or(0);
-            (word >> (first % 64)).trailing_zeros() >= RUN
-        })
-    }
-
-    /// Takes this chunk, which is free.
-    fn occupy(&mut self, index: u32) -> ChunkIndex {
-        while self.touched <= index {
-            match &mut self.backing {
-                Backing::Heap(runs) if self.touched.is_multiple_of(HeapRun::CHUNKS) => runs.push(HeapRun::new()),
-                _ => {}
-            }
-            if self.touched.is_multiple_of(64) {
-                self.used.push(0);
-                self.resident.push(0);
-            }
-            self.touched += 1;
-        }
-        set(&mut self.used, index);
-        self.private_in_use += 1;
-        if is_set(&self.resident, index) {
-            self.warm -= 1;
-        } else {
-            set(&mut self.resident, index);
-        }
-        ChunkIndex(index)
+    /// Takes this private chunk, which is free.
+    fn occupy(&mut self, number: u32) -> ChunkIndex {
+        self.private.occupy(number);
+        self.backing.reach(number);
+        ChunkIndex(number)
     }
 
     /// Gives a chunk back.
@@ -213,16 +160,15 @@ impl Region {
                 }
                 return;
             }
-            _ => clear(&mut self.used, index.0),
+            _ => {}
         }
-        self.private_in_use -= 1;
-        self.full_words = self.full_words.min(index.0 as usize / 64);
         match &mut self.backing {
-            Backing::Mapped(mapping) if self.warm >= WARM => {
-                mapping.forget(index.0 as usize * CHUNK_SIZE, CHUNK_SIZE);
-                clear(&mut self.resident, index.0);
+            Backing::Heap(_) => _ = self.private.give_back(index.0, false),
+            Backing::Mapped(mapping) => {
+                if self.private.give_back(index.0, true) {
+                    mapping.forget(index.0 as usize * CHUNK_SIZE, CHUNK_SIZE);
+                }
             }
-            _ => self.warm += 1,
         }
     }
 
@@ -235,9 +181,9 @@ impl Region {
     pub fn bytes(&self, index: ChunkIndex, range: Range<usize>) -> &[u8] {
         let base = if index.0 < SHARED {
             match &self.backing {
-                Backing::Heap(runs) => return HeapRun::bytes(runs, index.0, range),
+                Backing::Heap(slabs) => return HeapSlab::bytes(slabs, index.0, range),
                 Backing::Mapped(mapping) => {
-                    assert!(index.0 < self.touched, "no such chunk");
+                    assert!(index.0 < self.private.touched(), "no such chunk");
                     mapping.at(index.0 as usize * CHUNK_SIZE).cast_const()
                 }
             }
@@ -261,7 +207,7 @@ impl Region {
     fn reaches(&self, index: ChunkIndex, bytes: usize) -> bool {
         let chunks = bytes.div_ceil(CHUNK_SIZE);
         let (first, all) = match (index.owner(), &self.arena) {
-            (Owner::Private(number), _) => (number, self.touched),
+            (Owner::Private(number), _) => (number, self.private.touched()),
             (Owner::Shared(number), Some(arena)) => (number as usize, arena.chunks()),
             (Owner::Borrowed(number), _) => match self.borrowed.get(number).and_then(Option::as_ref) {
                 Some(borrowed) => (borrowed.chunk as usize, borrowed.neighbour.chunks()),
@@ -277,7 +223,7 @@ impl Region {
     pub fn is_followed_by(&self, first: ChunkIndex, second: ChunkIndex) -> bool {
         match (first.owner(), second.owner()) {
             (Owner::Private(first), Owner::Private(second)) => {
-                second == first + 1 && (matches!(self.backing, Backing::Mapped(_)) || !HeapRun::begins_at(second))
+                second == first + 1 && (matches!(self.backing, Backing::Mapped(_)) || !HeapSlab::begins_at(second))
             }
             (Owner::Shared(first), Owner::Shared(second)) => second == first + 1,
             (Owner::Borrowed(first), Owner::Borrowed(second)) => {
@@ -310,9 +256,9 @@ impl Region {
     pub fn range_mut(&mut self, index: ChunkIndex, range: Range<usize>) -> &mut [u8] {
         let base = match index.owner() {
             Owner::Private(number) => match &mut self.backing {
-                Backing::Heap(runs) => return HeapRun::range_mut(runs, number, range),
+                Backing::Heap(slabs) => return HeapSlab::range_mut(slabs, number, range),
                 Backing::Mapped(mapping) => {
-                    assert!(index.0 < self.touched, "no such chunk");
+                    assert!(index.0 < self.private.touched(), "no such chunk");
                     mapping.at(number * CHUNK_SIZE)
                 }
             },
@@ -327,7 +273,7 @@ impl Region {
 
     /// Chunks now in use, but for borrowed ones.
     pub fn in_use(&self) -> u32 {
-        self.private_in_use + self.shared_in_use
+        self.private.in_use() + self.shared_in_use
     }
 
     /// The most chunks that may be in use.
@@ -336,15 +282,12 @@ impl Region {
     }
 
     fn check(&self, index: ChunkIndex) {
-        let (bits, number) = match index.owner() {
-            Owner::Private(number) => (&self.used, number),
-            Owner::Shared(number) => (&self.shared, number as usize),
-            Owner::Borrowed(number) => {
-                let is_there = self.borrowed.get(number).is_some_and(Option::is_some);
-                return assert!(is_there, "chunk {} given back, but it is not in use", index.0);
-            }
+        let is_there = match index.owner() {
+            Owner::Private(number) => self.private.is_used(number as u32),
+            Owner::Shared(number) => is_set(&self.shared, number),
+            Owner::Borrowed(number) => self.borrowed.get(number).is_some_and(Option::is_some),
         };
-        assert!(is_set(bits, number as u32), "chunk {} given back, but it is not in use", index.0);
+        assert!(is_there, "chunk {} given back, but it is not in use", index.0);
     }
 
     // --- chunks that processes share --------------------------------------------------------------------------------------
@@ -457,19 +400,6 @@ impl Region {
     }
 }
 
-/// Whether this bit is set; those behind the last word are not.
-fn is_set(bits: &[u64], index: u32) -> bool {
-    bits.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
-}
-
-fn set(bits: &mut [u64], index: u32) {
-    bits[index as usize / 64] |= 1 << (index % 64);
-}
-
-fn clear(bits: &mut [u64], index: u32) {
-    bits[index as usize / 64] &= !(1 << (index % 64));
-}
-
 impl Drop for Region {
     fn drop(&mut self) {
         if let Some(arena) = &self.arena {
@@ -517,7 +447,7 @@ mod tests {
             assert_eq!((low.0, run[0].0, run[RUN as usize].0), (0, RUN, 2 * RUN), "runs are not mixed with others");
             for pair in run.windows(2) {
                 let follows = region.is_followed_by(pair[0], pair[1]);
-                assert_eq!(follows, mapped || pair[1].0 % HeapRun::CHUNKS != 0);
+                assert_eq!(follows, mapped || pair[1].0 % HeapSlab::CHUNKS != 0);
                 region.range_mut(pair[0], CHUNK_SIZE - 8..CHUNK_SIZE).fill(1);
                 region.range_mut(pair[1], 0..8).fill(2);
                 if follows {
@@ -598,11 +528,11 @@ mod tests {
         let last = chunks[WARM as usize + 1];
         region.range_mut(last, 0..CHUNK_SIZE)[0] = 1;
         chunks.iter().for_each(|chunk| region.give_back(*chunk));
-        let resident: u32 = region.resident.iter().map(|word| word.count_ones()).sum();
-        assert_eq!((region.warm, resident, region.in_use()), (WARM, WARM, 0));
+        assert_eq!((region.private.memory(), region.in_use()), ((WARM, WARM), 0));
         assert_eq!(region.bytes(last, 0..CHUNK_SIZE)[0], 0, "the memory went back to the system");
         assert!((0..WARM + 2).all(|_| region.take().is_some()));
     }
+
     /// Two regions whose processes, 1 and 2, share arenas of so many chunks.
     fn neighbours(chunks: u32) -> [Region; 2] {
         let arenas = [Arena::heap(chunks), Arena::heap(chunks)];

@@ -106,9 +106,9 @@ impl Config {
         }
     }
 
-    /// Payload bytes in one fragment of a message: at most a quarter of the window, which opens so much at a time.
+    /// The longest fragment of a message: `fragment`, but at most a quarter of the window, which opens so much at a time.
     #[inline]
-    pub fn fragment(&self) -> usize {
+    pub fn longest_fragment(&self) -> usize {
         fragment_within(self.fragment, self.window)
     }
 

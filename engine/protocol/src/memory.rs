@@ -52,7 +52,7 @@ impl Config {
     /// appended that could need a further one. A CONTEXT record counts in its stream's window, but for the last one.
     pub fn control_reserve(&self, members: usize, shortest: usize, total_order: TotalOrder) -> u64 {
         let members_wide = members as u64;
-        let messages = self.window.div_ceil(frame_size(shortest.min(self.fragment())) as u64);
+        let messages = self.window.div_ceil(frame_size(shortest.min(self.longest_fragment())) as u64);
         let context = frame_size(3 + members * CONTEXT_ENTRY) as u64;
         let records = match total_order {
             TotalOrder::Sequencer => ORDER_RECORD,
@@ -70,13 +70,13 @@ impl Config {
     /// payloads that the application sends, in bytes.
     pub fn memory_bound(&self, members: usize, lengths: RangeInclusive<usize>, total_order: TotalOrder) -> MemoryBound {
         let longest = (*lengths.end()).min(self.max_message);
-        let size = Plane::message_size(longest, self.fragment());
+        let size = Plane::message_size(longest, self.longest_fragment());
         let frame = frame_size(longest.min(SHORT)) as u64;
         let chunk = CHUNK_SIZE as u64;
         // A short frame that does not fit into the rest of a chunk leaves it empty. What a claim leaves counts in the window, but for
         // one that was overtaken.
         let padding = (size / chunk + 1) * frame + frame_size(longest.min(self.claim_max())) as u64;
-        let beyond = if longest > self.fragment() { size } else { 0 };
+        let beyond = if longest > self.longest_fragment() { size } else { 0 };
         let members_wide = members as u64;
         MemoryBound {
             windows: members_wide * self.window,

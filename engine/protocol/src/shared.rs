@@ -190,7 +190,7 @@ impl Shared {
     pub fn new(config: Config, region: Region, now: Instant) -> Shared {
         Shared {
             random: Random::new(config.seed ^ config.nonce.birth()),
-            fragment: config.fragment().min(region.limit() as usize * (CHUNK_SIZE / 8)),
+            fragment: config.longest_fragment().min(region.limit() as usize * (CHUNK_SIZE / 8)),
             config,
             region,
             now,

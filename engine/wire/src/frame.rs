@@ -5,8 +5,8 @@
 //!        8  payload
 //! ```
 //! A frame with a payload of at most [`SHORT`] bytes, and every record, lies within a chunk (64 KiB of positions); the unused rest
-//! of a chunk is a [`FrameKind::Pad`] frame. A longer fragment of a message that was not written in place (a claim) begins where the last frame ends, and goes on through
-//! as many chunks as it takes.
+//! of a chunk is a [`FrameKind::Pad`] frame. A longer fragment of a message that was not written in place (a claim) begins where the
+//! last frame ends, and goes on through as many chunks as it takes.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::message::MAX_NUMBER;

@@ -6,59 +6,59 @@ use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
 
-/// Runs on the heap that a thread keeps for its next regions (32 MiB).
+/// Slabs that a thread keeps for its next regions (32 MiB).
 const SPARE: usize = 128;
 
-/// The chunks of a run.
-const CHUNKS: usize = HeapRun::CHUNKS as usize;
+/// The chunks of a slab.
+const CHUNKS: usize = HeapSlab::CHUNKS as usize;
 
 thread_local! {
-    /// Runs of heap regions that are gone, all zeroes again. A simulator makes thousands of small regions one after the
+    /// Slabs of regions that are gone, all zeroes again. A simulator makes thousands of small regions one after the
     /// other: to clear the little that was written of each chunk is much less than to clear all of a new one.
     static SPARES: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Chunks on the heap that follow each other in memory.
 #[derive(Debug)]
-pub(super) struct HeapRun {
+pub(super) struct HeapSlab {
     bytes: Box<[u8]>,
     /// Of each chunk: nothing from here on was ever written: zeroes.
     written: [usize; CHUNKS],
 }
 
-impl HeapRun {
-    /// Few: what crosses the border between two runs is not in one piece, and simulations have that as well.
+impl HeapSlab {
+    /// Few: what crosses the border between two slabs is not in one piece, and simulations have that as well.
     pub const CHUNKS: u32 = 4;
 
-    pub fn new() -> HeapRun {
+    pub fn new() -> HeapSlab {
         let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
         let bytes = spare.unwrap_or_else(|| vec![0; CHUNKS * CHUNK_SIZE].into_boxed_slice());
-        HeapRun { bytes, written: [0; CHUNKS] }
+        HeapSlab { bytes, written: [0; CHUNKS] }
     }
 
-    /// Whether a run begins with the chunk of this number.
+    /// Whether a slab begins with the chunk of this number.
     pub fn begins_at(number: usize) -> bool {
         number.is_multiple_of(CHUNKS)
     }
 
-    /// Some bytes from the beginning of the chunk of this number on, in its run.
+    /// Some bytes from the beginning of the chunk of this number on, in its slab.
     #[inline]
-    pub fn bytes(runs: &[HeapRun], number: u32, range: Range<usize>) -> &[u8] {
-        let base = (number % HeapRun::CHUNKS) as usize * CHUNK_SIZE;
-        &runs[(number / HeapRun::CHUNKS) as usize].bytes[base + range.start..base + range.end]
+    pub fn bytes(slabs: &[HeapSlab], number: u32, range: Range<usize>) -> &[u8] {
+        let base = (number % HeapSlab::CHUNKS) as usize * CHUNK_SIZE;
+        &slabs[(number / HeapSlab::CHUNKS) as usize].bytes[base + range.start..base + range.end]
     }
 
     /// Some bytes of the chunk of this number.
     #[inline]
-    pub fn range_mut(runs: &mut [HeapRun], number: usize, range: Range<usize>) -> &mut [u8] {
-        let (run, chunk) = (&mut runs[number / CHUNKS], number % CHUNKS);
+    pub fn range_mut(slabs: &mut [HeapSlab], number: usize, range: Range<usize>) -> &mut [u8] {
+        let (slab, chunk) = (&mut slabs[number / CHUNKS], number % CHUNKS);
         assert!(range.end <= CHUNK_SIZE, "beyond the chunk");
-        run.written[chunk] = run.written[chunk].max(range.end);
-        &mut run.bytes[chunk * CHUNK_SIZE..][range]
+        slab.written[chunk] = slab.written[chunk].max(range.end);
+        &mut slab.bytes[chunk * CHUNK_SIZE..][range]
     }
 }
 
-impl Drop for HeapRun {
+impl Drop for HeapSlab {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         // A thread at its end keeps none.
@@ -77,8 +77,17 @@ impl Drop for HeapRun {
 /// See the module.
 #[derive(Debug)]
 pub(super) enum Backing {
-    Heap(Vec<HeapRun>),
+    Heap(Vec<HeapSlab>),
     Mapped(Mapping),
+}
+
+impl Backing {
+    /// Makes room for the chunk of this number.
+    pub fn reach(&mut self, number: u32) {
+        if let Backing::Heap(slabs) = self {
+            slabs.resize_with(slabs.len().max((number / HeapSlab::CHUNKS) as usize + 1), HeapSlab::new);
+        }
+    }
 }
 
 /// An anonymous private mapping, unmapped on drop.

@@ -2,8 +2,9 @@
 //! bytes: they are kept, put in order and handed over as one [`Batch`], and taken apart where the application takes them.
 //!
 //! Invariant: the frames of a batch were parsed, lie in one chunk one behind the other (or there is one, which goes on in the chunks
-//! that follow in memory), and stay there until the last message is consumed; so their headers are read again without a doubt. (In a neighbour's chunk a stray write of that process could
-//! change them: no more is believed then than that there are bytes in the chunk.)
+//! that follow in memory), and stay there until the last message is consumed; so their headers are read again without a doubt. (In
+//! a neighbour's chunk a stray write of that process could change them: no more is believed then than that there are bytes in the
+//! chunk.)
 
 use super::inbox::Carries;
 use crate::event::{Body, Kind};

@@ -1,6 +1,6 @@
 //! Which chunks of the region hold a stream: chunk number = position / [`CHUNK_SIZE`].
 
-use isis_memory::{CHUNK_SIZE, ChunkIndex, Region};
+use isis_memory::{CHUNK_SIZE, ChunkIndex, RUN, Region};
 use std::collections::VecDeque;
 
 /// The chunks of one stream, from the first not yet given back.
@@ -10,8 +10,8 @@ pub struct Chunks {
     chunks: VecDeque<Option<ChunkIndex>>,
 }
 
-/// So far behind a frame that reached from one chunk into another more of them are expected.
-const GOES_ON: u64 = 16 * CHUNK_SIZE as u64;
+/// So far behind a frame that reached from one chunk into another more of them are expected: as far as a run of chunks reaches.
+const GOES_ON: u64 = RUN as u64 * CHUNK_SIZE as u64;
 
 /// Whether bytes at `position` are likely to be of frames that reach into the next chunk, if the last one of them ended at
 /// `crossed` (0: there was none): then chunks should follow each other in memory.

@@ -10,8 +10,8 @@
 //!  unknown ─────────────► BASE ─────────────────────► its size ─────────────────────────────────► a smaller one
 //! ```
 //!
-//! Invariant: what [`PathMtu::current`] says was answered by each peer in use lately, or is `BASE`, which any path takes
-//! that IPv6 may use.
+//! Invariant: what [`PathMtu::current`] says was answered by each peer in use lately that answers at all, or is `BASE`, which any
+//! path takes that IPv6 may use.
 
 use isis_wire::Address;
 
@@ -53,6 +53,13 @@ impl Peer {
         let passes = |then: &Option<u64>| then.is_some_and(|then| self.last_ns.saturating_sub(then) <= LAPSE_NS);
         let best = self.answered_ns.iter().rposition(passes);
         best.map_or(sizes[0], |index| sizes[index])
+    }
+
+    /// Datagrams went to it of late, and it has answered, or may still: where a process once was, and which the search for others
+    /// keeps asking, nothing gets through, of whatever size.
+    fn counts(&self, now_ns: u64) -> bool {
+        let is_new = self.rounds <= FIRST_ROUNDS_NS.len();
+        now_ns.saturating_sub(self.used_ns) < UNUSED_NS && (self.last_ns > 0 || is_new)
     }
 }
 
@@ -132,8 +139,8 @@ impl PathMtu {
     }
 
     fn look(&mut self, now_ns: u64) {
-        let used = self.peers.iter().filter(|peer| now_ns.saturating_sub(peer.used_ns) < UNUSED_NS);
-        self.current = used.map(|peer| peer.size(&self.sizes)).min().unwrap_or(self.sizes[0]);
+        let counting = self.peers.iter().filter(|peer| peer.counts(now_ns));
+        self.current = counting.map(|peer| peer.size(&self.sizes)).min().unwrap_or(self.sizes[0]);
     }
 
     /// Sends the probes that are due: to whom, of which size. Says when to call again.
@@ -223,6 +230,19 @@ mod tests {
         let mut mtu = PathMtu::new(address(9), 1_472, false);
         run(&mut mtu, 1, 100, &[(1, 1_472)]);
         run(&mut mtu, 101, 20_000, &[(1, 0)]);
+        assert_eq!(mtu.current(), 1_472);
+    }
+
+    /// An address that is asked for ever, and where nobody is any more, does not hold the others up; if somebody is there after all,
+    /// it counts from its first answer on.
+    #[test]
+    fn who_never_answered_does_not_count() {
+        let mut mtu = PathMtu::new(address(9), 8_972, false);
+        run(&mut mtu, 1, 20_000, &[(1, 8_972), (2, 0)]);
+        assert_eq!(mtu.current(), 8_972);
+        mtu.handle_answer(20_000 * MS, address(2), BASE as u64);
+        assert_eq!(mtu.current(), BASE);
+        run(&mut mtu, 20_001, 3_000, &[(1, 8_972), (2, 1_472)]);
         assert_eq!(mtu.current(), 1_472);
     }
 
