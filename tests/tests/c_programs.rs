@@ -136,6 +136,17 @@ fn functions_of_the_header() -> Vec<String> {
     functions
 }
 
+/// What bench/pgo.sh trains with.
+#[test]
+fn load_counts_what_comes() {
+    for mode in ["inline", "threaded"] {
+        let printed = run_with("load", &["1", "0.2", "1000"], &[("ISIS_MODE", mode)]);
+        let rate = printed.trim().strip_suffix(" million/s").and_then(|rate| rate.parse::<f64>().ok());
+        assert!(rate.is_some(), "{mode}: {printed}");
+    }
+    assert!(!execute("load", &["1", "0.2", "0"], &[]).status.success(), "messages of no bytes");
+}
+
 #[test]
 fn bad_input_tries_every_entry_point() {
     let program = std::fs::read_to_string(workspace().join("tests/c/bad_input.c")).expect("bad_input.c");
