@@ -126,7 +126,10 @@ impl Endpoint {
             self.looking.add_address(from);
         } else if self.shared.stalled && ballot.founding > self.founding.number && self.is_lost(free) {
             // This system never has a quorum again, and this process is in the way of the next one.
-            return self.evict();
+            self.evict();
+            if self.ended.is_some() {
+                return;
+            }
         }
         self.ask_record(RecordOperation::Pledge { ballot, previous }, Pending::Pledge(Some(from), ballot));
     }

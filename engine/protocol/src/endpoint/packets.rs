@@ -304,7 +304,7 @@ impl Endpoint {
         let me = self.shared.me;
         if value.number > system.view.number + 1 && !value.members.iter().any(|m| m.process == me) {
             self.evict();
-        } else if value.number == system.view.number + 1 {
+        } else if value.number == system.view.number + 1 && system.departed_until.is_none() {
             let fate = system.decide(&mut self.shared, value);
             self.meet_fate(GroupId::SYSTEM, fate);
         } else if value.number <= system.view.number {
@@ -368,7 +368,8 @@ impl Endpoint {
             Message::Decide { value, .. } if header.group == GroupId::SYSTEM && value.number > number + 1 => {
                 // It is in that view, or at its end.
                 group.note_shown(process, value.number - 1);
-                if !value.members.iter().any(|m| m.process == self.shared.me) {
+                let leaves = group.change.decided.as_deref().is_some_and(|it| it.left.contains(&self.shared.me));
+                if !leaves && !value.members.iter().any(|m| m.process == self.shared.me) {
                     self.evict();
                 }
             }

@@ -211,6 +211,10 @@ impl Endpoint {
         if lost {
             self.lose_flushes();
         }
+        if self.process().is_none() {
+            // It asked to be admitted.
+            self.shared.outbox.clear();
+        }
         for group in self.groups.values_mut() {
             group.dissolve(&mut self.shared);
         }
@@ -253,9 +257,11 @@ impl Endpoint {
     }
 
     /// R13: this process asked that system to admit it, and there is still a reason to go: it is the older one, or the own
-    /// one is stalled. A system that has recovered meanwhile does not give way to a younger one, which may do so itself.
+    /// one is stalled. A system that has recovered meanwhile does not give way to a younger one, which may do so itself. Nor does a
+    /// process that closes.
     pub(super) fn would_give_way(&self, system: SystemId) -> bool {
-        self.looking.asked_elsewhere(system) && (system < self.shared.system || self.shared.stalled)
+        let has_reason = system < self.shared.system || self.shared.stalled;
+        has_reason && self.looking.asked_elsewhere(system) && self.closing.is_none()
     }
 
     /// R13: the older system has admitted this process; it ends here, and comes back there as a new incarnation.
@@ -285,9 +291,12 @@ impl Endpoint {
         let now = self.shared.now;
         let groups_left = self.handles.iter().any(|handle| !matches!(handle.phase, Phase::Gone));
         let alone = self.shared.peers.is_empty();
-        let system_left = self.groups.get(&GroupId::SYSTEM).is_none_or(|g| g.departed_until.is_some());
-        let answered = self.groups.values().all(|group| group.old.iter().all(|old| old.awaited.is_empty()));
-        if self.process().is_none() || now >= until || (!groups_left && (alone || (system_left && answered))) {
+        // Whoever is in the next system view hears no more of this process, in no group: what it knows of their ends all members have
+        // accepted, and finish without it.
+        let answered = |system: &Group| system.old.iter().all(|old| old.awaited.is_empty());
+        let system_left =
+            self.groups.get(&GroupId::SYSTEM).is_none_or(|group| group.departed_until.is_some() && answered(group));
+        if self.process().is_none() || now >= until || (!groups_left && (alone || system_left)) {
             self.end(Ended::Closed, Event::Closed);
             return;
         }

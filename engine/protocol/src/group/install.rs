@@ -131,11 +131,13 @@ impl Group {
         if was_telling && !self.is_system() {
             self.tell_joiners(shared, &value);
         }
-        self.show_leavers(shared, &old_members, &value);
         let Some(rank) = stays else {
             self.depart(shared);
             return Fate::Left;
         };
+        if self.is_system() {
+            self.show_leavers(shared, &old_members, &value);
+        }
         shared.count(Counter::ViewsInstalled);
         let told_rank = if mutant!(TellsOldRank) { self.rank } else { rank };
         self.rank = rank;
@@ -217,19 +219,10 @@ impl Group {
         self.dismiss_clients(shared);
     }
 
-    /// Rows no longer go between those who left and the others, nor among them; so each says once that it is in the next view, or
-    /// at its end, to those that wait for it (R8).
+    /// Rows no longer go to those who left the system; so each says once that it is in the next view (R8).
     fn show_leavers(&mut self, shared: &mut Shared, old_members: &[MemberEntry], value: &Value) {
-        let (me, has_left) = (shared.me, |process: &ProcessId| value.left.contains(process));
-        let leaves = has_left(&me);
-        if leaves && self.is_system() {
-            return;
-        }
-        for member in old_members.iter().filter(|m| m.process != me) {
-            let waits = has_left(&member.process) || (leaves && rank_of(&value.members, member.process).is_some());
-            if waits {
-                shared.send(member.address, self.id, value.number, &Message::Installed { number: value.number });
-            }
+        for leaver in old_members.iter().filter(|m| value.left.contains(&m.process)) {
+            shared.send(leaver.address, self.id, value.number, &Message::Installed { number: value.number });
         }
     }
 
