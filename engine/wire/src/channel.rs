@@ -49,6 +49,8 @@ code_struct! {
         vector: Vec<u64>,
         /// The entry point.
         entry: u16,
+        /// The sender is a client of the group, not a member.
+        from_client: bool,
         /// For a reply, the message that it answers: view, sender, number.
         answers: Option<((u64, ProcessId), u64)>,
         /// Numbers the sender's point-to-point messages to this receiver.

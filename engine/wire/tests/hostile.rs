@@ -177,7 +177,16 @@ fn a_short_message_is_none() {
     cut_short(&ChannelAck { to, lane: 0, next: 3, bitmap: u64::MAX, delivered: 300 });
     let answers = Some(((3, to), 5));
     let data = b"reply".to_vec();
-    cut_short(&Envelope { group: GroupId(3), view: 2, vector: vec![1, 2], entry: 7, answers, number: 8, data });
+    cut_short(&Envelope {
+        group: GroupId(3),
+        view: 2,
+        vector: vec![1, 2],
+        entry: 7,
+        from_client: true,
+        answers,
+        number: 8,
+        data,
+    });
     cut_short(&Message::Discover { nonce: Nonce(1), site: SiteKey(2), address: Address::default(), may_found: true });
 
     let header = Header { kind: PacketKind::Row, birth: 1, system: SystemId(2), group: GroupId(3), view: 4 };

@@ -229,7 +229,17 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     add("envelope", 4, &|out| {
         let answers = Some(((3, to), 5));
         let data = b"reply".to_vec();
-        Envelope { group: GroupId(3), view: 2, vector: vec![1, 2], entry: 7, answers, number: 8, data }.write(out);
+        Envelope {
+            group: GroupId(3),
+            view: 2,
+            vector: vec![1, 2],
+            entry: 7,
+            from_client: true,
+            answers,
+            number: 8,
+            data,
+        }
+        .write(out);
     });
     add("state-block", 5, &|out| {
         StateBlock { group: GroupId(3), view: 2, offset: 0, done: true, data: vec![1, 2, 3] }.write(out);

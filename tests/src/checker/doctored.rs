@@ -441,6 +441,31 @@ fn property_12_sees_through_a_point_to_point_message() {
     });
 }
 
+/// P0 tells P1 something before P1's first view, which P1 is thus not owed, and multicasts P0#3. P1 may do without it, but must not
+/// deliver it after that.
+#[test]
+fn property_12_of_what_is_not_owed() {
+    let name = Key { sender: P0, join: 0, channel: Channel::PointToPoint, number: 1 };
+    let sent = Event::SendTo { key: name, kind: Kind::Unicast, to: P1, len: 3, group: GROUP, view: 1 };
+    let tell = |t: &mut Trace| {
+        let at = t.records.iter().position(|r| matches!(&r.event, Event::Send { key: k, .. } if *k == key(P0, 3)));
+        let at = at.expect("it is sent");
+        let time = t.records[at].time;
+        t.records.insert(at, crate::trace::Record { time, process: P0, event: sent.clone() });
+    };
+    let mut trace = good();
+    tell(&mut trace);
+    assert!(!found(&trace).contains(&12));
+    bites(12, |t| {
+        tell(t);
+        let after = delivery(t, P1, P0, 3);
+        let mut got = t.records[after].clone();
+        let Event::Deliver(d) = &mut got.event else { panic!("no delivery") };
+        (d.key, d.kind, d.safe) = (Some(name), Kind::Unicast, false);
+        t.records.insert(after + 1, got);
+    });
+}
+
 #[test]
 fn property_13_total() {
     // P0#2 and P1#2 have no order for P2 alone: swap them there, numbers included.

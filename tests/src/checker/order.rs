@@ -188,7 +188,9 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                     },
                 };
                 let when = delivered.get(&(process, earlier));
-                if destination && when.is_none_or(|&when| when > record) {
+                // Owed or not, what was sent to one process comes in this order or not at all.
+                let comes_late = sent.to == Some(process) && when.is_some();
+                if (destination || comes_late) && when.is_none_or(|&when| when > record) {
                     let what = format!("{process:?} delivers {key:?} without {earlier:?}, which happened before");
                     let records: Vec<_> = [sent.record, record].into_iter().chain(when.copied()).collect();
                     history.blame(found, 12, what, &records);

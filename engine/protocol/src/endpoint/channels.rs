@@ -89,6 +89,9 @@ impl Endpoint {
         let group = envelope.group;
         let behind = self.comes_behind(process, |early| matches!(early, Early::Unicast(e) if e.group == group));
         match self.groups.get_mut(&group) {
+            Some(group) if group.is_for_former_membership(&envelope) => {
+                self.shared.note_unicast_taken(process, envelope.number);
+            }
             Some(group) if group.departed_until.is_none() && !behind && group.has_room_to_hold() => {
                 group.receive_unicast(&mut self.shared, process, envelope);
             }

@@ -281,6 +281,7 @@ impl Group {
             return None;
         }
         if header.operation != ClientOperation::Message {
+            self.void_waiting(shared);
             return None;
         }
         message.safe = header.safe;
@@ -316,6 +317,7 @@ impl Group {
             place,
             debts,
             to: None,
+            void: false,
             stable_at: None,
             ticket: 0,
             carries: Some(Carries::Relayed),

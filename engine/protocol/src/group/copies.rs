@@ -221,6 +221,7 @@ impl Group {
             place,
             debts: Vec::new(),
             to: None,
+            void: false,
             stable_at: None,
             ticket,
             carries: Some(Carries::Copy),

@@ -172,6 +172,7 @@ impl Group {
         }
         self.install_state_if_complete(shared);
         self.rewind_waiting();
+        self.void_waiting(shared);
         let (members, clients) = (self.view.members.clone(), self.clients.registered());
         self.drop_held(shared, |_, sender| rank_of(&members, sender).is_none() && !clients.contains(&sender));
         self.release_held(shared);

@@ -67,6 +67,8 @@ pub struct Waiting {
     pub debts: Vec<Debt>,
     /// It goes to one member, or to a client.
     pub to: Option<unicast::Addressed>,
+    /// Whom it goes to is gone: it goes nowhere.
+    pub void: bool,
     /// To a client: up to where the streams of which view have to be stable.
     pub stable_at: Option<(u64, Vec<u64>)>,
     /// Its ticket; 0: it has none, or is known by another name.
@@ -138,6 +140,8 @@ pub struct Group {
     pub options: JoinOptions,
     /// The present view.
     pub view: ViewRecord,
+    /// This membership's first view.
+    first_view: u64,
     /// This process's rank in it.
     pub rank: usize,
     /// The other members' addresses.
@@ -245,12 +249,13 @@ impl Group {
         // A property of the group, whatever this process asked for.
         options.total_order = shared.directory.entry(id).map_or(options.total_order, |entry| entry.total_order);
         let plane = Plane::new(rank, members, shared.config.max_message, options.total_order);
-        let view_clock = view.clock;
+        let (view_clock, first_view) = (view.clock, view.number);
         let mut group = Group {
             id,
             handle,
             options,
             view,
+            first_view,
             rank,
             peers: Vec::new(),
             on_one_site: true,
@@ -482,6 +487,7 @@ impl Group {
             place,
             debts,
             to,
+            void: false,
             stable_at: None,
             ticket: 0,
             carries: None,
@@ -528,6 +534,7 @@ impl Group {
             place,
             debts,
             to: None,
+            void: false,
             stable_at: None,
             ticket,
             carries: None,

@@ -6,7 +6,7 @@
 //! delivered.
 
 use super::debts::Debt;
-use super::{Group, Waiting};
+use super::{Group, Waiting, rank_of};
 use crate::event::{Body, Delivery, Event, Kind, MessageId, Refused, SendOptions};
 use crate::id::ProcessId;
 use crate::pending::Pending;
@@ -80,15 +80,25 @@ impl Group {
         if self.plane.frozen || shared.stalled {
             return false;
         }
-        if self.rank_of(addressed.member).is_none() && !self.clients.is_registered(addressed.member) {
-            // A receiver that is gone needs nothing any more, even if it comes back.
-            shared.give_up_unicast(addressed.member, addressed.number);
+        if message.void {
             return true;
         }
         if !self.may_go_to(shared, addressed.member, &mut message.stable_at) {
             return false;
         }
         self.send_now(shared, addressed, message.options.entry, data) != Err(Refused::WouldBlock)
+    }
+
+    /// Members or clients may be gone: what waits to be sent to them will not be, even if they come back before its turn.
+    pub(crate) fn void_waiting(&mut self, shared: &mut Shared) {
+        for message in &mut self.waiting {
+            let Some(addressed) = message.to.filter(|_| !message.void) else { continue };
+            message.void = rank_of(&self.view.members, addressed.member).is_none()
+                && !self.clients.is_registered(addressed.member);
+            if message.void {
+                shared.give_up_unicast(addressed.member, addressed.number);
+            }
+        }
     }
 
     /// A member waits for the context of what it gets; a client delivers nothing, so it must not hear of anything that the
@@ -121,6 +131,7 @@ impl Group {
             view: self.view.number,
             vector,
             entry: u16::from(entry),
+            from_client: false,
             answers: answers.map(|id| ((id.view, id.sender), id.number)),
             number,
             data: data.to_vec(),
@@ -148,6 +159,13 @@ impl Group {
     pub fn receive_unicast(&mut self, shared: &mut Shared, sender: ProcessId, envelope: Envelope) {
         self.held.push_back(Held { sender, envelope });
         self.release_held(shared);
+    }
+
+    /// A member sent it to a former membership of this process, and no longer waits for it: it must not be delivered in this
+    /// one. (A client waits until it is taken, and its view may be behind.)
+    pub fn is_for_former_membership(&self, envelope: &Envelope) -> bool {
+        let ended = self.departed_until.is_some() && envelope.view <= self.view.number;
+        !envelope.from_client && (ended || envelope.view < self.first_view)
     }
 
     /// Another message may be kept until its context is delivered.

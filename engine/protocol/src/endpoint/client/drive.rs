@@ -176,6 +176,7 @@ impl Endpoint {
                 view: client.view,
                 vector: client.vector.clone(),
                 entry: u16::from(entry),
+                from_client: true,
                 answers: answers.map(|id| ((id.view, id.sender), id.number)),
                 number,
                 data: item.data.clone(),
