@@ -45,6 +45,7 @@ survived! {
     gbcast "gbcast" 80;
     leave "leave" 60;
     close "close" 100;
+    close_between_hosts "close-between-hosts" 400;
     handovers "handovers" 60;
 }
 

@@ -73,33 +73,36 @@ fn stopped_member(window: u64, kind: Kind, lengths: &[usize], total_order: Total
     (peak, bound.total() + system * CHUNK_SIZE as u64)
 }
 
-fn check(window: u64, kind: Kind, lengths: &[usize], total_order: TotalOrder) {
+/// The sum is not less than what is taken, and not `loose` times that.
+fn check(window: u64, kind: Kind, lengths: &[usize], total_order: TotalOrder, loose: u64) {
     let (peak, bound) = stopped_member(window, kind, lengths, total_order);
     assert!(peak <= bound, "{peak} bytes were taken, {bound} are documented");
-    assert!(4 * peak >= bound, "{bound} bytes are documented, no more than {peak} are taken: the sum is loose");
+    assert!(loose * peak >= bound, "{bound} bytes are documented, no more than {peak} are taken: the sum is loose");
 }
 
 #[test]
 fn short_messages_in_total_order_stay_within_the_sum() {
-    check(256 << 10, Kind::Total, &[64], TotalOrder::Sequencer);
+    check(256 << 10, Kind::Total, &[64], TotalOrder::Sequencer, 3);
 }
 
 #[test]
 fn causal_messages_of_several_lengths_stay_within_the_sum() {
-    check(256 << 10, Kind::Causal, &[1_000, 4_000, 100], TotalOrder::Sequencer);
+    check(256 << 10, Kind::Causal, &[1_000, 4_000, 100], TotalOrder::Sequencer, 3);
 }
 
 #[test]
 fn messages_that_reach_into_the_next_chunk_stay_within_the_sum() {
-    check(256 << 10, Kind::Fifo, &[50_000, 7_000, 300], TotalOrder::Sequencer);
+    check(256 << 10, Kind::Fifo, &[50_000, 7_000, 300], TotalOrder::Sequencer, 3);
 }
 
+/// The sum has room for a message of each member that is not finished, in chunks of their own; with a window shorter than a
+/// message they hardly ever are all there at once.
 #[test]
 fn messages_longer_than_the_window_stay_within_the_sum() {
-    check(128 << 10, Kind::Total, &[200_000], TotalOrder::Sequencer);
+    check(128 << 10, Kind::Total, &[200_000], TotalOrder::Sequencer, 4);
 }
 
 #[test]
 fn short_messages_ordered_by_priorities_stay_within_the_sum() {
-    check(256 << 10, Kind::Total, &[64], TotalOrder::Priority);
+    check(256 << 10, Kind::Total, &[64], TotalOrder::Priority, 3);
 }

@@ -152,6 +152,20 @@ pub const SCRIPTS: &[Script] = &[
         },
     },
     Script {
+        name: "close-between-hosts",
+        what: "the oldest and the youngest of the processes of five hosts close at once under traffic",
+        sites: &[1, 1, 1, 1, 1],
+        expects: false,
+        moves: false,
+        from_ms: 400,
+        write: |acts| {
+            members(acts, 5);
+            traffic(acts, 5);
+            acts.push((404, 0, Act::Close));
+            acts.push((404, 4, Act::Close));
+        },
+    },
+    Script {
         name: "handovers",
         what: "the task of ordering moves from member to member under traffic, and one of them leaves",
         sites: &[3],
