@@ -141,8 +141,9 @@ fn functions_of_the_header() -> Vec<String> {
 fn load_counts_what_comes() {
     for mode in ["inline", "threaded"] {
         let printed = run_with("load", &["1", "0.2", "1000"], &[("ISIS_MODE", mode)]);
-        let rate = printed.trim().strip_suffix(" million/s").and_then(|rate| rate.parse::<f64>().ok());
-        assert!(rate.is_some(), "{mode}: {printed}");
+        let (rate, count) = printed.trim().split_once(" million/s, ").expect("a rate and a count");
+        let count = count.strip_suffix(" messages").and_then(|count| count.parse::<u64>().ok());
+        assert!(rate.parse::<f64>().is_ok() && count.is_some_and(|count| count > 0), "{mode}: {printed}");
     }
     assert!(!execute("load", &["1", "0.2", "0"], &[]).status.success(), "messages of no bytes");
 }

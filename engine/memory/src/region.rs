@@ -102,7 +102,7 @@ impl Region {
             shared_in_use: 0,
             borrowed: Vec::new(),
             borrowed_free: Vec::new(),
-            private: Occupancy::new(limit),
+            private: Occupancy::default(),
             limit,
         }
     }
@@ -130,7 +130,7 @@ impl Region {
             return None;
         }
         let after = after.filter(|after| after.0 < SHARED).map(|after| after.0);
-        let number = self.private.next_free(after);
+        let number = self.private.next_free(after, self.limit);
         Some(self.occupy(number))
     }
 

@@ -56,7 +56,7 @@ pub struct Config {
     pub max_pause_ns: u64,
     /// How far a sender's application bytes may be ahead of the slowest member's consumption.
     pub window: u64,
-    /// Payload bytes in one fragment of a message, at most; see [`Config::fragment`].
+    /// Payload bytes in one fragment of a message, at most; see [`Config::longest_fragment`].
     pub fragment: usize,
     /// The longest message.
     pub max_message: usize,

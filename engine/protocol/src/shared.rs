@@ -123,7 +123,7 @@ pub enum Target {
 pub struct Shared {
     /// The configuration.
     pub config: Config,
-    /// [`Config::fragment`], and at most an eighth of the region.
+    /// [`Config::longest_fragment`], and at most an eighth of the region.
     pub fragment: usize,
     /// All stream bytes.
     pub region: Region,

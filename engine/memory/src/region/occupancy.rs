@@ -9,8 +9,8 @@ pub const WARM: u32 = 1024;
 /// The most chunks of a run: 1 MiB. After it, it goes on where there is room, so that a stream comes back to chunks that it had.
 pub const RUN: u32 = 16;
 
-/// Chunks by their numbers, below a limit.
-#[derive(Debug)]
+/// Chunks by their numbers.
+#[derive(Debug, Default)]
 pub(super) struct Occupancy {
     /// One bit per chunk: in use.
     used: Vec<u64>,
@@ -23,15 +23,9 @@ pub(super) struct Occupancy {
     warm: u32,
     /// No chunk from this number on was ever taken.
     touched: u32,
-    limit: u32,
 }
 
 impl Occupancy {
-    pub fn new(limit: u32) -> Occupancy {
-        let (used, resident) = (Vec::new(), Vec::new());
-        Occupancy { used, resident, full_words: 0, in_use: 0, warm: 0, touched: 0, limit }
-    }
-
     pub fn in_use(&self) -> u32 {
         self.in_use
     }
@@ -56,16 +50,16 @@ impl Occupancy {
     }
 
     /// A free chunk for bytes that go on where those of `after` end: the next one, unless the run ends there, or where a run begins
-    /// that is free, or else any. The caller knows that there is one.
-    pub fn next_free(&mut self, after: Option<u32>) -> u32 {
+    /// that is free, or else any. The caller knows that fewer than `limit` are in use; the number is lower than that.
+    pub fn next_free(&mut self, after: Option<u32>, limit: u32) -> u32 {
         let next = after.map(|after| after + 1);
-        let next = next.filter(|next| !next.is_multiple_of(RUN) && *next < self.limit && !self.is_used(*next));
-        next.or_else(|| self.free_run()).unwrap_or_else(|| self.lowest_free())
+        let next = next.filter(|next| !next.is_multiple_of(RUN) && *next < limit && !self.is_used(*next));
+        next.or_else(|| self.free_run(limit)).unwrap_or_else(|| self.lowest_free())
     }
 
     /// Where a run begins that is free.
-    fn free_run(&self) -> Option<u32> {
-        let runs = (0..self.limit / RUN).map(|run| run * RUN);
+    fn free_run(&self, limit: u32) -> Option<u32> {
+        let runs = (0..limit / RUN).map(|run| run * RUN);
         runs.skip_while(|first| (*first as usize) < self.full_words * 64).find(|first| {
             let word = self.used.get(*first as usize / 64).copied().unwrap_or(0);
             (word >> (first % 64)).trailing_zeros() >= RUN

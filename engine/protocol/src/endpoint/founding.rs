@@ -127,6 +127,7 @@ impl Endpoint {
         } else if self.shared.stalled && ballot.founding > self.founding.number && self.is_lost(free) {
             // This system never has a quorum again, and this process is in the way of the next one.
             self.evict();
+            // Unless it has left: then it pledges, as one without a system.
             if self.ended.is_some() {
                 return;
             }

@@ -195,7 +195,7 @@ impl Endpoint {
 
     // --- the end -------------------------------------------------------------------------------------------------------
 
-    /// The others went on without this process. One that has left heard of that view already: it only answers for its past.
+    /// The others went on without this process, which did not want to go. One that has left did: views without it are no news.
     pub(super) fn evict(&mut self) {
         let has_left = self.groups.get(&GroupId::SYSTEM).is_some_and(|system| system.departed_until.is_some());
         if self.ended.is_none() && !has_left {
@@ -212,7 +212,8 @@ impl Endpoint {
             self.lose_flushes();
         }
         if self.process().is_none() {
-            // It asked to be admitted.
+            // What waits to go out asks to be admitted: that nobody shall do any more. Of a member it may be the word that others
+            // wait for.
             self.shared.outbox.clear();
         }
         for group in self.groups.values_mut() {
