@@ -368,8 +368,7 @@ impl Endpoint {
             Message::Decide { value, .. } if header.group == GroupId::SYSTEM && value.number > number + 1 => {
                 // It is in that view, or at its end.
                 group.note_shown(process, value.number - 1);
-                let leaves = group.change.decided.as_deref().is_some_and(|it| it.left.contains(&self.shared.me));
-                if !leaves && !value.members.iter().any(|m| m.process == self.shared.me) {
+                if !value.members.iter().any(|m| m.process == self.shared.me) {
                     self.evict();
                 }
             }

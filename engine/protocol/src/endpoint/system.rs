@@ -197,8 +197,18 @@ impl Endpoint {
 
     /// The others went on without this process, which did not want to go. One that has left did: views without it are no news.
     pub(super) fn evict(&mut self) {
-        let has_left = self.groups.get(&GroupId::SYSTEM).is_some_and(|system| system.departed_until.is_some());
-        if self.ended.is_none() && !has_left {
+        if self.ended.is_some() {
+            return;
+        }
+        let system = self.groups.get(&GroupId::SYSTEM);
+        if system.is_some_and(|system| system.departed_until.is_some()) {
+            return;
+        }
+        let leaves = system.and_then(|it| it.change.decided.as_ref()).is_some_and(|it| it.left.contains(&self.shared.me));
+        if leaves {
+            // It lacks bytes before the view without it, which nobody keeps for it. It is in no group that would need them.
+            self.end(Ended::Closed, Event::Closed);
+        } else {
             self.end(Ended::Evicted, Event::Evicted);
         }
     }
