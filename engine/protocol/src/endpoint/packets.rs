@@ -366,8 +366,6 @@ impl Endpoint {
             Message::Behind { .. } if header.view == 0 => group.tell_admission(&mut self.shared, from, process),
             Message::Behind { .. } => group.tell_past(&mut self.shared, from, header.view),
             Message::Decide { value, .. } if header.group == GroupId::SYSTEM && value.number > number + 1 => {
-                // It is in that view, or at its end.
-                group.note_shown(process, value.number - 1);
                 if !value.members.iter().any(|m| m.process == self.shared.me) {
                     self.evict();
                 }

@@ -204,7 +204,8 @@ impl Endpoint {
         if system.is_some_and(|system| system.departed_until.is_some()) {
             return;
         }
-        let leaves = system.and_then(|it| it.change.decided.as_ref()).is_some_and(|it| it.left.contains(&self.shared.me));
+        let leaves =
+            system.and_then(|it| it.change.decided.as_ref()).is_some_and(|it| it.left.contains(&self.shared.me));
         if leaves {
             // It lacks bytes before the view without it, which nobody keeps for it. It is in no group that would need them.
             self.end(Ended::Closed, Event::Closed);
