@@ -1,5 +1,6 @@
 //! Packets, frames and records: what every datagram and every message costs before the protocol looks at it.
 
+use crc_fast::{CrcAlgorithm, Digest};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use isis_wire::Writer;
 use isis_wire::frame::{FLAG_BEGIN, FLAG_END, Frame, FrameKind, read_context, read_order, write_context, write_order};
@@ -86,5 +87,25 @@ fn records(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, packets, records);
+/// The two crates of which the packet takes one by the length (`engine/wire/src/packet.rs`).
+fn checksums(c: &mut Criterion) {
+    let mut group = c.benchmark_group("checksum");
+    let bytes = vec![0x5a_u8; 59_904];
+    for size in [64_usize, 128, 192, 256, 512, 4_096, 59_904] {
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::new("crc32c", size), |b| {
+            b.iter(|| crc32c::crc32c_append(5, black_box(&bytes[..size])));
+        });
+        group.bench_function(BenchmarkId::new("crc-fast", size), |b| {
+            b.iter(|| {
+                let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!5_u32));
+                digest.update(black_box(&bytes[..size]));
+                digest.finalize()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, packets, records, checksums);
 criterion_main!(benches);
