@@ -97,3 +97,24 @@ fn who_lacks_the_end_of_its_last_view_has_left() {
     assert!(s.app(b).closed, "{}", s.text());
     s.finish();
 }
+
+/// The one that closes never hears of the view without it, only of one further on. It wanted to go, and is not evicted. (Found by
+/// reading.)
+#[test]
+fn who_hears_of_a_later_view_only_has_left() {
+    let (mut s, [a, b, c]) = three_hosts();
+    let leaver = s.place(b);
+    let last = s.app(b).system_view.as_ref().expect("it is in one").number;
+    s.intercept(move |packet| match message(packet) {
+        Some((true, Message::Decide { value, .. })) if packet.to == leaver && value.number == last + 1 => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    s.call(b, |app, ctx| app.close(ctx));
+    s.until("the others go on", |s| [a, c].iter().all(|&n| s.system_is(n, &[a, c])));
+    let d = s.start(3);
+    s.until("and further", |s| [a, c, d].iter().all(|&n| s.system_is(n, &[a, c, d])));
+    assert!(s.world.nodes[b].alive() && s.system_is(b, &[a, b, c]), "the schedule is another one:\n{}", s.text());
+    s.until("it is gone", |s| !s.world.nodes[b].alive());
+    assert!(s.app(b).closed, "{}", s.text());
+    s.finish();
+}

@@ -415,6 +415,7 @@ impl Endpoint {
         let old: Vec<MemberEntry> =
             value.members.iter().filter(|m| !value.joined.contains(&m.process)).cloned().collect();
         group.start_with(&mut self.shared, told);
+        group.await_first_view(&self.shared, &value);
         group.decided.push_back((value.number - 1, value));
         group.tell_first_view(&mut self.shared, &old);
         self.enter_group(index, group);

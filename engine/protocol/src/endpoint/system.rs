@@ -204,10 +204,8 @@ impl Endpoint {
         if system.is_some_and(|system| system.departed_until.is_some()) {
             return;
         }
-        let leaves =
-            system.and_then(|it| it.change.decided.as_ref()).is_some_and(|it| it.left.contains(&self.shared.me));
-        if leaves {
-            // It lacks bytes before the view without it, which nobody keeps for it. It is in no group that would need them.
+        if system.is_some_and(|system| system.leaving.is_some()) {
+            // It was about to leave. What comes before the view without it nobody keeps for it; it is in no group that would need that.
             self.end(Ended::Closed, Event::Closed);
         } else {
             self.end(Ended::Evicted, Event::Evicted);

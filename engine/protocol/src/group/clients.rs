@@ -512,11 +512,13 @@ impl Group {
 
     /// All members have delivered it.
     fn is_everywhere(&self, place: &Place) -> bool {
-        if place.view == self.view.number {
-            return self.delivered_everywhere(place.rank) >= place.count;
-        }
-        let over = place.view + 1 < self.view.number || self.plane.shown.iter().all(|&shown| shown);
-        over && self.old.iter().all(|old| old.number > place.view || old.awaited.is_empty())
+        let delivered = if place.view == self.view.number {
+            self.delivered_everywhere(place.rank) >= place.count
+        } else {
+            place.view + 1 < self.view.number || self.plane.shown.iter().all(|&shown| shown)
+        };
+        // Who has yet to end a view before may lack what came before it.
+        delivered && self.old.iter().all(|old| old.number > place.view || old.awaited.is_empty())
     }
 
     fn forget_places(&mut self) {

@@ -266,6 +266,15 @@ impl Group {
         }
     }
 
+    /// As a joiner: others may have yet to end the view before, and to deliver what those who are further on know (R4).
+    pub fn await_first_view(&mut self, shared: &Shared, value: &Value) {
+        let members = value.members.iter().map(|m| m.process).filter(|process| !value.joined.contains(process));
+        let awaited = members.chain(value.left.iter().copied()).collect();
+        let plane = Plane::new(0, 0, shared.config.max_message, self.options.total_order);
+        self.old.push_back(OldView { number: value.number - 1, plane, awaited, former: true });
+        self.tell_at = Some(shared.now + shared.config.resend_ns);
+    }
+
     /// Repeats decisions to those who have not shown the view that they led to.
     pub fn repeat_decision(&mut self, shared: &mut Shared) {
         if self.tell_at.is_none_or(|at| shared.now < at) {

@@ -101,7 +101,7 @@ pub struct OldView {
     pub plane: Plane,
     /// Who of the next view has not yet shown a sign of it or a later one.
     pub awaited: BTreeSet<ProcessId>,
-    /// Of a former membership of this process: the application is done with it.
+    /// Of a former membership of this process, or of none: the application is done with it.
     pub former: bool,
 }
 
