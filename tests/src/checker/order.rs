@@ -188,8 +188,11 @@ pub fn causal(history: &History<'_>, found: &mut Vec<Violation>) {
                     },
                 };
                 let when = delivered.get(&(process, earlier));
-                // Owed or not, what was sent to one process comes in this order or not at all.
-                let comes_late = sent.to == Some(process) && when.is_some();
+                // Owed or not: what was sent to one membership comes in another one in this order or not at all.
+                let taken_by =
+                    when.and_then(|&when| stay_at(process, group, when)).and_then(|stay| stay.installs.first());
+                let comes_late =
+                    sent.to == Some(process) && taken_by.is_some_and(|first| first.view.number > sent.view);
                 if (destination || comes_late) && when.is_none_or(|&when| when > record) {
                     let what = format!("{process:?} delivers {key:?} without {earlier:?}, which happened before");
                     let records: Vec<_> = [sent.record, record].into_iter().chain(when.copied()).collect();
