@@ -3,8 +3,7 @@
  * of the library. bench/pgo.sh trains with it.
  *
  * load MEMBERS SECONDS BYTES: waits until so many members are in the group "load", sends ABCASTs for so many seconds, to a callback
- * that takes several at once, and prints how many came, a second and in all. Options
- * by ISIS_..., as ISIS_MODE=inline.
+ * that takes several at once, and prints how many came, a second and in all. Options by ISIS_..., as ISIS_MODE=inline.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <isis.h>

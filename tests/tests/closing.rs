@@ -24,6 +24,16 @@ fn three_hosts() -> (Scenario, [usize; 3]) {
     (s, all)
 }
 
+/// The second one closes, and does not come to know that it has left; the others go on to the view without it, and to one further
+/// on, with a newcomer.
+fn closes_unheard(s: &mut Scenario, [a, b, c]: [usize; 3]) {
+    s.call(b, |app, ctx| app.close(ctx));
+    s.until("the others go on", |s| [a, c].iter().all(|&n| s.system_is(n, &[a, c])));
+    let d = s.start(3);
+    s.until("and further", |s| [a, c, d].iter().all(|&n| s.system_is(n, &[a, c, d])));
+    assert!(s.world.nodes[b].alive() && s.system_is(b, &[a, b, c]), "the schedule is another one:\n{}", s.text());
+}
+
 /// The others say that they are in the next system view before the one that closes has the decision: it counts.
 #[test]
 fn who_is_there_already_is_not_waited_for() {
@@ -87,11 +97,7 @@ fn who_lacks_the_end_of_its_last_view_has_left() {
     });
     s.join(a);
     s.pass(MILLISECOND);
-    s.call(b, |app, ctx| app.close(ctx));
-    s.until("the others go on", |s| [a, c].iter().all(|&n| s.system_is(n, &[a, c])));
-    let d = s.start(3);
-    s.until("and further", |s| [a, c, d].iter().all(|&n| s.system_is(n, &[a, c, d])));
-    assert!(s.world.nodes[b].alive() && s.system_is(b, &[a, b, c]), "the schedule is another one:\n{}", s.text());
+    closes_unheard(&mut s, [a, b, c]);
     s.mend();
     s.until("it is gone", |s| !s.world.nodes[b].alive());
     assert!(s.app(b).closed, "{}", s.text());
@@ -109,11 +115,7 @@ fn who_hears_of_a_later_view_only_has_left() {
         Some((true, Message::Decide { value, .. })) if packet.to == leaver && value.number == last + 1 => Verdict::Drop,
         _ => Verdict::Pass,
     });
-    s.call(b, |app, ctx| app.close(ctx));
-    s.until("the others go on", |s| [a, c].iter().all(|&n| s.system_is(n, &[a, c])));
-    let d = s.start(3);
-    s.until("and further", |s| [a, c, d].iter().all(|&n| s.system_is(n, &[a, c, d])));
-    assert!(s.world.nodes[b].alive() && s.system_is(b, &[a, b, c]), "the schedule is another one:\n{}", s.text());
+    closes_unheard(&mut s, [a, b, c]);
     s.until("it is gone", |s| !s.world.nodes[b].alive());
     assert!(s.app(b).closed, "{}", s.text());
     s.finish();

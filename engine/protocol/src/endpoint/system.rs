@@ -195,7 +195,8 @@ impl Endpoint {
 
     // --- the end -------------------------------------------------------------------------------------------------------
 
-    /// The others went on without this process, which did not want to go. One that has left did: views without it are no news.
+    /// The others went on without this process: it is evicted, unless it asked for that. To one that has left it is no news, and one
+    /// that was about to leave is closed.
     pub(super) fn evict(&mut self) {
         if self.ended.is_some() {
             return;

@@ -97,7 +97,7 @@ pub struct ViewRecord {
 pub struct OldView {
     /// Its number.
     pub number: u64,
-    /// Its bytes.
+    /// Its bytes; none of a view that this process was not in.
     pub plane: Plane,
     /// Who of the next view has not yet shown a sign of it or a later one.
     pub awaited: BTreeSet<ProcessId>,
